@@ -1,0 +1,55 @@
+# Every library we use, each under one name trackbed::dep::NAME, so that the odd names of the
+# packages are handled here and nowhere else.
+
+include(GNUInstallDirs)
+
+function(trackbed_dependency name)
+  add_library(trackbed_dep_${name} INTERFACE)
+  target_link_libraries(trackbed_dep_${name} INTERFACE ${ARGN})
+  add_library(trackbed::dep::${name} ALIAS trackbed_dep_${name})
+endfunction()
+
+find_package(absl CONFIG REQUIRED)
+trackbed_dependency(absl absl::status absl::statusor absl::strings absl::str_format
+  absl::flat_hash_map absl::flat_hash_set absl::inlined_vector)
+
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+trackbed_dependency(crypto OpenSSL::Crypto)
+
+find_package(Protobuf REQUIRED)
+trackbed_dependency(protobuf protobuf::libprotobuf-lite)
+
+find_package(yaml-cpp CONFIG REQUIRED)
+if(TARGET yaml-cpp::yaml-cpp)
+  trackbed_dependency(yaml yaml-cpp::yaml-cpp)
+else()
+  trackbed_dependency(yaml yaml-cpp)
+endif()
+
+find_package(nlohmann_json CONFIG REQUIRED)
+trackbed_dependency(json nlohmann_json::nlohmann_json)
+
+find_package(SQLite3 REQUIRED)
+trackbed_dependency(sqlite SQLite::SQLite3)
+
+find_package(CLI11 CONFIG REQUIRED)
+trackbed_dependency(cli CLI11::CLI11)
+
+find_package(TBB CONFIG QUIET)
+find_program(TRACKBED_BUBBLEWRAP bwrap)
+
+# Compiles .proto files below include/ into `target`; #include "trackbed/v1/pipeline.pb.h".
+function(trackbed_generate_schema target)
+  set(root "${CMAKE_CURRENT_SOURCE_DIR}/include")
+  set(out "${CMAKE_CURRENT_BINARY_DIR}/schema")
+  file(MAKE_DIRECTORY "${out}")
+  foreach(proto IN LISTS ARGN)
+    cmake_path(RELATIVE_PATH proto BASE_DIRECTORY include OUTPUT_VARIABLE relative)
+    string(REGEX REPLACE "\\.proto$" ".pb" stem "${relative}")
+    add_custom_command(OUTPUT "${out}/${stem}.cc" "${out}/${stem}.h"
+      COMMAND protobuf::protoc --cpp_out=${out} -I ${root} ${root}/${relative}
+      DEPENDS "${root}/${relative}" VERBATIM)
+    target_sources(${target} PRIVATE "${out}/${stem}.cc")
+  endforeach()
+  target_include_directories(${target} SYSTEM PUBLIC "${out}")
+endfunction()

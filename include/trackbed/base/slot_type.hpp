@@ -1,0 +1,41 @@
+// The slot types that exist: named, countable resources such as "cpu", "mem" and "cuda.shares".
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "trackbed/base/quantity.hpp"
+#include "trackbed/base/status.hpp"
+
+namespace trackbed {
+
+enum class SlotKind : uint8_t {
+  count,     // cores (fractions allowed)
+  discrete,  // whole devices
+  share,     // fractions of devices
+  bytes,
+  unique,  // exactly one: a MIG instance
+};
+
+struct SlotType {
+  std::string_view name;  // "cpu", "cuda.shares"; a trailing "*" stands for any ending
+  SlotKind kind;
+  std::string_view description;
+};
+
+// Every slot type known, as data. A new accelerator is a new row.
+std::span<const SlotType> KnownSlotTypes();
+
+// The type of `slot`, or null when unknown.
+const SlotType* FindSlotType(std::string_view slot);
+
+// Reads an amount in the notation of the slot's kind ("16g" for bytes, "1.5" for shares).
+// kInvalidArgument for a negative amount, a fraction of a discrete slot, a unique slot other
+// than 1; kNotFound, with the nearest name, for an unknown slot.
+StatusOr<Quantity> ParseSlotAmount(std::string_view slot, std::string_view text);
+// The other way round.
+std::string FormatSlotAmount(std::string_view slot, Quantity amount);
+
+}  // namespace trackbed

@@ -1,0 +1,111 @@
+// The port through which attempts run: processes here, containers or a cluster elsewhere.
+//
+// The engine calls every function from the thread that steps it, never concurrently, and never
+// expects a call to wait for the work itself: starting, stopping and observing return at once.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trackbed/base/quantity.hpp"
+#include "trackbed/base/status.hpp"
+#include "trackbed/base/time.hpp"
+#include "trackbed/pipeline/pipeline.hpp"
+
+namespace trackbed {
+
+// Names one attempt for ever: "RUN/TASK/ATTEMPT". Whatever happens to engine or executor, one key
+// runs at most once.
+using AttemptKey = std::string;
+
+// A folder of the host as the attempt is to see it.
+struct BoundFolder {
+  std::string name;       // for the environment: TRACKBED_MOUNT_<NAME>
+  std::string host_path;  // absolute; created when missing unless read_only
+  std::string path;       // absolute, or relative to the working folder
+  bool read_only = false;
+};
+
+// Everything an executor needs to know to run one attempt.
+struct AttemptSpec {
+  AttemptKey key;
+  std::string folder;                // absolute; the attempt's own, created by Start. Holds:
+                                     //   work/      current folder of the command
+                                     //   outputs/   what the task leaves for later tasks
+                                     //   output     file for NAME=VALUE lines
+                                     //   log        stdout and stderr, in the order written
+  std::vector<std::string> command;  // rendered; one script when `shell`
+  bool shell = true;
+  // Complete but for what the executor adds (PATH, HOME, TRACKBED_* and BACKENDAI_* places).
+  std::vector<EnvironmentVariable> environment;
+  // Names in `environment` whose values are secret: kept out of every file, masked in the log.
+  std::vector<std::string> secret_names;
+
+  std::string source_path;         // host folder of the code; empty: none
+  std::vector<std::string> files;  // parts of it the task sees; empty: all
+  std::vector<BoundFolder> mounts;
+  std::vector<BoundFolder> inputs;  // outputs of the dependencies: /pipeline/input1..N, in order;
+                                    // `name` is the task's, host_path empty when it left none
+  std::string pipeline_folder;      // host folder behind /pipeline/vfroot
+  std::string image;
+  std::vector<SlotRequest> resources;  // limits: "cpu" in cores, "mem" in bytes
+};
+
+struct AttemptReport {
+  enum class Kind : uint8_t {
+    started,          // it runs (or ran); reported at most once, before the others
+    exited,           // ended by itself or by a signal
+    failed_to_start,  // never ran: `message` says why
+    lost,             // it was started, is gone, and left no word of how it ended
+  };
+  AttemptKey key;
+  Kind kind = Kind::exited;
+  int exit_code = 0;  // of `exited`, when signal is 0
+  int signal = 0;     // that ended it, or 0
+  bool out_of_memory = false;
+  std::string message;
+  std::string output_text;    // the file of NAME=VALUE lines, at most kMaxOutputBytes
+  std::string output_digest;  // "sha256:…" of the tree outputs/ (tree_digest.hpp); empty: no files
+  Duration wall_time{0};
+  Duration cpu_time{0};  // user and system, with children
+  int64_t max_rss_bytes = 0;
+};
+
+inline constexpr size_t kMaxOutputBytes = 1u << 20;
+
+enum class StopMode : uint8_t {
+  terminate,  // ask: SIGTERM to every process of the attempt
+  kill,       // force: SIGKILL to every process of the attempt
+};
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Starts the attempt, or, when one with this key was started before by anybody, watches that one
+  // instead. An error means that nothing runs and nothing will; kUnavailable may be tried again.
+  virtual Status Start(const AttemptSpec& spec) = 0;
+
+  // Watches an attempt started earlier, perhaps by another process. kNotFound when the key was
+  // never started; after that, Start with this key fails until `folder` is gone.
+  virtual Status Adopt(const AttemptKey& key, const std::string& folder) = 0;
+
+  // Appends what happened since the last call to *reports. Never blocks.
+  virtual Status Poll(std::vector<AttemptReport>* reports) = 0;
+
+  // kNotFound when the attempt is not being watched. A stopped attempt still ends with a report.
+  virtual Status Stop(const AttemptKey& key, StopMode mode) = 0;
+
+  // A descriptor that is readable when Poll has something to say, or -1 when Poll always has. Owned
+  // by the executor.
+  virtual int WakeDescriptor() const = 0;
+
+  // The longest gang it can run; 1: single processes only.
+  virtual int MaxClusterSize() const { return 1; }
+};
+
+}  // namespace trackbed
