@@ -7,6 +7,7 @@ function(trackbed_dependency name)
   add_library(trackbed_dep_${name} INTERFACE)
   target_link_libraries(trackbed_dep_${name} INTERFACE ${ARGN})
   add_library(trackbed::dep::${name} ALIAS trackbed_dep_${name})
+  set_target_properties(trackbed_dep_${name} PROPERTIES EXPORT_NAME dep::${name})
 endfunction()
 
 find_package(absl CONFIG REQUIRED)
@@ -35,8 +36,9 @@ trackbed_dependency(sqlite SQLite::SQLite3)
 find_package(CLI11 CONFIG REQUIRED)
 trackbed_dependency(cli CLI11::CLI11)
 
-find_package(TBB CONFIG QUIET)
-find_program(TRACKBED_BUBBLEWRAP bwrap)
+# Nice to have.
+find_package(TBB CONFIG QUIET)  # benchmarks
+find_program(TRACKBED_BUBBLEWRAP bwrap)  # mounts of local tasks, at run time
 
 # Compiles .proto files below include/ into `target`; #include "trackbed/v1/pipeline.pb.h".
 function(trackbed_generate_schema target)
@@ -51,5 +53,5 @@ function(trackbed_generate_schema target)
       DEPENDS "${root}/${relative}" VERBATIM)
     target_sources(${target} PRIVATE "${out}/${stem}.cc")
   endforeach()
-  target_include_directories(${target} SYSTEM PUBLIC "${out}")
+  target_include_directories(${target} SYSTEM PUBLIC "$<BUILD_INTERFACE:${out}>")
 endfunction()

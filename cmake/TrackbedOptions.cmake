@@ -3,6 +3,7 @@
 option(TRACKBED_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(TRACKBED_BUILD_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(TRACKBED_WERROR "Turn warnings into errors" OFF)
+option(TRACKBED_FUZZ "Build the fuzzers for libFuzzer (needs clang)" OFF)
 set(TRACKBED_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=… (address,undefined or thread)")
 
 set(CMAKE_CXX_STANDARD 20)
@@ -26,10 +27,17 @@ endif()
 
 add_library(trackbed_warnings INTERFACE)
 target_compile_options(trackbed_warnings INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<BOOL:${TRACKBED_WERROR}>:-Werror>)
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<BOOL:${TRACKBED_WERROR}>:-Werror>
+  # GCC 12 sees overlaps that are not there (GCC bug 105651).
+  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>
+  # libstdc++ 12 itself uses what it calls deprecated, in std::stable_sort.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 
 if(TRACKBED_SANITIZE)
   add_compile_options(-fsanitize=${TRACKBED_SANITIZE} -fno-omit-frame-pointer
     -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TRACKBED_SANITIZE})
+endif()
+if(TRACKBED_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()

@@ -20,7 +20,7 @@ enum class SlotKind : uint8_t {
 };
 
 struct SlotType {
-  std::string_view name;  // "cpu", "cuda.shares"; a trailing "*" stands for any ending
+  std::string_view name;  // "cpu", "cuda.shares"; one "*" stands for any text
   SlotKind kind;
   std::string_view description;
 };

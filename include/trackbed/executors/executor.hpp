@@ -51,6 +51,9 @@ struct AttemptSpec {
   std::vector<BoundFolder> inputs;  // outputs of the dependencies: /pipeline/input1..N, in order;
                                     // `name` is the task's, host_path empty when it left none
   std::string pipeline_folder;      // host folder behind /pipeline/vfroot
+  // Show the places that FastTrack scripts expect, where the executor can: /pipeline/vfroot,
+  // /pipeline/outputs, /pipeline/output, /pipeline/input1..N, and the working folder at /home/work.
+  bool pipeline_paths = false;
   std::string image;
   std::vector<SlotRequest> resources;  // limits: "cpu" in cores, "mem" in bytes
 };

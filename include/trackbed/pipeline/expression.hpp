@@ -8,10 +8,12 @@
 //   run.id  run.pipeline  task.name  task.attempt
 //   secrets.NAME                      only as the whole value of an environment variable
 //   'text' "text" 1.5 true false  [a, b]
-//   == != < <= > >=  in  and or not  && || !  ( )
+//   == != < <= > >=  in  not in  and or not  && || !  ( )
 //
-// Names may hold letters, digits, "_" and "-". Comparison of a number with a text is an error, not
-// false. A reference to something that is not there yet is an error when evaluated.
+// Names may hold letters, digits, "_" and "-". A quote inside a text is doubled ('it''s'); there
+// are no other escapes. A list stands only after `in`. `not` binds weaker than comparisons, `!`
+// stronger. Comparison of a number with a text is an error, not false. A reference to something
+// that is not there yet is an error when evaluated.
 #pragma once
 
 #include <functional>
@@ -25,7 +27,8 @@
 
 namespace trackbed {
 
-// A dotted name in an expression, split: {"tasks", "train", "outputs", "accuracy"}.
+// A dotted name in an expression, split: {"tasks", "train", "outputs", "accuracy"}. The name of a
+// task is one part even when it holds dots itself.
 struct Reference {
   std::vector<std::string> parts;
   std::string ToString() const;
@@ -37,7 +40,7 @@ using Resolver = std::function<StatusOr<Value>(const Reference&)>;
 
 class Expression {
  public:
-  // kInvalidArgument with the column (from 1) of the mistake.
+  // kInvalidArgument with the column (from 1) of the mistake, and its line after the first.
   static StatusOr<Expression> Parse(std::string_view text);
 
   StatusOr<Value> Evaluate(const Resolver& resolver) const;
@@ -50,6 +53,7 @@ class Expression {
   struct Node;
 
  private:
+  friend class Template;
   explicit Expression(std::shared_ptr<const Node> root) : root_(std::move(root)) {}
   std::shared_ptr<const Node> root_;
 };
@@ -57,12 +61,14 @@ class Expression {
 // Text with ${{ expression }} parts. "$${{" stands for a literal "${{".
 class Template {
  public:
+  // Errors as those of Expression, placed in the whole text.
   static StatusOr<Template> Parse(std::string_view text);
 
   enum class Quoting {
     none,  // values are put in as they are
     shell  // values are put in as one word of /bin/sh, quoted where needed
   };
+  // kInvalidArgument also for a value that holds a NUL byte: no command or variable can.
   StatusOr<std::string> Render(const Resolver& resolver, Quoting quoting) const;
   std::vector<Reference> References() const;
 

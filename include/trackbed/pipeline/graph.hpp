@@ -34,7 +34,7 @@ class Graph {
   std::span<const TaskIndex> Successors(TaskIndex task) const {
     return Row(successor_offsets_, successors_, task);
   }
-  // Every task after all of its dependencies; ties in order of index.
+  // Every task after all of its dependencies: level by level, each in order of index.
   std::span<const TaskIndex> TopologicalOrder() const { return topological_order_; }
 
   struct CriticalPath {
@@ -49,6 +49,8 @@ class Graph {
   std::vector<uint32_t> Levels() const;
 
  private:
+  friend class GraphBuilder;
+
   static std::span<const TaskIndex> Row(const std::vector<uint32_t>& offsets,
                                         const std::vector<TaskIndex>& values, TaskIndex task) {
     return {values.data() + offsets[task], values.data() + offsets[task + 1]};

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "trackbed/base/quantity.hpp"
@@ -13,30 +14,41 @@
 
 namespace trackbed {
 
-// What one machine has and what of it is taken. Not thread-safe.
+// A request in the terms of one pool: so much of the slot at that place. Made by SlotPool::Claim.
+using SlotClaim = std::vector<std::pair<uint32_t, Quantity>>;
+
+// The capacity of one machine and what of it is taken. Not thread-safe.
 class SlotPool {
  public:
+  // Slots named twice are added up.
   explicit SlotPool(std::vector<SlotRequest> capacity);
 
-  // OK when the request could be met by an empty pool; kResourceExhausted names the slot, what is
-  // asked and what there is.
-  Status CanEverFit(std::span<const SlotRequest> request) const;
-  bool Fits(std::span<const SlotRequest> request) const;
-  // Takes the request as a whole; false, with nothing taken, when it does not fit.
-  bool Take(std::span<const SlotRequest> request);
-  // Gives back what Take took.
-  void Give(std::span<const SlotRequest> request);
+  // The claim for a request; kResourceExhausted when even the empty pool could not meet it: the
+  // message names the slot, what is asked and what there is.
+  StatusOr<SlotClaim> Claim(std::span<const SlotRequest> request) const;
 
-  const std::vector<SlotRequest>& capacity() const { return capacity_; }
-  Quantity Free(std::string_view slot) const;
+  bool Fits(const SlotClaim& claim) const;
+  // Takes the claim as a whole; false, with nothing taken, when it does not fit.
+  [[nodiscard]] bool Take(const SlotClaim& claim);
+  // Takes the claim though it may not fit: for work that is found running. What is free may then
+  // be negative, and nothing fits until enough is given back.
+  void Occupy(const SlotClaim& claim);
+  // Gives back what Take or Occupy took.
+  void Give(const SlotClaim& claim);
+
+  // The first slot that a claim is short of, as a sentence: "needs 2 cpu, 0.5 free"; "" when it
+  // fits.
+  std::string ExplainShortage(const SlotClaim& claim) const;
+
+  const std::vector<SlotRequest>& capacity() const { return capacity_; }  // sorted by slot
 
  private:
-  std::vector<SlotRequest> capacity_;  // sorted by slot
-  std::vector<Quantity> used_;         // beside capacity_
+  std::vector<SlotRequest> capacity_;
+  std::vector<Quantity> free_;  // beside capacity_
 };
 
-// The cpu and memory slots of this machine, as the process may use them (affinity and cgroup
-// limits counted).
+// The cpu and memory slots of this machine, as far as this process may use them: affinity and
+// cgroup limits counted.
 std::vector<SlotRequest> DetectLocalSlots();
 
 }  // namespace trackbed

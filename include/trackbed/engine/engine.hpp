@@ -1,0 +1,127 @@
+// The engine: takes runs from submission to their end, durably.
+//
+// One logical thread of decision. Nothing happens unless the host calls Step: it takes what the
+// executor reports and what time it is, decides, makes the decisions durable in one commit, and
+// only then acts on them. A crash between any two instructions loses nothing and starts nothing
+// twice. The engine owns no thread and reads no clock, file or random number but through the ports
+// it is given.
+//
+//   TRACKBED_ASSIGN_OR_RETURN(auto engine, Engine::Open(options));
+//   TRACKBED_ASSIGN_OR_RETURN(RunId run, engine->Submit(pipeline, {}));
+//   while (engine->IsActive(run)) {
+//     TRACKBED_RETURN_IF_ERROR(engine->Step());
+//     poll(engine->WakeDescriptor(), until engine->NextDeadline());
+//   }
+//
+// After an error from Step, Submit, Resume, Cancel or Retry that is not about its arguments, the
+// engine is broken: every later call returns that error. Destroy it and open another, which starts
+// from what is durable; attempts go on meanwhile. Not thread-safe.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trackbed/base/random.hpp"
+#include "trackbed/base/status.hpp"
+#include "trackbed/base/time.hpp"
+#include "trackbed/engine/event.hpp"
+#include "trackbed/engine/run_state.hpp"
+#include "trackbed/engine/secrets.hpp"
+#include "trackbed/engine/store.hpp"
+#include "trackbed/executors/executor.hpp"
+#include "trackbed/pipeline/pipeline.hpp"
+
+namespace trackbed {
+
+// Called by Step for each event after it is durable, in order, on the thread that calls Step. Must
+// not call the engine.
+using EventSink = std::function<void(const RunState& run, const Event& event)>;
+
+struct EngineOptions {
+  // Ports; not owned, and must outlive the engine. `store` and `executor` must be given.
+  Store* store = nullptr;
+  Executor* executor = nullptr;
+  Clock* clock = nullptr;           // null: SystemClock()
+  RandomSource* random = nullptr;   // null: SystemRandom()
+  SecretSource* secrets = nullptr;  // null: every secret is unknown
+
+  std::string home;                // absolute folder below which attempts lie (workspace.hpp)
+  std::vector<SlotRequest> slots;  // what may be used at once; empty: one cpu
+  EventSink sink;                  // may be empty
+
+  LeaseHolder holder;  // who we are
+  Duration lease_time = std::chrono::seconds(15);
+  // Says whether a holder is known to be dead, so that its lease need not be waited out. Empty:
+  // never.
+  std::function<bool(const LeaseHolder&)> is_gone;
+  // Says whether the output files of an earlier attempt are still there. Empty: always.
+  std::function<bool(const std::string& folder, const std::string& digest)> has_outputs;
+};
+
+struct SubmitOptions {
+  std::map<std::string, Value> parameters;  // all of them: BindParameters
+  SourceBinding source;
+  std::vector<FolderBinding> folders;  // one for each folder of the pipeline
+  bool use_cache = true;
+};
+
+class Engine {
+ public:
+  // Takes the lease of the store; kFailedPrecondition names the holder when it is taken.
+  static StatusOr<std::unique_ptr<Engine>> Open(EngineOptions options);
+  // Gives the lease back. Attempts under way go on and can be taken up again.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Makes a new run durable and active. kInvalidArgument when the pipeline, which must be valid,
+  // asks for what the executor cannot do; kResourceExhausted when a task needs more slots than
+  // there are.
+  StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
+
+  // Takes up a run that was interrupted, or continues a cancelled one. Attempts still under way
+  // are watched again; finished tasks stay finished. kFailedPrecondition when it has ended
+  // otherwise; OK when it is active already.
+  Status Resume(const RunId& run);
+
+  // Runs `tasks` and everything that depends on them again; with no tasks, everything that failed,
+  // was cancelled, or was skipped because of that. The run must have ended.
+  Status Retry(const RunId& run, const std::vector<std::string>& tasks);
+
+  // Asks for the end of an active run, or of an interrupted one, which is taken up for that.
+  Status Cancel(const RunId& run);
+
+  // Does everything that can be done now and returns; never waits. When it returns OK, nothing is
+  // left to do before WakeDescriptor is readable or NextDeadline has come.
+  Status Step();
+
+  bool IsActive(const RunId& run) const;
+  bool HasActiveRuns() const;
+  // The state of an active run; null otherwise. Valid until the next call.
+  const RunState* Find(const RunId& run) const;
+
+  // Readable when Step has work; -1 when the host should step at once.
+  int WakeDescriptor() const;
+  // When Step should be called at the latest; kNever when only the descriptor matters.
+  Time NextDeadline() const;
+
+  // Why a task that waits is not running: "needs 2 cpu, 0.5 free", "next try at …". "" otherwise.
+  std::string ExplainWait(const RunId& run, TaskIndex task) const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// A run as the store has it, for showing.
+struct StoredRun {
+  RunRecord record;
+  std::shared_ptr<const RunState> state;
+};
+StatusOr<StoredRun> LoadRun(Store& store, const RunId& run);
+
+}  // namespace trackbed

@@ -1,0 +1,177 @@
+// What happens to a run, as an append-only sequence of events. The state of a run is the fold of
+// its events (run_state.hpp); nothing else is stored about it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "trackbed/base/status.hpp"
+#include "trackbed/base/time.hpp"
+#include "trackbed/pipeline/graph.hpp"
+#include "trackbed/pipeline/value.hpp"
+
+namespace trackbed {
+
+// "digits-7kq2m4": the pipeline's name and a random ending; unique within a store.
+using RunId = std::string;
+
+inline constexpr TaskIndex kNoTask = UINT32_MAX;
+
+// Numbers are stored: only ever add.
+enum class EventType : uint8_t {
+  run_submitted = 1,  // detail: RunSubmitted
+  run_resumed = 2,    // an engine took the run up again; clears a cancellation under way
+  run_cancel_requested = 3,
+  run_retried = 4,         // detail: RunRetried
+  run_finished = 5,        // detail: RunFinished
+  attempt_intended = 10,   // durable before the executor is asked; detail: AttemptIntended
+  attempt_succeeded = 12,  // detail: AttemptEnded
+  attempt_failed = 13,     // detail: AttemptEnded
+  attempt_cancelled = 14,  // detail: AttemptEnded
+  task_skipped = 20,       // detail: TaskSkipped
+  task_cached = 21,        // detail: TaskCached
+  task_failed = 22,        // before any attempt, for a reason of its own; detail: AttemptEnded
+};
+
+// "run_submitted", …
+std::string_view ToString(EventType type);
+
+struct Event {
+  Time time;
+  TaskIndex task = kNoTask;
+  uint32_t attempt = 0;  // from 1; 0 when the event is not about an attempt
+  EventType type = EventType::run_submitted;
+  std::string detail;  // one of the structs below, encoded; may be empty: all defaults
+
+  friend bool operator==(const Event&, const Event&) = default;
+};
+
+// A folder of the pipeline, bound to a place on this host for one run.
+struct FolderBinding {
+  std::string name;
+  std::string host_path;
+  std::string digest;  // of its content when the run was submitted; empty: not taken
+  friend bool operator==(const FolderBinding&, const FolderBinding&) = default;
+};
+
+// The code of the pipeline as it was when the run was submitted.
+struct SourceBinding {
+  std::string host_path;  // an immutable copy; empty: the pipeline has no source
+  std::string digest;
+  std::map<std::string, std::string> files;  // relative path -> digest
+  friend bool operator==(const SourceBinding&, const SourceBinding&) = default;
+};
+
+struct RunSubmitted {
+  std::map<std::string, Value> parameters;
+  uint64_t seed = 0;  // of everything random about the run
+  SourceBinding source;
+  std::vector<FolderBinding> folders;
+  bool use_cache = true;
+  friend bool operator==(const RunSubmitted&, const RunSubmitted&) = default;
+};
+
+enum class RunStatus : uint8_t { running = 0, succeeded = 1, failed = 2, cancelled = 3 };
+std::string_view ToString(RunStatus status);
+
+struct RunFinished {
+  RunStatus status = RunStatus::succeeded;
+  friend bool operator==(const RunFinished&, const RunFinished&) = default;
+};
+
+struct RunRetried {
+  std::vector<TaskIndex> tasks;  // these and all that depend on them start afresh
+  friend bool operator==(const RunRetried&, const RunRetried&) = default;
+};
+
+// What a cache key is made of, in order: ("command", "python3 train.py"), ("input.split", "sha…").
+using CacheFields = std::vector<std::pair<std::string, std::string>>;
+
+struct AttemptIntended {
+  std::string cache_key;  // empty: the task does not use the cache …
+  std::string cache_off;  // … for this reason
+  CacheFields cache_fields;
+  friend bool operator==(const AttemptIntended&, const AttemptIntended&) = default;
+};
+
+enum class FailureReason : uint8_t {
+  none = 0,
+  exit_code = 1,  // the command ended with a code other than 0
+  signal = 2,     // the command was ended by a signal
+  timeout = 3,
+  out_of_memory = 4,
+  failed_to_start = 5,
+  lost = 6,               // it vanished; tried again without counting as a try
+  bad_output = 7,         // its outputs are not what it declares
+  bad_specification = 8,  // a template or condition could not be evaluated, a secret not resolved
+};
+std::string_view ToString(FailureReason reason);
+
+// How an attempt ended.
+struct AttemptEnded {
+  FailureReason reason = FailureReason::none;
+  int exit_code = 0;
+  int signal = 0;
+  std::string message;
+  std::map<std::string, Value> outputs;
+  std::string output_digest;
+  Duration wall_time{0};
+  Duration cpu_time{0};
+  int64_t max_rss_bytes = 0;
+  Time retry_at{};  // of a failed attempt that is to be followed by another; epoch: no other
+  friend bool operator==(const AttemptEnded&, const AttemptEnded&) = default;
+};
+
+enum class SkipReason : uint8_t {
+  asked = 0,      // `skip: true`
+  condition = 1,  // `when` is false
+  upstream_failed = 2,
+  upstream_skipped = 3,
+  nothing_failed = 4,  // trigger any_failed, and nothing did
+};
+std::string_view ToString(SkipReason reason);
+
+struct TaskSkipped {
+  SkipReason reason = SkipReason::asked;
+  std::string message;
+  friend bool operator==(const TaskSkipped&, const TaskSkipped&) = default;
+};
+
+// The result of an earlier attempt that stands for this task.
+struct CachedResult {
+  RunId run;
+  std::string task;
+  uint32_t attempt = 0;
+  std::map<std::string, Value> outputs;
+  std::string output_digest;
+  friend bool operator==(const CachedResult&, const CachedResult&) = default;
+};
+
+struct TaskCached {
+  std::string cache_key;
+  CacheFields cache_fields;
+  CachedResult result;
+  friend bool operator==(const TaskCached&, const TaskCached&) = default;
+};
+
+// Details to bytes (trackbed.v1, run.proto) and back. Decoding foreign bytes is kDataLoss.
+std::string Encode(const RunSubmitted& detail);
+std::string Encode(const RunFinished& detail);
+std::string Encode(const RunRetried& detail);
+std::string Encode(const AttemptIntended& detail);
+std::string Encode(const AttemptEnded& detail);
+std::string Encode(const TaskSkipped& detail);
+std::string Encode(const TaskCached& detail);
+Status Decode(std::string_view bytes, RunSubmitted* detail);
+Status Decode(std::string_view bytes, RunFinished* detail);
+Status Decode(std::string_view bytes, RunRetried* detail);
+Status Decode(std::string_view bytes, AttemptIntended* detail);
+Status Decode(std::string_view bytes, AttemptEnded* detail);
+Status Decode(std::string_view bytes, TaskSkipped* detail);
+Status Decode(std::string_view bytes, TaskCached* detail);
+
+}  // namespace trackbed

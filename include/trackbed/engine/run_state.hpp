@@ -1,0 +1,115 @@
+// The state of one run, folded from its events.
+//
+// Apply is the only way state changes: the engine applies each event as it decides it, a reader
+// applies what the store gives back, and both see the same. Not thread-safe.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trackbed/engine/event.hpp"
+#include "trackbed/pipeline/graph.hpp"
+#include "trackbed/pipeline/pipeline.hpp"
+
+namespace trackbed {
+
+enum class TaskState : uint8_t {
+  pending,  // waits for its dependencies, for slots, or for its next try
+  running,  // an attempt is intended or under way
+  succeeded,
+  failed,
+  skipped,
+  cancelled,
+};
+std::string_view ToString(TaskState state);
+
+inline bool IsFinal(TaskState state) { return state > TaskState::running; }
+
+struct TaskStatus {
+  TaskState state = TaskState::pending;
+  bool cached = false;    // succeeded by an earlier result
+  bool stopping = false;  // running, and was asked to stop by a cancellation since taken back
+  bool fresh = false;     // to be run again on request: do not look in the cache
+  uint8_t lost_attempts = 0;
+  uint32_t attempt = 0;          // the latest, from 1; 0: none yet
+  uint32_t failed_attempts = 0;  // those that count as tries
+  Time started{};                // of the latest attempt (intended)
+  Time finished{};
+};
+
+// What a task that succeeded left for others, and where.
+struct TaskResult {
+  std::map<std::string, Value> outputs;
+  std::string digest;  // of its output files; empty: none
+  RunId run;           // whose attempt made it …
+  std::string task;
+  uint32_t attempt = 0;
+};
+
+class RunState {
+ public:
+  // `graph` must be that of `pipeline`.
+  RunState(RunId id, std::shared_ptr<const Pipeline> pipeline, Graph graph);
+
+  // kDataLoss when the event cannot follow what came before: the log is damaged.
+  Status Apply(const Event& event);
+
+  const RunId& id() const { return id_; }
+  const Pipeline& pipeline() const { return *pipeline_; }
+  const Graph& graph() const { return graph_; }
+  const RunSubmitted& submitted() const { return submitted_; }
+
+  RunStatus status() const { return status_; }
+  bool cancel_requested() const { return cancel_requested_; }
+  Time submitted_at() const { return submitted_at_; }
+  Time finished_at() const { return finished_at_; }
+  uint64_t sequence() const { return sequence_; }  // of the last event applied; 0: none
+
+  const TaskStatus& task(TaskIndex index) const { return tasks_[index]; }
+  size_t unfinished() const { return unfinished_; }  // tasks that are pending or running
+
+  // The result of a succeeded task that left outputs or files, or is cached; else null.
+  const TaskResult* Result(TaskIndex index) const;
+  // Why a task failed, was skipped or cancelled, or its last try failed; else null.
+  const AttemptEnded* Failure(TaskIndex index) const;
+  const TaskSkipped* Skip(TaskIndex index) const;
+  // What the latest try of a task was keyed by; null when that is not recorded.
+  const AttemptIntended* Intended(TaskIndex index) const;
+  // When the next try of a pending task is due; epoch: at once.
+  Time RetryAt(TaskIndex index) const;
+
+  // What the run would end as if nothing more happened: failed when a task failed that may not.
+  RunStatus Verdict() const;
+
+ private:
+  Status ApplyRunEvent(const Event& event);
+  Status ApplyTaskEvent(const Event& event);
+  void Finish(TaskIndex index, TaskState state, Time time);
+  void ResetForRetry(const std::vector<TaskIndex>& roots);
+  void ResetTask(TaskIndex index, bool fresh);
+  Status Unexpected(const Event& event) const;
+
+  RunId id_;
+  std::shared_ptr<const Pipeline> pipeline_;
+  Graph graph_;
+  RunSubmitted submitted_;
+  RunStatus status_ = RunStatus::running;
+  bool cancel_requested_ = false;
+  Time submitted_at_{};
+  Time finished_at_{};
+  uint64_t sequence_ = 0;
+  std::vector<TaskStatus> tasks_;
+  size_t unfinished_ = 0;
+  size_t failed_ = 0;  // tasks that failed and may not
+  // Only tasks that have something to say have an entry.
+  absl::flat_hash_map<TaskIndex, TaskResult> results_;
+  absl::flat_hash_map<TaskIndex, AttemptEnded> failures_;
+  absl::flat_hash_map<TaskIndex, TaskSkipped> skips_;
+  absl::flat_hash_map<TaskIndex, AttemptIntended> intended_;
+};
+
+}  // namespace trackbed

@@ -1,0 +1,88 @@
+// Runs attempts as processes of this machine.
+//
+// Each attempt has a small helper process of its own, `trackbed-supervisor`, that outlives the
+// engine: kill -9 of the engine leaves attempts running, and the next engine finds them again by
+// the records in the attempt's folder:
+//
+//   launch   what to run, written by Start; no secret values
+//   claim    who runs it: process, its start time, the boot. Made once, never changed
+//   exit     how it ended; made once
+//
+// Whoever makes `claim` runs the command; every other helper started for the same folder leaves
+// without running anything. So an attempt runs at most once however often, and by however many
+// engines, Start is called.
+//
+// Nothing outlives its attempt: when the command ends, all processes it left behind are killed.
+//
+// Needs Linux 5.4 or later. Starts no threads, installs no signal handlers, and waits for no
+// process but its own helpers. An executor is used by one thread at a time; the process may have
+// as many as it likes. After fork() only the parent may go on using it. Helpers that still run when
+// the executor is destroyed go on; the parent process collects them when it ends.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trackbed/executors/executor.hpp"
+
+namespace trackbed {
+
+// Whether attempts get a file system view of their own (by bubblewrap), in which absolute mount
+// paths and /pipeline/… exist without touching the machine's root. The view is for placing folders,
+// not for guarding the machine: everything else of the file system stays as it is.
+enum class SandboxMode : uint8_t {
+  automatic,  // for attempts with absolute mounts or `pipeline_paths`, where bubblewrap works;
+              // elsewhere such mounts become links in the working folder, and the log says so
+  never,
+  always,  // for every attempt; Start fails where bubblewrap does not work
+};
+
+// Whether "mem" and "cpu" are enforced by control groups (version 1 or 2).
+enum class CgroupMode : uint8_t {
+  automatic,  // where permitted; elsewhere "mem" limits address space and "cpu" is advisory
+  never,
+};
+
+struct ProcessExecutorOptions {
+  // Empty: $TRACKBED_SUPERVISOR, else `trackbed-supervisor` beside the running program, else
+  // ../libexec/trackbed/trackbed-supervisor from there.
+  std::string supervisor_path;
+  SandboxMode sandbox = SandboxMode::automatic;
+  CgroupMode cgroup_mode = CgroupMode::automatic;
+  // Group under which those of attempts are made, below the root of each hierarchy. A host that is
+  // itself limited by a group names one inside it to have attempts count there.
+  std::string cgroup_parent = "trackbed";
+  // Names passed on from this process's environment. Always passed, where set: PATH, HOME, USER,
+  // LOGNAME, LANG, LC_ALL and TZ. Read once, by Create.
+  std::vector<std::string> inherit_environment;
+};
+
+class ProcessExecutor : public Executor {
+ public:
+  // kNotFound when there is no supervisor program.
+  static StatusOr<std::unique_ptr<ProcessExecutor>> Create(ProcessExecutorOptions options = {});
+  ~ProcessExecutor() override;
+
+  // kInvalidArgument     the specification cannot be run (a mount that climbs out by "..", a file
+  //                      that the source does not have)
+  // kFailedPrecondition  the folder cannot be written, holds another attempt, or was given up
+  // kResourceExhausted   the disk is full
+  // kUnavailable         out of processes or descriptors just now
+  Status Start(const AttemptSpec& spec) override;
+  Status Adopt(const AttemptKey& key, const std::string& folder) override;
+  Status Poll(std::vector<AttemptReport>* reports) override;
+  Status Stop(const AttemptKey& key, StopMode mode) override;
+  int WakeDescriptor() const override;
+
+  // Whether attempts can have a file system view of their own. Tries it out on the first call.
+  bool SandboxWorks();
+
+ private:
+  class Impl;
+  explicit ProcessExecutor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace trackbed

@@ -1,0 +1,66 @@
+// The commands of the program. Each returns its exit code (exit_code.hpp), writes what was asked
+// for to standard output and what went wrong to standard error.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cli/session.hpp"
+#include "trackbed/pipeline/reader.hpp"
+
+namespace trackbed::cli {
+
+struct RunOptions {
+  std::string file;
+  std::vector<std::string> parameters;  // NAME=VALUE
+  std::vector<std::string> slots;       // NAME=AMOUNT
+  std::string sandbox = "auto";         // auto, never, always
+  std::string results;                  // folder for the results; empty: below the home folder
+  bool json = false;
+  bool plain = false;
+  bool dry_run = false;
+  bool no_cache = false;
+  bool wait = false;
+};
+int RunPipeline(const CommonOptions& common, const RunOptions& options);
+
+struct ContinueOptions {
+  std::string run;
+  std::vector<std::string> from;  // retry: tasks
+  std::vector<std::string> slots;
+  std::string sandbox = "auto";
+  std::string results;
+  bool json = false;
+  bool plain = false;
+  bool wait = false;
+};
+int ResumeRun(const CommonOptions& common, const ContinueOptions& options);
+int RetryRun(const CommonOptions& common, const ContinueOptions& options);
+int CancelRun(const CommonOptions& common, const std::string& run);
+
+int ListRuns(const CommonOptions& common, size_t limit, bool json);
+int ShowRun(const CommonOptions& common, const std::string& run, bool json);
+int ExplainTask(const CommonOptions& common, const std::string& run, const std::string& task);
+
+struct LogOptions {
+  std::string run;
+  std::string task;
+  uint32_t attempt = 0;  // 0: the latest
+  bool follow = false;
+};
+int ShowLog(const CommonOptions& common, const LogOptions& options);
+
+int ValidateFile(const std::string& file, bool json);
+int DrawGraph(const std::string& file, const std::string& format);
+int ImportFile(const std::string& file, const std::string& output);
+int ExportPipeline(const CommonOptions& common, const std::string& what, const std::string& format,
+                   const std::string& output);
+
+// Prints an error to standard error and gives the exit code for it.
+int Fail(const Status& status);
+
+// Reads a pipeline; on mistakes prints them all and returns none. Warnings are printed too.
+std::optional<Pipeline> LoadOrComplain(const std::string& file);
+
+}  // namespace trackbed::cli

@@ -1,0 +1,165 @@
+// The `trackbed` program: reads the command line, calls one command.
+#include <CLI/CLI.hpp>
+#include <clocale>
+
+#include "cli/commands.hpp"
+#include "cli/exit_code.hpp"
+
+namespace trackbed::cli {
+namespace {
+
+constexpr char kFooter[] =
+    "Exit codes: 0 done, 1 the run failed, 2 wrong usage or input, 3 cancelled,\n"
+    "4 interrupted (resume continues it), 5 another process holds the store,\n"
+    "6 the machine is in the way (disk full, no permission, damaged data)";
+
+void AddRunningOptions(CLI::App* command, std::vector<std::string>* slots, std::string* sandbox,
+                       std::string* results, bool* json, bool* plain, bool* wait) {
+  command->add_option("--slots", *slots,
+                      "What may be used at once, over what the machine has: NAME=AMOUNT");
+  command->add_option("--sandbox", *sandbox, "Mount folders at absolute paths by bubblewrap")
+      ->check(CLI::IsMember({"auto", "never", "always"}))
+      ->capture_default_str();
+  command->add_option("--results", *results, "Folder to publish the pipeline's results in");
+  command->add_flag("--json", *json, "Print each event as a JSON object a line");
+  command->add_flag("--plain", *plain, "Print a line an event, though this is a terminal");
+  command->add_flag("--wait", *wait, "Wait while another process holds the store");
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"Trackbed runs AI pipelines, durably, inside one process.", "trackbed"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "trackbed " TRACKBED_VERSION);
+  app.footer(kFooter);
+  app.get_formatter()->column_width(28);
+
+  CommonOptions common;
+  app.add_option("--home", common.home,
+                 "Folder of the store and the runs (default: $TRACKBED_HOME, else .trackbed)");
+  std::string durability = "power";
+  app.add_option("--durability", durability,
+                 "What a finished step survives: power (a power cut) or process (a kill)")
+      ->check(CLI::IsMember({"power", "process"}))
+      ->capture_default_str();
+  app.fallthrough();
+
+  int code = kSuccess;
+  const auto command = [&](const char* name, const char* help, auto body) {
+    CLI::App* added = app.add_subcommand(name, help);
+    added->callback([&, body] {
+      common.durability = durability == "process" ? Durability::process : Durability::power;
+      code = body();
+    });
+    return added;
+  };
+
+  RunOptions run;
+  CLI::App* run_command =
+      command("run", "Run a pipeline file", [&] { return RunPipeline(common, run); });
+  run_command->add_option("FILE", run.file, "Pipeline: YAML, JSON, or FastTrack's YAML")
+      ->required();
+  run_command->add_option("--param,-p", run.parameters, "Set a parameter: NAME=VALUE");
+  run_command->add_flag("--dry-run", run.dry_run, "Check and show what would run, and stop");
+  run_command->add_flag("--no-cache", run.no_cache, "Run every task, though results are known");
+  AddRunningOptions(run_command, &run.slots, &run.sandbox, &run.results, &run.json, &run.plain,
+                    &run.wait);
+
+  ContinueOptions resume;
+  CLI::App* resume_command = command("resume", "Continue an interrupted or cancelled run",
+                                     [&] { return ResumeRun(common, resume); });
+  resume_command->add_option("RUN", resume.run, "Run, or latest")->required();
+  AddRunningOptions(resume_command, &resume.slots, &resume.sandbox, &resume.results, &resume.json,
+                    &resume.plain, &resume.wait);
+
+  ContinueOptions retry;
+  CLI::App* retry_command =
+      command("retry", "Run the failed tasks of a run again, or some tasks and all after them",
+              [&] { return RetryRun(common, retry); });
+  retry_command->add_option("RUN", retry.run, "Run, or latest")->required();
+  retry_command->add_option("--from", retry.from, "Task to start from, with all that depend on it");
+  AddRunningOptions(retry_command, &retry.slots, &retry.sandbox, &retry.results, &retry.json,
+                    &retry.plain, &retry.wait);
+
+  std::string run_id;
+  bool json = false;
+  const auto takes_run = [&](CLI::App* added) {
+    added->add_option("RUN", run_id, "Run, or latest")->required();
+    return added;
+  };
+  takes_run(command("cancel", "Stop a run, whoever drives it",
+                    [&] { return CancelRun(common, run_id); }));
+
+  size_t limit = 20;
+  CLI::App* runs_command =
+      command("runs", "List runs, newest first", [&] { return ListRuns(common, limit, json); });
+  runs_command->add_option("--limit,-n", limit, "At most so many")->capture_default_str();
+  runs_command->add_flag("--json", json, "One JSON object a line");
+
+  takes_run(command("show", "Show a run and its tasks", [&] {
+    return ShowRun(common, run_id, json);
+  }))->add_flag("--json", json, "As JSON");
+
+  LogOptions log;
+  CLI::App* logs_command =
+      command("logs", "Print what a task wrote", [&] { return ShowLog(common, log); });
+  logs_command->add_option("RUN", log.run, "Run, or latest")->required();
+  logs_command->add_option("TASK", log.task, "Task")->required();
+  logs_command->add_option("--attempt", log.attempt, "Which attempt (default: the latest)");
+  logs_command->add_flag("--follow,-f", log.follow, "Go on until the task ends");
+
+  std::string task;
+  takes_run(command("why", "Explain why a task was, or was not, taken from the cache",
+                    [&] { return ExplainTask(common, run_id, task); }))
+      ->add_option("TASK", task, "Task")
+      ->required();
+
+  std::string file;
+  CLI::App* validate_command =
+      command("validate", "Check a pipeline file", [&] { return ValidateFile(file, json); });
+  validate_command->add_option("FILE", file, "Pipeline")->required();
+  validate_command->add_flag("--json", json, "Diagnostics as JSON");
+
+  std::string graph_format = "text";
+  CLI::App* graph_command = command("graph", "Draw the graph of a pipeline file",
+                                    [&] { return DrawGraph(file, graph_format); });
+  graph_command->add_option("FILE", file, "Pipeline")->required();
+  graph_command->add_option("--format", graph_format, "text, dot, mermaid or json")
+      ->check(CLI::IsMember({"text", "dot", "mermaid", "json"}))
+      ->capture_default_str();
+
+  std::string import_form;
+  std::string output;
+  CLI::App* import_command = command("import", "Convert a pipeline file to Trackbed's own YAML",
+                                     [&] { return ImportFile(file, output); });
+  import_command->add_option("FORM", import_form, "Form of the file")
+      ->check(CLI::IsMember({"fasttrack"}))
+      ->required();
+  import_command->add_option("FILE", file, "Pipeline")->required();
+  import_command->add_option("--output,-o", output, "File to write (default: standard output)");
+
+  std::string export_format = "yaml";
+  CLI::App* export_command =
+      command("export", "Write the pipeline of a file or a run in another form",
+              [&] { return ExportPipeline(common, file, export_format, output); });
+  export_command->add_option("FILE-OR-RUN", file, "Pipeline file, run, or latest")->required();
+  export_command->add_option("--format", export_format, "yaml, json or fasttrack")
+      ->check(CLI::IsMember({"yaml", "json", "fasttrack"}))
+      ->capture_default_str();
+  export_command->add_option("--output,-o", output, "File to write (default: standard output)");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int parse_code = app.exit(error);
+    return parse_code == 0 ? kSuccess : kBadInput;
+  }
+  return code;
+}
+
+}  // namespace
+}  // namespace trackbed::cli
+
+int main(int argc, char** argv) {
+  std::setlocale(LC_CTYPE, "");
+  return trackbed::cli::Main(argc, argv);
+}

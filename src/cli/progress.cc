@@ -1,0 +1,292 @@
+#include "cli/progress.hpp"
+
+#include <absl/strings/str_cat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "cli/terminal.hpp"
+#include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/event_json.hpp"
+
+namespace trackbed::cli {
+namespace {
+
+void Write(std::FILE* file, const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), file);
+  std::fflush(file);
+}
+
+std::string DescribeFailure(const AttemptEnded& ended) {
+  std::string what;
+  switch (ended.reason) {
+    case FailureReason::exit_code:
+      what = absl::StrCat("exit code ", ended.exit_code);
+      break;
+    case FailureReason::signal:
+      what = absl::StrCat("ended by signal ", ended.signal);
+      break;
+    case FailureReason::out_of_memory:
+      what = "out of memory";
+      break;
+    case FailureReason::lost:
+      what = "lost";
+      break;
+    default:
+      break;
+  }
+  if (!ended.message.empty()) {
+    absl::StrAppend(&what, what.empty() ? "" : ": ", Printable(ended.message));
+  }
+  return what.empty() ? std::string(ToString(ended.reason)) : what;
+}
+
+std::string Resources(const Task& task) {
+  std::string text;
+  for (const SlotRequest& slot : task.resources) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", slot.slot, "=",
+                    FormatSlotAmount(slot.slot, slot.amount));
+  }
+  return text;
+}
+
+std::string Count(const RunState& run) {
+  size_t counts[6] = {};
+  size_t cached = 0;
+  for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
+    ++counts[static_cast<size_t>(run.task(task).state)];
+    if (run.task(task).cached) ++cached;
+  }
+  std::string text;
+  for (TaskState state : {TaskState::succeeded, TaskState::failed, TaskState::skipped,
+                          TaskState::cancelled, TaskState::running, TaskState::pending}) {
+    const size_t count = counts[static_cast<size_t>(state)];
+    if (count == 0) continue;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", count, " ", AbslView(ToString(state)));
+    if (state == TaskState::succeeded && cached > 0)
+      absl::StrAppend(&text, " (", cached, " cached)");
+  }
+  return text;
+}
+
+std::string Heading(const RunState& run) {
+  return absl::StrCat("run ", run.id(), "  ", run.pipeline().tasks.size(), " tasks");
+}
+
+std::string LastLine(const RunState& run, Time now) {
+  const Time end = run.finished_at() == Time{} ? now : run.finished_at();
+  const bool ended = run.status() != RunStatus::running;
+  return absl::StrCat("run ", run.id(), " ",
+                      ended ? std::string(ToString(run.status())) : "is not finished", " after ",
+                      ShortDuration(end - run.submitted_at()), ": ", Count(run));
+}
+
+class JsonProgress final : public Progress {
+ public:
+  void OnEvent(const RunState& run, const Event& event) override {
+    Write(stdout, EventToJson(run, event) + "\n");
+  }
+  void Say(const std::string& text) override { Write(stderr, text + "\n"); }
+  void Finish(const RunState& /*run*/, Time /*now*/) override {}
+};
+
+class PlainProgress final : public Progress {
+ public:
+  void OnEvent(const RunState& run, const Event& event) override {
+    if (event.task == kNoTask) {
+      OnRunEvent(run, event);
+      return;
+    }
+    const Task& task = run.pipeline().tasks[event.task];
+    std::string what;
+    switch (event.type) {
+      case EventType::attempt_intended:
+        what = "started";
+        if (event.attempt > 1) absl::StrAppend(&what, ", attempt ", event.attempt);
+        break;
+      case EventType::attempt_succeeded:
+        what =
+            absl::StrCat("succeeded in ", ShortDuration(event.time - run.task(event.task).started));
+        break;
+      default:
+        what = absl::StrCat(AbslView(StateName(run.task(event.task))), ": ",
+                            Note(run, event.task, event.time));
+    }
+    if (event.type == EventType::attempt_failed &&
+        run.task(event.task).state != TaskState::failed) {
+      what = absl::StrCat("failed: ", Note(run, event.task, event.time));
+    }
+    Line(event.time, task.name, what);
+  }
+
+  void Say(const std::string& text) override { Write(stdout, text + "\n"); }
+
+  void Finish(const RunState& run, Time now) override { Write(stdout, LastLine(run, now) + "\n"); }
+
+ private:
+  static void OnRunEvent(const RunState& run, const Event& event) {
+    switch (event.type) {
+      case EventType::run_submitted:
+        Write(stdout, Heading(run) + "\n");
+        return;
+      case EventType::run_resumed:
+        Write(stdout, absl::StrCat(Heading(run), ", resumed: ", Count(run), "\n"));
+        return;
+      case EventType::run_retried:
+        Write(stdout, absl::StrCat(Heading(run), ", again: ", Count(run), "\n"));
+        return;
+      case EventType::run_cancel_requested:
+        Line(event.time, "", "cancelling");
+        return;
+      default:
+        return;
+    }
+  }
+
+  static void Line(Time time, const std::string& task, const std::string& what) {
+    Write(stdout, absl::StrCat(ClockTime(time), "  ", task.empty() ? "" : Pad(task, 20) + "  ",
+                               what, "\n"));
+  }
+};
+
+class LiveProgress final : public Progress {
+ public:
+  ~LiveProgress() override {
+    if (drawn_ > 0) Write(stdout, "\x1b[?25h");
+  }
+
+  void OnEvent(const RunState& run, const Event& event) override {
+    if (event.task != kNoTask) changed_ = true;
+    if (heading_.empty()) heading_ = Heading(run);
+  }
+
+  Duration RefreshInterval() const override { return std::chrono::milliseconds(100); }
+
+  void Refresh(const Engine& engine, const RunState& run, Time now) override {
+    if (!changed_ && now - last_ < std::chrono::milliseconds(100)) return;
+    changed_ = false;
+    last_ = now;
+    Draw(run, now, &engine);
+  }
+
+  void Say(const std::string& text) override { said_ = text; }
+
+  void Finish(const RunState& run, Time now) override {
+    said_.clear();
+    heading_ = Heading(run);
+    Draw(run, now, nullptr);
+    Write(stdout, LastLine(run, now) + "\n");
+  }
+
+ private:
+  // Redraws over what was drawn last. Too many tasks for the screen: those that run or failed
+  // come first, the others are counted.
+  void Draw(const RunState& run, Time now, const Engine* engine) {
+    const TerminalSize size = SizeOfTerminal(STDOUT_FILENO);
+    const size_t room = size.rows > 6 ? size.rows - 4 : 2;
+    const std::vector<TaskIndex> shown = Choose(run, room);
+    size_t name_width = 8;
+    for (TaskIndex task : shown) {
+      name_width = std::max(name_width, Width(run.pipeline().tasks[task].name));
+    }
+    name_width = std::min(name_width, size.columns / 3);
+
+    std::string screen = drawn_ == 0 ? "\x1b[?25l" : absl::StrCat("\x1b[", drawn_, "A");
+    size_t lines = 0;
+    const auto add = [&](const std::string& line) {
+      absl::StrAppend(&screen, "\r\x1b[2K", line, "\n");
+      ++lines;
+    };
+    add(Fit(heading_, size.columns - 1));
+    for (TaskIndex task : shown) add(TaskLine(run, task, now, engine, name_width, size.columns));
+    if (shown.size() < run.pipeline().tasks.size()) {
+      add(Fit(absl::StrCat("  … ", Count(run)), size.columns - 1));
+    }
+    if (!said_.empty()) add(Fit(said_, size.columns - 1));
+    absl::StrAppend(&screen, "\x1b[J");
+    if (engine == nullptr) absl::StrAppend(&screen, "\x1b[?25h");
+    Write(stdout, screen);
+    drawn_ = engine == nullptr ? 0 : lines;
+  }
+
+  static std::vector<TaskIndex> Choose(const RunState& run, size_t room) {
+    const auto count = static_cast<TaskIndex>(run.pipeline().tasks.size());
+    std::vector<TaskIndex> all(count);
+    for (TaskIndex i = 0; i < count; ++i) all[i] = i;
+    if (count <= room) return all;
+    const auto rank = [&](TaskIndex task) {
+      switch (run.task(task).state) {
+        case TaskState::failed:
+          return 0;
+        case TaskState::running:
+          return 1;
+        case TaskState::pending:
+          return run.task(task).attempt > 0 ? 2 : 3;
+        default:
+          return 4;
+      }
+    };
+    std::partial_sort(
+        all.begin(), all.begin() + static_cast<std::ptrdiff_t>(room), all.end(),
+        [&](TaskIndex a, TaskIndex b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
+    all.resize(room);
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+
+  std::string TaskLine(const RunState& run, TaskIndex index, Time now, const Engine* engine,
+                       size_t name_width, size_t columns) const {
+    const Task& task = run.pipeline().tasks[index];
+    const TaskStatus& status = run.task(index);
+    std::string elapsed;
+    if (status.state == TaskState::running) {
+      elapsed = ShortDuration(std::max(now - status.started, Duration(0)));
+    } else if (IsFinal(status.state) && status.attempt > 0 && !status.cached) {
+      elapsed = ShortDuration(status.finished - status.started);
+    }
+    std::string note = Note(run, index, now);
+    if (note.empty() && engine != nullptr) note = engine->ExplainWait(run.id(), index);
+    std::string rest = absl::StrCat(Pad(StateName(status), 9), "  ", Pad(elapsed, 6), "  ");
+    if (status.attempt > 1) absl::StrAppend(&rest, "attempt ", status.attempt, "  ");
+    const std::string resources = Resources(task);
+    if (!resources.empty()) absl::StrAppend(&rest, resources, "  ");
+    absl::StrAppend(&rest, note);
+    const std::string line =
+        absl::StrCat(AbslView(Mark(status)), " ", Pad(task.name, name_width), "  ", rest);
+    return Coloured(status, Fit(line, columns - 1), colour_);
+  }
+
+  bool colour_ = UseColour(STDOUT_FILENO);
+  bool changed_ = true;
+  Time last_{};
+  size_t drawn_ = 0;
+  std::string heading_;
+  std::string said_;
+};
+
+}  // namespace
+
+std::string Note(const RunState& run, TaskIndex task, Time now) {
+  const TaskStatus& status = run.task(task);
+  if (const TaskSkipped* skip = run.Skip(task)) return Printable(skip->message);
+  if (status.cached) {
+    const TaskResult* result = run.Result(task);
+    return result == nullptr ? "" : absl::StrCat("from run ", result->run);
+  }
+  const AttemptEnded* failure = run.Failure(task);
+  if (failure == nullptr || status.state == TaskState::running) return "";
+  std::string note = DescribeFailure(*failure);
+  if (const Time retry_at = run.RetryAt(task); retry_at != Time{}) {
+    absl::StrAppend(&note, "; next try",
+                    retry_at > now ? " in " + ShortDuration(retry_at - now) : std::string());
+  }
+  return note;
+}
+
+std::unique_ptr<Progress> NewJsonProgress() { return std::make_unique<JsonProgress>(); }
+std::unique_ptr<Progress> NewPlainProgress() { return std::make_unique<PlainProgress>(); }
+std::unique_ptr<Progress> NewLiveProgress() { return std::make_unique<LiveProgress>(); }
+
+}  // namespace trackbed::cli

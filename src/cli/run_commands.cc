@@ -1,0 +1,282 @@
+// run, resume, retry, cancel: the commands that need the lease of the store.
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "cli/commands.hpp"
+#include "cli/drive.hpp"
+#include "cli/exit_code.hpp"
+#include "cli/progress.hpp"
+#include "cli/terminal.hpp"
+#include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/local_host.hpp"
+#include "trackbed/engine/workspace.hpp"
+#include "trackbed/pipeline/graph.hpp"
+#include "trackbed/pipeline/writer.hpp"
+#include "trackbed/resources/slots.hpp"
+
+namespace trackbed::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kLogLinesAfterFailure = 20;
+
+StatusOr<SandboxMode> ReadSandboxMode(const std::string& text) {
+  if (text == "auto") return SandboxMode::automatic;
+  if (text == "never") return SandboxMode::never;
+  if (text == "always") return SandboxMode::always;
+  return InvalidArgument(
+      absl::StrCat("--sandbox: found \"", text, "\", expected auto, never or always"));
+}
+
+StatusOr<std::map<std::string, std::string>> ReadGivenParameters(
+    const std::vector<std::string>& given) {
+  std::map<std::string, std::string> values;
+  for (const std::string& text : given) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return InvalidArgument(absl::StrCat("--param: found \"", text, "\", expected NAME=VALUE"));
+    }
+    if (!values.emplace(text.substr(0, equals), text.substr(equals + 1)).second) {
+      return InvalidArgument(absl::StrCat("--param: ", text.substr(0, equals), " is given twice"));
+    }
+  }
+  return values;
+}
+
+std::unique_ptr<Progress> ChooseProgress(bool json, bool plain) {
+  if (json) return NewJsonProgress();
+  if (plain || !IsTerminal(STDOUT_FILENO)) return NewPlainProgress();
+  return NewLiveProgress();
+}
+
+// The lease taken by somebody else has an exit code of its own.
+int FailToOpen(const Status& status) {
+  const int code = Fail(status);
+  if (!absl::IsFailedPrecondition(status) ||
+      Message(status).find("the store is held by") == std::string_view::npos) {
+    return code;
+  }
+  std::fprintf(stderr, "trackbed: wait for it with --wait, or use another store with --home\n");
+  return kStoreHeld;
+}
+
+std::vector<std::string> LastLines(const std::string& path, size_t count) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return {};
+  constexpr std::streamoff kTail = 64 * 1024;
+  const std::streamoff size = file.tellg();
+  file.seekg(std::max<std::streamoff>(0, size - kTail));
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  if (lines.size() > count) {
+    lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(count));
+  }
+  return lines;
+}
+
+// One screen about what went wrong: the task, the end of its log, and what to do next.
+void ExplainFailure(const RunState& run, const Workspace& workspace) {
+  const auto& tasks = run.pipeline().tasks;
+  for (TaskIndex task = 0; task < tasks.size(); ++task) {
+    const TaskStatus& status = run.task(task);
+    if (status.state != TaskState::failed || tasks[task].allow_failure) continue;
+    std::fprintf(stderr, "\ntask \"%s\" failed: %s\n", tasks[task].name.c_str(),
+                 Note(run, task, Time{}).c_str());
+    if (status.attempt > 0) {
+      const std::string log =
+          workspace.AttemptFolder(run.id(), tasks[task].name, status.attempt) + "/log";
+      for (const std::string& line : LastLines(log, kLogLinesAfterFailure)) {
+        std::fprintf(stderr, "  | %s\n", Printable(line).c_str());
+      }
+      std::fprintf(stderr, "whole log:  trackbed logs %s %s\n", run.id().c_str(),
+                   tasks[task].name.c_str());
+    }
+    std::fprintf(stderr, "try again:  trackbed retry %s\n", run.id().c_str());
+    return;
+  }
+}
+
+// What follows the end of a run: its results are published, its failure explained.
+int Conclude(Session& session, const RunId& id, int code, bool json, const std::string& folder) {
+  const StatusOr<StoredRun> run = LoadRun(session.store(), id);
+  if (!run.ok()) return Fail(run.status());
+  const Workspace workspace(session.home());
+  const Pipeline& pipeline = run->state->pipeline();
+  if (code == kRunFailed) ExplainFailure(*run->state, workspace);
+  if (code != kSuccess || pipeline.results.empty()) return code;
+  const std::string destination = folder.empty() ? workspace.Results(pipeline.name) : folder;
+  const StatusOr<std::vector<std::string>> written =
+      PublishResults(*run->state, session.home(), destination);
+  if (!written.ok()) return Fail(written.status());
+  if (!json) {
+    const std::string shown = fs::proximate(destination).string();
+    std::printf("results in %s: %s\n", shown.c_str(), absl::StrJoin(*written, ", ").c_str());
+  }
+  return code;
+}
+
+// What a run would do, without doing it.
+int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& parameters,
+           const std::vector<SlotRequest>& slots) {
+  const StatusOr<Graph> graph = Graph::Build(pipeline);
+  if (!graph.ok()) return Fail(graph.status());
+  std::printf("pipeline %s  %s\n", pipeline.name.c_str(), PipelineVersion(pipeline).c_str());
+  for (const auto& [name, value] : parameters) {
+    std::printf("parameter %s = %s\n", name.c_str(), ToText(value).c_str());
+  }
+  const SlotPool pool(slots);
+  std::vector<std::vector<std::string>> rows{{"TASK", "NEEDS", "AFTER", "WHEN"}};
+  int code = kSuccess;
+  for (TaskIndex index : graph->TopologicalOrder()) {
+    const Task& task = pipeline.tasks[index];
+    const std::string needs =
+        absl::StrJoin(task.resources, " ", [](std::string* out, const SlotRequest& slot) {
+          absl::StrAppend(out, slot.slot, "=", FormatSlotAmount(slot.slot, slot.amount));
+        });
+    rows.push_back({task.name, needs.empty() ? "cpu=1" : needs,
+                    absl::StrJoin(task.dependencies, " "), task.skip ? "never" : task.when});
+    if (const StatusOr<SlotClaim> claim = pool.Claim(task.resources); !claim.ok()) {
+      std::fprintf(stderr, "trackbed: task \"%s\": %s\n", task.name.c_str(),
+                   std::string(Message(claim.status())).c_str());
+      code = kEnvironment;
+    }
+  }
+  std::fputs(Table(rows).c_str(), stdout);
+  return code;
+}
+
+// A session whose events go to `progress`.
+StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
+                                               const std::vector<std::string>& slots,
+                                               const std::string& sandbox, bool wait,
+                                               std::string description, Progress& progress) {
+  SessionOptions options;
+  options.common = common;
+  options.slots = slots;
+  TRACKBED_ASSIGN_OR_RETURN(options.sandbox, ReadSandboxMode(sandbox));
+  options.wait = wait;
+  options.description = std::move(description);
+  options.sink = [&progress](const RunState& run, const Event& event) {
+    progress.OnEvent(run, event);
+  };
+  return Session::Open(std::move(options));
+}
+
+int Continue(const CommonOptions& common, const ContinueOptions& options, const char* verb,
+             const std::function<Status(Engine&, const RunId&)>& start) {
+  const std::unique_ptr<Progress> progress = ChooseProgress(options.json, options.plain);
+  StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
+  if (!store.ok()) return Fail(store.status());
+  const StatusOr<RunId> id = FindRunId(**store, options.run);
+  if (!id.ok()) return Fail(id.status());
+  store->reset();
+  StatusOr<std::unique_ptr<Session>> session =
+      OpenSession(common, options.slots, options.sandbox, options.wait,
+                  absl::StrCat("trackbed ", verb, " ", *id), *progress);
+  if (!session.ok()) return FailToOpen(session.status());
+  if (Status status = start((*session)->engine(), *id); !status.ok()) {
+    Fail(status);
+    // The run is there, but not in a state for this.
+    return absl::IsFailedPrecondition(status) ? kBadInput : ExitCodeFor(status);
+  }
+  const int code = Drive(**session, *id, *progress);
+  return Conclude(**session, *id, code, options.json, options.results);
+}
+
+}  // namespace
+
+int RunPipeline(const CommonOptions& common, const RunOptions& options) {
+  std::optional<Pipeline> pipeline = LoadOrComplain(options.file);
+  if (!pipeline) return kBadInput;
+  StatusOr<std::map<std::string, std::string>> given = ReadGivenParameters(options.parameters);
+  if (!given.ok()) return Fail(given.status());
+  StatusOr<std::map<std::string, Value>> parameters = BindParameters(*pipeline, *given);
+  if (!parameters.ok()) return Fail(parameters.status());
+  if (options.dry_run) {
+    const StatusOr<std::vector<SlotRequest>> slots = ChooseSlots(options.slots);
+    if (!slots.ok()) return Fail(slots.status());
+    return DryRun(*pipeline, *parameters, *slots);
+  }
+
+  const std::unique_ptr<Progress> progress = ChooseProgress(options.json, options.plain);
+  StatusOr<std::unique_ptr<Session>> session =
+      OpenSession(common, options.slots, options.sandbox, options.wait,
+                  absl::StrCat("trackbed run ", options.file), *progress);
+  if (!session.ok()) return FailToOpen(session.status());
+  const std::string base = fs::absolute(options.file).parent_path().string();
+  StatusOr<SubmitOptions> prepared =
+      PrepareRun(*pipeline, base, (*session)->home(), *std::move(parameters), !options.no_cache);
+  if (!prepared.ok()) return Fail(prepared.status());
+  const StatusOr<RunId> id = (*session)->engine().Submit(
+      std::make_shared<const Pipeline>(*std::move(pipeline)), *std::move(prepared));
+  if (!id.ok()) return Fail(id.status());
+  const int code = Drive(**session, *id, *progress);
+  return Conclude(**session, *id, code, options.json, options.results);
+}
+
+int ResumeRun(const CommonOptions& common, const ContinueOptions& options) {
+  return Continue(common, options, "resume",
+                  [](Engine& engine, const RunId& run) { return engine.Resume(run); });
+}
+
+int RetryRun(const CommonOptions& common, const ContinueOptions& options) {
+  return Continue(common, options, "retry", [&](Engine& engine, const RunId& run) {
+    return engine.Retry(run, options.from);
+  });
+}
+
+int CancelRun(const CommonOptions& common, const std::string& given) {
+  StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
+  if (!store.ok()) return Fail(store.status());
+  const StatusOr<RunId> id = FindRunId(**store, given);
+  if (!id.ok()) return Fail(id.status());
+  const std::unique_ptr<Progress> progress = NewPlainProgress();
+  StatusOr<std::unique_ptr<Session>> session =
+      OpenSession(common, {}, "auto", false, absl::StrCat("trackbed cancel ", *id), *progress);
+  if (session.ok()) {
+    if (Status status = (*session)->engine().Cancel(*id); !status.ok()) {
+      Fail(status);
+      return absl::IsFailedPrecondition(status) ? kBadInput : ExitCodeFor(status);
+    }
+    const int code = Drive(**session, *id, *progress);
+    return code == kCancelled ? kSuccess : code;
+  }
+  if (!absl::IsFailedPrecondition(session.status())) return Fail(session.status());
+
+  // Another process drives the store: ask it, and wait until it has done so.
+  StatusOr<RunRecord> record = (*store)->FindRun(*id);
+  if (record.ok() && record->status != RunStatus::running) {
+    Fail(FailedPrecondition(
+        absl::StrCat("run ", *id, " has ", AbslView(ToString(record->status)), " already")));
+    return kBadInput;
+  }
+  if (!record.ok()) return Fail(record.status());
+  Request request;
+  request.run = *id;
+  if (Status status = (*store)->PostRequest(request, SystemClock().Now()); !status.ok()) {
+    return Fail(status);
+  }
+  while (record.ok() && record->status == RunStatus::running) {
+    ::poll(nullptr, 0, 100);
+    const StatusOr<Lease> lease = (*store)->ReadLease();
+    if (lease.ok() && lease->expires <= SystemClock().Now()) {
+      // Its driver left without answering; the store is free, so do it ourselves.
+      return CancelRun(common, *id);
+    }
+    record = (*store)->FindRun(*id);
+  }
+  if (!record.ok()) return Fail(record.status());
+  std::printf("run %s %s\n", id->c_str(), std::string(ToString(record->status)).c_str());
+  return record->status == RunStatus::cancelled ? kSuccess : ExitCodeFor(record->status);
+}
+
+}  // namespace trackbed::cli

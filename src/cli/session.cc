@@ -1,0 +1,129 @@
+#include "cli/session.hpp"
+
+#include <absl/strings/str_cat.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/local_host.hpp"
+#include "trackbed/engine/workspace.hpp"
+#include "trackbed/resources/slots.hpp"
+
+namespace trackbed::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kWaitMilliseconds = 300;
+
+Status MakeHome(const std::string& home) {
+  std::error_code error;
+  fs::create_directories(home, error);
+  if (error) {
+    const std::string message = absl::StrCat(home, ": cannot make the folder: ", error.message());
+    return error == std::errc::no_space_on_device ? ResourceExhausted(message)
+                                                  : FailedPrecondition(message);
+  }
+  // Logs and outputs may hold what others should not see.
+  (void)chmod(home.c_str(), 0700);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string HomeFolder(const CommonOptions& options) {
+  const char* from_environment = std::getenv("TRACKBED_HOME");
+  std::string home = options.home;
+  if (home.empty() && from_environment != nullptr) home = from_environment;
+  if (home.empty()) home = ".trackbed";
+  std::error_code error;
+  std::string absolute = fs::absolute(home, error).lexically_normal().string();
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  return absolute;
+}
+
+StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
+  const std::string path = Workspace(HomeFolder(options)).Database();
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    return NotFound(absl::StrCat("nothing has run here yet: there is no ", path));
+  }
+  // A reader of a write-ahead log may have to bring it in order, so it needs to write too; only
+  // where that is not permitted is the store opened as it lies.
+  StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false});
+  if (absl::IsFailedPrecondition(store.status())) store = OpenSqliteStore(path, {{}, true});
+  return store;
+}
+
+StatusOr<RunId> FindRunId(Store& store, const std::string& given) {
+  if (given != "latest") return given;
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(1));
+  if (runs.empty()) return NotFound("nothing has run here yet");
+  return runs.front().id;
+}
+
+StatusOr<std::vector<SlotRequest>> ChooseSlots(const std::vector<std::string>& given) {
+  std::vector<SlotRequest> slots = DetectLocalSlots();
+  for (const std::string& text : given) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos) {
+      return InvalidArgument(
+          absl::StrCat("--slots: found \"", text, "\", expected NAME=AMOUNT such as cpu=4"));
+    }
+    const std::string name = text.substr(0, equals);
+    StatusOr<Quantity> amount = ParseSlotAmount(name, text.substr(equals + 1));
+    if (!amount.ok()) {
+      return InvalidArgument(absl::StrCat("--slots: ", AbslView(Message(amount.status()))));
+    }
+    auto known = std::find_if(slots.begin(), slots.end(),
+                              [&](const SlotRequest& slot) { return slot.slot == name; });
+    if (known != slots.end()) {
+      known->amount = *amount;
+    } else {
+      slots.push_back({name, *amount});
+    }
+  }
+  return slots;
+}
+
+StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
+  auto session = std::make_unique<Session>();
+  session->home_ = HomeFolder(options.common);
+  const Workspace workspace(session->home_);
+  TRACKBED_ASSIGN_OR_RETURN(session->slots_, ChooseSlots(options.slots));
+  TRACKBED_RETURN_IF_ERROR(MakeHome(session->home_));
+  TRACKBED_ASSIGN_OR_RETURN(session->store_,
+                            OpenSqliteStore(workspace.Database(), {options.common.durability}));
+  ProcessExecutorOptions executor_options;
+  executor_options.sandbox = options.sandbox;
+  TRACKBED_ASSIGN_OR_RETURN(session->executor_, ProcessExecutor::Create(executor_options));
+  session->secrets_ = NewLocalSecrets(workspace.Secrets());
+
+  EngineOptions engine;
+  engine.store = session->store_.get();
+  engine.executor = session->executor_.get();
+  engine.secrets = session->secrets_.get();
+  engine.home = session->home_;
+  engine.slots = session->slots_;
+  engine.sink = std::move(options.sink);
+  engine.holder = ThisProcess(std::move(options.description));
+  engine.is_gone = HolderIsGone;
+  engine.has_outputs = HasOutputFolder;
+  while (true) {
+    StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(engine);
+    if (opened.ok()) {
+      session->engine_ = *std::move(opened);
+      return session;
+    }
+    if (!options.wait || !absl::IsFailedPrecondition(opened.status())) return opened.status();
+    ::poll(nullptr, 0, kWaitMilliseconds);
+  }
+}
+
+}  // namespace trackbed::cli

@@ -1,0 +1,62 @@
+// What the commands share: the home folder, its store, and an engine on it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trackbed/engine/engine.hpp"
+#include "trackbed/engine/store.hpp"
+#include "trackbed/executors/process_executor.hpp"
+
+namespace trackbed::cli {
+
+struct CommonOptions {
+  std::string home;  // --home, else $TRACKBED_HOME, else .trackbed in the current folder
+  Durability durability = Durability::power;
+};
+
+// The home folder as an absolute path.
+std::string HomeFolder(const CommonOptions& options);
+
+// Opens the store for reading. kNotFound when there is none: nothing has run here yet.
+StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options);
+
+// "latest" is the run submitted last; anything else stands for itself.
+StatusOr<RunId> FindRunId(Store& store, const std::string& given);
+
+struct SessionOptions {
+  CommonOptions common;
+  std::vector<std::string> slots;  // NAME=AMOUNT; empty: those of this machine
+  SandboxMode sandbox = SandboxMode::automatic;
+  std::string description;  // of this process, for others who want the store
+  bool wait = false;        // for the store, when another process holds it
+  EventSink sink;
+};
+
+// A store with an engine that holds its lease.
+class Session {
+ public:
+  static StatusOr<std::unique_ptr<Session>> Open(SessionOptions options);
+
+  Engine& engine() { return *engine_; }
+  Store& store() { return *store_; }
+  const std::string& home() const { return home_; }
+  const std::vector<SlotRequest>& slots() const { return slots_; }
+  // The engine goes first: it holds the others.
+  void Close() { engine_.reset(); }
+
+ private:
+  std::string home_;
+  std::vector<SlotRequest> slots_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<ProcessExecutor> executor_;
+  std::unique_ptr<SecretSource> secrets_;
+  std::unique_ptr<Engine> engine_;
+};
+
+// What the machine offers, with `given` (NAME=AMOUNT) laid over it.
+StatusOr<std::vector<SlotRequest>> ChooseSlots(const std::vector<std::string>& given);
+
+}  // namespace trackbed::cli

@@ -1,0 +1,31 @@
+// From a task and the state of its run to what an executor is told, and from what it says back.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "trackbed/base/status.hpp"
+#include "trackbed/engine/run_state.hpp"
+#include "trackbed/engine/secrets.hpp"
+#include "trackbed/engine/workspace.hpp"
+#include "trackbed/executors/executor.hpp"
+
+namespace trackbed {
+
+// The value of a task's `when`; true when it has none.
+StatusOr<bool> EvaluateWhen(const RunState& run, TaskIndex task);
+
+// The spec of attempt `attempt` of a task, everything rendered; secrets still stand as references.
+StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex task, uint32_t attempt,
+                                   const Workspace& workspace);
+
+// Puts the values of secrets in place of their references and lists their names. `secrets` may be
+// null: then every secret is unknown.
+Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec);
+
+// Reads the NAME=VALUE lines (or one JSON object a line) that a task wrote, by what it declares.
+// kInvalidArgument names the line and what is wrong with it.
+StatusOr<std::map<std::string, Value>> ReadOutputs(const Task& task, std::string_view text);
+
+}  // namespace trackbed

@@ -1,0 +1,1037 @@
+// The engine's decisions. The order within a step is the whole point: what happened comes in,
+// decisions become events, the events become durable in one commit, and only then is anything done.
+#include "trackbed/engine/engine.hpp"
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <queue>
+#include <utility>
+
+#include "engine/attempt_builder.hpp"
+#include "engine/ready_queue.hpp"
+#include "trackbed/engine/cache_key.hpp"
+#include "trackbed/engine/workspace.hpp"
+#include "trackbed/pipeline/writer.hpp"
+
+namespace trackbed {
+namespace {
+
+// Bounds the work between two commits, and so what a crash can make us do again.
+constexpr size_t kEventsPerCommit = 4096;
+constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
+// An attempt that vanishes says nothing about its task, so it does not use up a try; but a task
+// that takes its machine down every time must end.
+constexpr uint8_t kMaxLostAttempts = 3;
+
+#if defined(__x86_64__)
+constexpr std::string_view kArchitecture = "x86_64";
+#elif defined(__aarch64__)
+constexpr std::string_view kArchitecture = "aarch64";
+#else
+constexpr std::string_view kArchitecture = "other";
+#endif
+
+struct ActiveRun {
+  ActiveRun(RunRecord run_record, RunState run_state)
+      : record(std::move(run_record)), state(std::move(run_state)) {}
+
+  RunRecord record;
+  RunState state;
+  std::vector<uint32_t> waiting_for;    // unfinished dependencies, by task
+  std::vector<ReadyQueue::Line> lines;  // by task
+  // Of tasks that use the cache and are ready, queued or running.
+  absl::flat_hash_map<TaskIndex, std::string> cache_keys;
+  size_t attempts = 0;  // under way
+};
+
+// An attempt under way.
+struct Attempt {
+  ActiveRun* run = nullptr;
+  TaskIndex task = 0;
+  bool timed_out = false;
+};
+
+// Equal tasks under way at the same time run once: the leader runs, the others wait for it.
+struct Flight {
+  ReadyTask leader;
+  std::vector<ReadyTask> followers;
+};
+
+struct Timer {
+  enum class Kind : uint8_t { retry, timeout, kill };
+  Time at;
+  Kind kind = Kind::retry;
+  ReadyTask task;
+  uint32_t attempt = 0;
+  friend bool operator>(const Timer& a, const Timer& b) { return a.at > b.at; }
+};
+
+struct PendingStart {
+  AttemptSpec spec;
+  bool adopt_only = false;  // its run is being cancelled: watch it, never start it
+};
+
+struct PendingStop {
+  AttemptKey key;
+  StopMode mode;
+};
+
+struct Publication {
+  const ActiveRun* run;
+  Event event;
+};
+
+// The wait before the next try (pipeline.hpp gives the formula). The jitter follows from the seed
+// of the run, so that a simulated run is the same every time.
+Duration RetryDelay(const Retry& retry, uint32_t failed_attempts, uint64_t seed, TaskIndex task) {
+  const double base = static_cast<double>(retry.delay.count()) *
+                      std::pow(static_cast<double>(retry.backoff), failed_attempts - 1);
+  const double capped = std::min(base, static_cast<double>(retry.max_delay.count()));
+  SeededRandom random(seed ^ (static_cast<uint64_t>(task) << 32U) ^ failed_attempts);
+  const double unit = static_cast<double>(random.Next() >> 11U) * 0x1.0p-53;
+  const double jittered = capped * (1.0 + static_cast<double>(retry.jitter) * (2.0 * unit - 1.0));
+  return Duration(static_cast<int64_t>(std::max(jittered, 0.0)));
+}
+
+AttemptEnded DescribeEnd(const AttemptReport& report) {
+  AttemptEnded ended;
+  ended.exit_code = report.exit_code;
+  ended.signal = report.signal;
+  ended.message = report.message;
+  ended.output_digest = report.output_digest;
+  ended.wall_time = report.wall_time;
+  ended.cpu_time = report.cpu_time;
+  ended.max_rss_bytes = report.max_rss_bytes;
+  return ended;
+}
+
+bool HasNothingToSay(const AttemptEnded& ended) { return ended == AttemptEnded{}; }
+
+// Letters and digits that cannot be mistaken for each other.
+RunId MakeRunId(const std::string& pipeline, uint64_t random) {
+  constexpr std::string_view kLetters = "23456789abcdefghjkmnpqrstvwxyz";
+  std::string ending;
+  for (int i = 0; i < 6; ++i) {
+    ending.push_back(kLetters[random % kLetters.size()]);
+    random /= kLetters.size();
+  }
+  return absl::StrCat(pipeline, "-", ending);
+}
+
+Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunState>* state) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::string encoded, store.ReadPipeline(record.version));
+  TRACKBED_ASSIGN_OR_RETURN(Pipeline pipeline, DecodePipeline(encoded));
+  TRACKBED_ASSIGN_OR_RETURN(Graph graph, Graph::Build(pipeline));
+  state->emplace(record.id, std::make_shared<const Pipeline>(std::move(pipeline)),
+                 std::move(graph));
+  Status applied = absl::OkStatus();
+  uint64_t expected = 1;
+  TRACKBED_RETURN_IF_ERROR(store.ReadEvents(record.number, 1, [&](uint64_t sequence, Event event) {
+    if (!applied.ok()) return;
+    if (sequence != expected++) {
+      applied = DataLoss(absl::StrCat("run ", record.id, ": event ", expected - 1, " is missing"));
+      return;
+    }
+    applied = (*state)->Apply(event);
+  }));
+  if (applied.ok() && expected == 1) {
+    return DataLoss(absl::StrCat("run ", record.id, " has no events"));
+  }
+  return applied;
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  Impl(EngineOptions options, Lease lease)
+      : options_(std::move(options)),
+        workspace_(options_.home),
+        queue_(SlotPool(options_.slots)),
+        fence_(lease.fence),
+        lease_until_(lease.expires) {}
+
+  ~Impl() {
+    // The result does not matter: a lease that is not given back expires.
+    (void)options_.store->ReleaseLease(fence_);
+  }
+
+  StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
+  Status Resume(const RunId& id);
+  Status Retry(const RunId& id, const std::vector<std::string>& tasks);
+  Status Cancel(const RunId& id);
+  Status Step();
+
+  ActiveRun* FindActive(const RunId& id) const {
+    for (const auto& [number, run] : runs_) {
+      if (run->record.id == id) return run.get();
+    }
+    return nullptr;
+  }
+  bool HasActiveRuns() const { return !runs_.empty(); }
+  int WakeDescriptor() const { return options_.executor->WakeDescriptor(); }
+  Time NextDeadline() const;
+  std::string ExplainWait(const RunId& id, TaskIndex task) const;
+
+ private:
+  // Lifecycle of runs.
+  enum class Purpose : uint8_t { run, cancel };
+  StatusOr<ActiveRun*> Load(const RunRecord& record, Purpose purpose);
+  Status Activate(ActiveRun& run);
+  Status CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQueue::Line>* lines);
+  void CancelActive(ActiveRun& run);
+  void FinishRuns();
+
+  // The parts of a step.
+  Status TakeReports();
+  Status TakeRequests();
+  void FireTimers();
+  Status ConsiderTasks();
+  Status StartReady();
+  Status CommitAndAct();
+
+  // Decisions about one task.
+  Status Consider(ActiveRun& run, TaskIndex task);
+  std::optional<TaskSkipped> JudgeTrigger(const ActiveRun& run, TaskIndex task) const;
+  Status ConsiderCache(ActiveRun& run, TaskIndex task);
+  Status UseCached(ActiveRun& run, TaskIndex task, TaskCached cached);
+  Status StartAttempt(ActiveRun& run, TaskIndex task);
+  Status HandleReport(const AttemptReport& report);
+  Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
+  Status Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended);
+  Status FailBeforeAttempt(ActiveRun& run, TaskIndex task, const Status& error);
+  Status OnFinal(ActiveRun& run, TaskIndex task);
+  void LandFlight(ActiveRun& run, TaskIndex task, const CachedResult* result);
+  void StopAttempt(const ActiveRun& run, TaskIndex task, StopMode mode);
+
+  Status Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,
+                std::string detail);
+  Status Broken(Status error) {
+    broken_ = error;
+    return error;
+  }
+  AttemptKey KeyOf(const ActiveRun& run, TaskIndex task) const {
+    return MakeAttemptKey(run.record.id, run.state.pipeline().tasks[task].name,
+                          run.state.task(task).attempt);
+  }
+  ActiveRun* FindActive(int64_t number) const {
+    auto found = runs_.find(number);
+    return found == runs_.end() ? nullptr : found->second.get();
+  }
+
+  EngineOptions options_;
+  Workspace workspace_;
+  ReadyQueue queue_;
+  uint64_t fence_;
+  Time lease_until_;
+  Status broken_;
+  Time now_{};  // of the step or call under way
+
+  std::map<int64_t, std::unique_ptr<ActiveRun>> runs_;  // by number: order matters
+  absl::flat_hash_map<AttemptKey, Attempt> attempts_;
+  absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
+  std::deque<ReadyTask> to_consider_;
+  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
+  std::vector<AttemptReport> reports_;
+  size_t next_report_ = 0;
+  Time next_request_check_{};
+
+  // Decided, and not yet durable.
+  Batch batch_;
+  absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
+  std::vector<PendingStart> starts_;
+  std::vector<PendingStop> stops_;
+  std::vector<Publication> publications_;
+  std::vector<std::unique_ptr<ActiveRun>> finished_;
+};
+
+// ---- Events ----------------------------------------------------------------------------------
+
+Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,
+                            std::string detail) {
+  Event event{now_, task, attempt, type, std::move(detail)};
+  Status applied = run.state.Apply(event);
+  if (!applied.ok()) {
+    return Internal(
+        absl::StrCat("the engine decided what its own rules forbid: ", AbslView(Message(applied))));
+  }
+  if (options_.sink) publications_.push_back({&run, event});
+  batch_.events.push_back({run.record.number, run.state.sequence(), std::move(event)});
+  return absl::OkStatus();
+}
+
+// ---- Runs ------------------------------------------------------------------------------------
+
+Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQueue::Line>* lines) {
+  std::vector<std::string> problems;
+  StatusCode code = StatusCode::kInvalidArgument;
+  lines->assign(pipeline.tasks.size(), 0);
+  const std::vector<SlotRequest>* last_request = nullptr;
+  for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
+    const Task& task = pipeline.tasks[i];
+    if (task.skip) continue;
+    if (task.kind != TaskKind::command) {
+      problems.push_back(
+          absl::StrCat("task \"", task.name, "\": this version does not run services"));
+    }
+    if (task.cluster_size > options_.executor->MaxClusterSize()) {
+      problems.push_back(absl::StrCat("task \"", task.name, "\": a gang of ", task.cluster_size,
+                                      "; this executor runs at most ",
+                                      options_.executor->MaxClusterSize(), " together"));
+    }
+    // Most tasks ask for the same as the one before.
+    if (last_request != nullptr && *last_request == task.resources) {
+      (*lines)[i] = (*lines)[i - 1];
+    } else {
+      const StatusOr<ReadyQueue::Line> line = queue_.LineFor(task.resources);
+      if (!line.ok()) {
+        code = StatusCode::kResourceExhausted;
+        problems.push_back(
+            absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
+        continue;
+      }
+      (*lines)[i] = *line;
+    }
+    last_request = i + 1 < pipeline.tasks.size() ? &task.resources : nullptr;
+  }
+  if (problems.empty()) return absl::OkStatus();
+  return {code, absl::StrJoin(problems, "\n")};
+}
+
+StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
+                                     SubmitOptions options) {
+  TRACKBED_RETURN_IF_ERROR(broken_);
+  now_ = options_.clock->Now();
+  TRACKBED_ASSIGN_OR_RETURN(Graph graph, Graph::Build(*pipeline));
+  std::vector<ReadyQueue::Line> lines;
+  TRACKBED_RETURN_IF_ERROR(CheckRunnable(*pipeline, &lines));
+
+  RunSubmitted detail;
+  detail.parameters = std::move(options.parameters);
+  detail.seed = options_.random->Next();
+  detail.source = std::move(options.source);
+  detail.folders = std::move(options.folders);
+  detail.use_cache = options.use_cache;
+  const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
+
+  RunRecord record;
+  record.pipeline = pipeline->name;
+  record.version = PipelineVersion(*pipeline);
+  record.submitted = now_;
+  const std::string encoded = EncodePipeline(*pipeline);
+  StatusOr<RunRecord> added = AlreadyExists("");
+  while (absl::IsAlreadyExists(added.status())) {
+    record.id = MakeRunId(pipeline->name, options_.random->Next());
+    added = options_.store->AddRun(record, encoded, submitted);
+  }
+  if (!added.ok()) return Broken(added.status());
+
+  auto run = std::make_unique<ActiveRun>(
+      *added, RunState(added->id, std::move(pipeline), std::move(graph)));
+  TRACKBED_RETURN_IF_ERROR(run->state.Apply(submitted));
+  if (options_.sink) publications_.push_back({run.get(), submitted});
+  run->lines = std::move(lines);
+  ActiveRun& active = *runs_.emplace(added->number, std::move(run)).first->second;
+  if (Status status = Activate(active); !status.ok()) return Broken(status);
+  return added->id;
+}
+
+StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose) {
+  std::optional<RunState> state;
+  TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
+  auto run = std::make_unique<ActiveRun>(record, *std::move(state));
+  if (purpose == Purpose::run) {
+    TRACKBED_RETURN_IF_ERROR(CheckRunnable(run->state.pipeline(), &run->lines));
+  } else {
+    // Cancelling must work where the run could not: its tasks claim nothing.
+    TRACKBED_ASSIGN_OR_RETURN(const ReadyQueue::Line none, queue_.LineFor({{"cpu", Quantity()}}));
+    run->lines.assign(run->state.pipeline().tasks.size(), none);
+  }
+  return runs_.emplace(record.number, std::move(run)).first->second.get();
+}
+
+// Derives what is not stored: who waits for whom, what is ready, what runs.
+Status Engine::Impl::Activate(ActiveRun& run) {
+  const size_t count = run.state.graph().task_count();
+  run.waiting_for.assign(count, 0);
+  for (TaskIndex task = 0; task < count; ++task) {
+    const TaskStatus& status = run.state.task(task);
+    if (IsFinal(status.state)) continue;
+    const auto dependencies = run.state.graph().Predecessors(task);
+    run.waiting_for[task] = static_cast<uint32_t>(
+        std::count_if(dependencies.begin(), dependencies.end(),
+                      [&](TaskIndex d) { return !IsFinal(run.state.task(d).state); }));
+    if (status.state == TaskState::pending) {
+      if (run.waiting_for[task] == 0) to_consider_.push_back({run.record.number, task});
+      continue;
+    }
+    // Under way when the last engine stopped: the same attempt is started again, which finds it
+    // where it runs, or starts it if it never came to that.
+    TRACKBED_ASSIGN_OR_RETURN(AttemptSpec spec,
+                              BuildAttempt(run.state, task, status.attempt, workspace_));
+    if (Status resolved = ResolveSecrets(options_.secrets, &spec); !resolved.ok()) {
+      if (!run.state.cancel_requested()) return resolved;
+    }
+    if (const AttemptIntended* intended = run.state.Intended(task);
+        intended != nullptr && !intended->cache_key.empty()) {
+      run.cache_keys[task] = intended->cache_key;
+      flights_.try_emplace(intended->cache_key, Flight{{run.record.number, task}, {}});
+    }
+    attempts_[spec.key] = {&run, task, false};
+    ++run.attempts;
+    // It holds its slots whatever else does: they are its own already.
+    queue_.Occupy(run.lines[task]);
+    const Task& definition = run.state.pipeline().tasks[task];
+    if (definition.timeout > Duration(0)) {
+      timers_.push({status.started + definition.timeout,
+                    Timer::Kind::timeout,
+                    {run.record.number, task},
+                    status.attempt});
+    }
+    starts_.push_back({std::move(spec), run.state.cancel_requested()});
+  }
+  return absl::OkStatus();
+}
+
+Status Engine::Impl::Resume(const RunId& id) {
+  TRACKBED_RETURN_IF_ERROR(broken_);
+  if (FindActive(id) != nullptr) return absl::OkStatus();
+  TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
+  if (record.status == RunStatus::succeeded || record.status == RunStatus::failed) {
+    return FailedPrecondition(absl::StrCat(
+        "run ", id, " has ", AbslView(ToString(record.status)),
+        record.status == RunStatus::failed ? "; retry runs its failed tasks again" : ""));
+  }
+  now_ = options_.clock->Now();
+  TRACKBED_ASSIGN_OR_RETURN(ActiveRun * run, Load(record, Purpose::run));
+  TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_resumed, kNoTask, 0, ""));
+  if (record.status == RunStatus::cancelled) {
+    run->record.status = RunStatus::running;
+    batch_.status_changes.push_back({record.number, RunStatus::running, Time{}});
+  }
+  if (Status status = Activate(*run); !status.ok()) return Broken(status);
+  return CommitAndAct();
+}
+
+Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& names) {
+  TRACKBED_RETURN_IF_ERROR(broken_);
+  if (FindActive(id) != nullptr) return FailedPrecondition(absl::StrCat("run ", id, " is active"));
+  TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
+  if (record.status == RunStatus::running) {
+    return FailedPrecondition(absl::StrCat("run ", id, " has not ended; resume continues it"));
+  }
+  now_ = options_.clock->Now();
+  TRACKBED_ASSIGN_OR_RETURN(ActiveRun * run, Load(record, Purpose::run));
+  RunRetried detail;
+  const auto& tasks = run->state.pipeline().tasks;
+  Status status = absl::OkStatus();
+  for (const std::string& name : names) {
+    auto found = std::find_if(tasks.begin(), tasks.end(),
+                              [&](const Task& task) { return task.name == name; });
+    if (found == tasks.end()) {
+      status = NotFound(absl::StrCat("run ", id, " has no task \"", name, "\""));
+      break;
+    }
+    detail.tasks.push_back(static_cast<TaskIndex>(found - tasks.begin()));
+  }
+  if (names.empty()) {
+    for (TaskIndex task = 0; task < tasks.size(); ++task) {
+      const TaskState state = run->state.task(task).state;
+      if (state == TaskState::failed || state == TaskState::cancelled) detail.tasks.push_back(task);
+    }
+    if (detail.tasks.empty()) {
+      status = FailedPrecondition(
+          absl::StrCat("run ", id, " has no failed or cancelled task; name the task to run again"));
+    }
+  }
+  if (!status.ok()) {
+    runs_.erase(record.number);
+    return status;
+  }
+  std::sort(detail.tasks.begin(), detail.tasks.end());
+  detail.tasks.erase(std::unique(detail.tasks.begin(), detail.tasks.end()), detail.tasks.end());
+  TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_retried, kNoTask, 0, Encode(detail)));
+  run->record.status = RunStatus::running;
+  batch_.status_changes.push_back({record.number, RunStatus::running, Time{}});
+  if (Status activated = Activate(*run); !activated.ok()) return Broken(activated);
+  return CommitAndAct();
+}
+
+Status Engine::Impl::Cancel(const RunId& id) {
+  TRACKBED_RETURN_IF_ERROR(broken_);
+  now_ = options_.clock->Now();
+  if (ActiveRun* run = FindActive(id)) {
+    if (run->state.cancel_requested()) return absl::OkStatus();
+    TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_cancel_requested, kNoTask, 0, ""));
+    CancelActive(*run);
+    return CommitAndAct();
+  }
+  TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
+  if (record.status != RunStatus::running) {
+    return FailedPrecondition(
+        absl::StrCat("run ", id, " has ", AbslView(ToString(record.status)), " already"));
+  }
+  TRACKBED_ASSIGN_OR_RETURN(ActiveRun * run, Load(record, Purpose::cancel));
+  if (!run->state.cancel_requested()) {
+    TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_cancel_requested, kNoTask, 0, ""));
+  }
+  if (Status status = Activate(*run); !status.ok()) return Broken(status);
+  CancelActive(*run);
+  return CommitAndAct();
+}
+
+// Asks every attempt of the run to stop, and sees to it that none outstays its grace.
+void Engine::Impl::CancelActive(ActiveRun& run) {
+  for (TaskIndex task = 0; task < run.state.graph().task_count() && run.attempts > 0; ++task) {
+    if (run.state.task(task).state == TaskState::running) {
+      StopAttempt(run, task, StopMode::terminate);
+    }
+  }
+}
+
+void Engine::Impl::StopAttempt(const ActiveRun& run, TaskIndex task, StopMode mode) {
+  stops_.push_back({KeyOf(run, task), mode});
+  if (mode == StopMode::kill) return;
+  timers_.push({now_ + run.state.pipeline().tasks[task].grace_period,
+                Timer::Kind::kill,
+                {run.record.number, task},
+                run.state.task(task).attempt});
+}
+
+void Engine::Impl::FinishRuns() {
+  for (auto entry = runs_.begin(); entry != runs_.end();) {
+    ActiveRun& run = *entry->second;
+    const bool ended =
+        run.attempts == 0 && (run.state.unfinished() == 0 || run.state.cancel_requested());
+    if (!ended) {
+      ++entry;
+      continue;
+    }
+    const RunStatus verdict = run.state.Verdict();
+    // Followers of this run's tasks, in other runs, must not wait for ever.
+    std::vector<TaskIndex> leaders;
+    for (const auto& [task, key] : run.cache_keys) leaders.push_back(task);
+    std::sort(leaders.begin(), leaders.end());
+    for (TaskIndex task : leaders) LandFlight(run, task, nullptr);
+    Status recorded =
+        Record(run, EventType::run_finished, kNoTask, 0, Encode(RunFinished{verdict}));
+    if (!recorded.ok()) broken_ = recorded;
+    batch_.status_changes.push_back({run.record.number, verdict, now_});
+    finished_.push_back(std::move(entry->second));
+    entry = runs_.erase(entry);
+  }
+}
+
+// ---- One step --------------------------------------------------------------------------------
+
+Status Engine::Impl::Step() {
+  TRACKBED_RETURN_IF_ERROR(broken_);
+  while (true) {
+    now_ = options_.clock->Now();
+    if (Status status = TakeReports(); !status.ok()) return Broken(status);
+    if (Status status = TakeRequests(); !status.ok()) return Broken(status);
+    FireTimers();
+    if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
+    if (Status status = StartReady(); !status.ok()) return Broken(status);
+    FinishRuns();
+    if (now_ + options_.lease_time * 2 / 3 >= lease_until_) {
+      lease_until_ = now_ + options_.lease_time;
+      batch_.lease_until = lease_until_;
+    }
+    TRACKBED_RETURN_IF_ERROR(broken_);
+    const bool idle = batch_.empty() && starts_.empty() && stops_.empty() &&
+                      publications_.empty() && to_consider_.empty();
+    if (idle) return absl::OkStatus();
+    TRACKBED_RETURN_IF_ERROR(CommitAndAct());
+  }
+}
+
+Status Engine::Impl::CommitAndAct() {
+  if (!batch_.empty()) {
+    if (Status status = options_.store->Commit(fence_, batch_); !status.ok()) {
+      return Broken(status);
+    }
+  }
+  batch_.clear();
+  uncommitted_cache_.clear();
+
+  for (const PendingStart& start : starts_) {
+    Status status = start.adopt_only ? options_.executor->Adopt(start.spec.key, start.spec.folder)
+                                     : options_.executor->Start(start.spec);
+    if (status.ok()) continue;
+    AttemptReport report;
+    report.key = start.spec.key;
+    report.kind = absl::IsUnavailable(status) ? AttemptReport::Kind::lost
+                                              : AttemptReport::Kind::failed_to_start;
+    report.message = std::string(Message(status));
+    reports_.push_back(std::move(report));
+  }
+  starts_.clear();
+  for (const PendingStop& stop : stops_) {
+    // Not found: it has ended, and its report is on its way.
+    (void)options_.executor->Stop(stop.key, stop.mode);
+  }
+  stops_.clear();
+  for (const Publication& publication : std::exchange(publications_, {})) {
+    options_.sink(publication.run->state, publication.event);
+  }
+  finished_.clear();
+  return absl::OkStatus();
+}
+
+Status Engine::Impl::TakeReports() {
+  if (next_report_ == reports_.size()) {
+    reports_.clear();
+    next_report_ = 0;
+  }
+  if (!attempts_.empty() && reports_.size() - next_report_ < kEventsPerCommit) {
+    TRACKBED_RETURN_IF_ERROR(options_.executor->Poll(&reports_));
+  }
+  while (next_report_ < reports_.size() && batch_.events.size() < kEventsPerCommit) {
+    TRACKBED_RETURN_IF_ERROR(HandleReport(reports_[next_report_++]));
+  }
+  return absl::OkStatus();
+}
+
+Status Engine::Impl::TakeRequests() {
+  if (now_ < next_request_check_) return absl::OkStatus();
+  next_request_check_ = now_ + kRequestInterval;
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<Request> requests, options_.store->ReadRequests());
+  for (const Request& request : requests) {
+    batch_.requests_done.push_back(request.number);
+    // A request that cannot be met any more (the run has ended) is answered by doing nothing.
+    Status status = Cancel(request.run);
+    if (!broken_.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+void Engine::Impl::FireTimers() {
+  while (!timers_.empty() && timers_.top().at <= now_) {
+    const Timer timer = timers_.top();
+    timers_.pop();
+    ActiveRun* run = FindActive(timer.task.run);
+    if (run == nullptr) continue;
+    const TaskIndex task = timer.task.task;
+    const TaskStatus& status = run->state.task(task);
+    if (timer.kind == Timer::Kind::retry) {
+      if (status.state == TaskState::pending) to_consider_.push_back(timer.task);
+      continue;
+    }
+    if (status.state != TaskState::running || status.attempt != timer.attempt) continue;
+    if (timer.kind == Timer::Kind::kill) {
+      StopAttempt(*run, task, StopMode::kill);
+      continue;
+    }
+    if (auto attempt = attempts_.find(KeyOf(*run, task)); attempt != attempts_.end()) {
+      attempt->second.timed_out = true;
+      StopAttempt(*run, task, StopMode::terminate);
+    }
+  }
+}
+
+// ---- Decisions about tasks -------------------------------------------------------------------
+
+Status Engine::Impl::ConsiderTasks() {
+  while (!to_consider_.empty() && batch_.events.size() < kEventsPerCommit) {
+    const ReadyTask next = to_consider_.front();
+    to_consider_.pop_front();
+    ActiveRun* run = FindActive(next.run);
+    if (run == nullptr || run->state.cancel_requested()) continue;
+    if (run->state.task(next.task).state != TaskState::pending) continue;
+    TRACKBED_RETURN_IF_ERROR(Consider(*run, next.task));
+  }
+  return absl::OkStatus();
+}
+
+// All dependencies of `task` have ended: may it run?
+Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
+  if (const Time retry_at = run.state.RetryAt(task); retry_at > now_) {
+    timers_.push({retry_at, Timer::Kind::retry, {run.record.number, task}, 0});
+    return absl::OkStatus();
+  }
+  const Task& definition = run.state.pipeline().tasks[task];
+  std::optional<TaskSkipped> skip = JudgeTrigger(run, task);
+  if (!skip && !definition.when.empty()) {
+    const StatusOr<bool> when = EvaluateWhen(run.state, task);
+    if (!when.ok()) return FailBeforeAttempt(run, task, when.status());
+    if (!*when) skip = TaskSkipped{SkipReason::condition, absl::StrCat("not: ", definition.when)};
+  }
+  if (skip) {
+    TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_skipped, task, 0, Encode(*skip)));
+    return OnFinal(run, task);
+  }
+  const bool first_try = run.state.task(task).failed_attempts == 0;
+  if (definition.cache != CacheMode::off && run.state.submitted().use_cache && first_try) {
+    return ConsiderCache(run, task);
+  }
+  queue_.Push(run.lines[task], {run.record.number, task}, now_);
+  return absl::OkStatus();
+}
+
+// Why the dependencies of a task rule it out; nothing when they do not.
+std::optional<TaskSkipped> Engine::Impl::JudgeTrigger(const ActiveRun& run, TaskIndex task) const {
+  const std::vector<Task>& tasks = run.state.pipeline().tasks;
+  const Task& definition = tasks[task];
+  if (definition.skip) return TaskSkipped{SkipReason::asked, "skip: true"};
+
+  const auto dependencies = run.state.graph().Predecessors(task);
+  if (dependencies.empty() || definition.trigger == Trigger::all_done) return std::nullopt;
+  TaskIndex failed = kNoTask;
+  TaskIndex skipped = kNoTask;
+  bool succeeded = false;
+  for (TaskIndex dependency : dependencies) {
+    switch (run.state.task(dependency).state) {
+      case TaskState::failed:
+      case TaskState::cancelled:
+        if (tasks[dependency].allow_failure && definition.trigger != Trigger::any_failed) {
+          succeeded = true;
+        } else if (failed == kNoTask) {
+          failed = dependency;
+        }
+        break;
+      case TaskState::skipped: {
+        const TaskSkipped* reason = run.state.Skip(dependency);
+        const bool by_failure = reason != nullptr && reason->reason == SkipReason::upstream_failed;
+        TaskIndex& first = by_failure ? failed : skipped;
+        if (first == kNoTask) first = dependency;
+        break;
+      }
+      default:
+        succeeded = true;
+    }
+  }
+  const auto because = [&](SkipReason reason, TaskIndex culprit, std::string_view what) {
+    return TaskSkipped{reason, absl::StrCat("task \"", tasks[culprit].name, "\" ", AbslView(what))};
+  };
+  if (definition.trigger == Trigger::any_failed) {
+    if (failed != kNoTask) return std::nullopt;
+    return TaskSkipped{SkipReason::nothing_failed, "no dependency failed"};
+  }
+  if (failed != kNoTask) {
+    const bool itself = run.state.task(failed).state != TaskState::skipped;
+    return because(SkipReason::upstream_failed, failed,
+                   itself ? "did not succeed" : "was skipped after a failure");
+  }
+  const bool skip_counts = definition.trigger == Trigger::all_succeeded || !succeeded;
+  if (skipped != kNoTask && skip_counts) {
+    return because(SkipReason::upstream_skipped, skipped, "was skipped");
+  }
+  return std::nullopt;
+}
+
+// Uses an earlier result, waits for an equal task under way, or lets the task run.
+Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
+  const TaskStatus& status = run.state.task(task);
+  const ReadyTask self{run.record.number, task};
+  StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, status.attempt + 1, workspace_);
+  if (!spec.ok()) return FailBeforeAttempt(run, task, spec.status());
+  CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
+  if (!plan.off.empty()) {
+    queue_.Push(run.lines[task], self, now_);
+    return absl::OkStatus();
+  }
+  std::string key = CacheKeyOf(plan.fields);
+  if (!status.fresh) {
+    std::optional<CacheEntry> entry;
+    if (auto found = uncommitted_cache_.find(key); found != uncommitted_cache_.end()) {
+      entry = found->second;
+    } else {
+      TRACKBED_ASSIGN_OR_RETURN(entry, options_.store->FindCached(key));
+    }
+    if (entry && !entry->result.output_digest.empty() && options_.has_outputs &&
+        !options_.has_outputs(
+            workspace_.AttemptFolder(entry->result.run, entry->result.task, entry->result.attempt) +
+                "/outputs",
+            entry->result.output_digest)) {
+      entry.reset();
+    }
+    if (entry) {
+      return UseCached(run, task, {std::move(key), std::move(plan.fields), entry->result});
+    }
+  }
+  Flight& flight = flights_.try_emplace(key, Flight{self, {}}).first->second;
+  run.cache_keys[task] = std::move(key);
+  if (flight.leader == self) {
+    queue_.Push(run.lines[task], self, now_);
+  } else {
+    flight.followers.push_back(self);
+  }
+  return absl::OkStatus();
+}
+
+Status Engine::Impl::UseCached(ActiveRun& run, TaskIndex task, TaskCached cached) {
+  TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_cached, task, 0, Encode(cached)));
+  return OnFinal(run, task);
+}
+
+// The task that led a flight has ended: with a result the followers have it too, without one each
+// is considered anew, and the first of them leads.
+void Engine::Impl::LandFlight(ActiveRun& run, TaskIndex task, const CachedResult* result) {
+  auto key = run.cache_keys.find(task);
+  if (key == run.cache_keys.end()) return;
+  auto flight = flights_.find(key->second);
+  const ReadyTask self{run.record.number, task};
+  if (flight != flights_.end() && flight->second.leader == self) {
+    if (result != nullptr) {
+      CacheEntry entry;
+      entry.key = key->second;
+      entry.pipeline = run.state.pipeline().name;
+      entry.task = run.state.pipeline().tasks[task].name;
+      entry.time = now_;
+      if (const AttemptIntended* intended = run.state.Intended(task)) {
+        entry.fields = intended->cache_fields;
+      }
+      entry.result = *result;
+      uncommitted_cache_[entry.key] = entry;
+      batch_.cache_entries.push_back(std::move(entry));
+    }
+    for (const ReadyTask& follower : flight->second.followers) to_consider_.push_back(follower);
+    flights_.erase(flight);
+  }
+  run.cache_keys.erase(key);
+}
+
+Status Engine::Impl::StartReady() {
+  while (batch_.events.size() < kEventsPerCommit) {
+    const std::optional<ReadyQueue::Taken> next = queue_.Take(now_);
+    if (!next) return absl::OkStatus();
+    const TaskIndex task = next->task.task;
+    ActiveRun* run = FindActive(next->task.run);
+    // The run may have been cancelled, or cancelled and retried, since the task was queued.
+    const bool wanted = run != nullptr && !run->state.cancel_requested() &&
+                        run->state.task(task).state == TaskState::pending &&
+                        run->waiting_for[task] == 0 && run->state.RetryAt(task) <= now_;
+    if (!wanted) {
+      queue_.Release(next->line);
+      continue;
+    }
+    TRACKBED_RETURN_IF_ERROR(StartAttempt(*run, task));
+  }
+  return absl::OkStatus();
+}
+
+Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task) {
+  const uint32_t attempt = run.state.task(task).attempt + 1;
+  StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
+  AttemptIntended intended;
+  if (spec.ok() && run.state.submitted().use_cache) {
+    CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
+    intended.cache_off = std::move(plan.off);
+    if (auto key = run.cache_keys.find(task); key != run.cache_keys.end()) {
+      intended.cache_key = key->second;
+      intended.cache_fields = std::move(plan.fields);
+    }
+  }
+  Status status = spec.status();
+  if (status.ok()) status = ResolveSecrets(options_.secrets, &*spec);
+  if (!status.ok()) {
+    queue_.Release(run.lines[task]);
+    return FailBeforeAttempt(run, task, status);
+  }
+  TRACKBED_RETURN_IF_ERROR(
+      Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
+  const Task& definition = run.state.pipeline().tasks[task];
+  if (definition.timeout > Duration(0)) {
+    timers_.push(
+        {now_ + definition.timeout, Timer::Kind::timeout, {run.record.number, task}, attempt});
+  }
+  ++run.attempts;
+  attempts_[spec->key] = {&run, task, false};
+  starts_.push_back({*std::move(spec), false});
+  return absl::OkStatus();
+}
+
+Status Engine::Impl::HandleReport(const AttemptReport& report) {
+  if (report.kind == AttemptReport::Kind::started) return absl::OkStatus();
+  const auto found = attempts_.find(report.key);
+  if (found == attempts_.end()) return absl::OkStatus();  // not ours, or ended already
+  const Attempt attempt = found->second;
+  attempts_.erase(found);
+  ActiveRun& run = *attempt.run;
+  const TaskIndex task = attempt.task;
+  --run.attempts;
+  queue_.Release(run.lines[task]);
+
+  AttemptEnded ended = DescribeEnd(report);
+  const bool exited = report.kind == AttemptReport::Kind::exited;
+  if (exited && report.exit_code == 0 && report.signal == 0 && !attempt.timed_out) {
+    const Task& definition = run.state.pipeline().tasks[task];
+    if (!definition.outputs.empty() || !report.output_text.empty()) {
+      StatusOr<std::map<std::string, Value>> outputs = ReadOutputs(definition, report.output_text);
+      if (!outputs.ok()) {
+        ended.reason = FailureReason::bad_output;
+        ended.message = std::string(Message(outputs.status()));
+        return Fail(run, task, std::move(ended));
+      }
+      ended.outputs = *std::move(outputs);
+    }
+    return Succeed(run, task, std::move(ended));
+  }
+  if (attempt.timed_out) {
+    ended.reason = FailureReason::timeout;
+    if (ended.message.empty()) {
+      ended.message = absl::StrCat("stopped after its timeout of ",
+                                   FormatDuration(run.state.pipeline().tasks[task].timeout));
+    }
+  } else if (report.kind == AttemptReport::Kind::failed_to_start) {
+    ended.reason = FailureReason::failed_to_start;
+  } else if (report.kind == AttemptReport::Kind::lost || run.state.task(task).stopping) {
+    ended.reason = FailureReason::lost;
+  } else if (report.out_of_memory) {
+    ended.reason = FailureReason::out_of_memory;
+  } else {
+    ended.reason = report.signal != 0 ? FailureReason::signal : FailureReason::exit_code;
+  }
+  if (run.state.cancel_requested()) {
+    const uint32_t number = run.state.task(task).attempt;
+    TRACKBED_RETURN_IF_ERROR(
+        Record(run, EventType::attempt_cancelled, task, number, Encode(ended)));
+    LandFlight(run, task, nullptr);
+    return OnFinal(run, task);
+  }
+  return Fail(run, task, std::move(ended));
+}
+
+Status Engine::Impl::Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended) {
+  const uint32_t attempt = run.state.task(task).attempt;
+  std::string detail = HasNothingToSay(ended) ? std::string() : Encode(ended);
+  TRACKBED_RETURN_IF_ERROR(
+      Record(run, EventType::attempt_succeeded, task, attempt, std::move(detail)));
+  if (!run.cache_keys.empty()) {
+    const CachedResult result{run.record.id, run.state.pipeline().tasks[task].name, attempt,
+                              std::move(ended.outputs), std::move(ended.output_digest)};
+    LandFlight(run, task, &result);
+  }
+  return OnFinal(run, task);
+}
+
+Status Engine::Impl::Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended) {
+  const TaskStatus& status = run.state.task(task);
+  const struct Retry& retry = run.state.pipeline().tasks[task].retry;
+  if (ended.reason == FailureReason::lost) {
+    if (status.lost_attempts < kMaxLostAttempts) {
+      ended.retry_at = now_ + status.lost_attempts * std::chrono::seconds(1);
+    }
+  } else if (status.failed_attempts + 1 < retry.max_attempts) {
+    ended.retry_at =
+        now_ + RetryDelay(retry, status.failed_attempts + 1, run.state.submitted().seed, task);
+  }
+  const bool again = ended.retry_at != Time{};
+  TRACKBED_RETURN_IF_ERROR(
+      Record(run, EventType::attempt_failed, task, status.attempt, Encode(ended)));
+  if (again) {
+    to_consider_.push_back({run.record.number, task});
+    return absl::OkStatus();
+  }
+  LandFlight(run, task, nullptr);
+  return OnFinal(run, task);
+}
+
+Status Engine::Impl::FailBeforeAttempt(ActiveRun& run, TaskIndex task, const Status& error) {
+  AttemptEnded ended;
+  ended.reason = FailureReason::bad_specification;
+  ended.message = std::string(Message(error));
+  TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_failed, task, 0, Encode(ended)));
+  LandFlight(run, task, nullptr);
+  return OnFinal(run, task);
+}
+
+// `task` has ended for good: whoever waited only for it may be considered.
+Status Engine::Impl::OnFinal(ActiveRun& run, TaskIndex task) {
+  for (TaskIndex successor : run.state.graph().Successors(task)) {
+    if (--run.waiting_for[successor] == 0) to_consider_.push_back({run.record.number, successor});
+  }
+  return absl::OkStatus();
+}
+
+// ---- What a host asks ------------------------------------------------------------------------
+
+Time Engine::Impl::NextDeadline() const {
+  Time deadline = lease_until_ - options_.lease_time * 2 / 3;
+  deadline = std::min(deadline, next_request_check_);
+  if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
+  return deadline;
+}
+
+std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) const {
+  const ActiveRun* run = FindActive(id);
+  if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
+  const std::vector<Task>& tasks = run->state.pipeline().tasks;
+  std::vector<std::string> unfinished;
+  for (TaskIndex dependency : run->state.graph().Predecessors(task)) {
+    if (!IsFinal(run->state.task(dependency).state)) unfinished.push_back(tasks[dependency].name);
+  }
+  if (!unfinished.empty()) return absl::StrCat("waits for ", absl::StrJoin(unfinished, ", "));
+  if (const Time retry_at = run->state.RetryAt(task); retry_at > options_.clock->Now()) {
+    return absl::StrCat("next try at ", FormatTime(retry_at));
+  }
+  if (auto key = run->cache_keys.find(task); key != run->cache_keys.end()) {
+    auto flight = flights_.find(key->second);
+    const ActiveRun* leader =
+        flight == flights_.end() ? nullptr : FindActive(flight->second.leader.run);
+    if (leader != nullptr && (leader != run || flight->second.leader.task != task)) {
+      return absl::StrCat("the same work is under way in task \"",
+                          leader->state.pipeline().tasks[flight->second.leader.task].name,
+                          "\" of run ", leader->record.id);
+    }
+  }
+  return queue_.Explain(run->lines[task]);
+}
+
+// ---- The public face -------------------------------------------------------------------------
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
+  if (options.store == nullptr || options.executor == nullptr) {
+    return InvalidArgument("EngineOptions: store and executor must be given");
+  }
+  if (!options.home.starts_with('/')) {
+    return InvalidArgument(absl::StrCat("EngineOptions.home: found \"", options.home,
+                                        "\", expected an absolute path"));
+  }
+  if (options.clock == nullptr) options.clock = &SystemClock();
+  if (options.random == nullptr) options.random = &SystemRandom();
+  if (options.slots.empty()) options.slots = {{"cpu", Quantity::FromThousandths(1000)}};
+  TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
+                            options.store->AcquireLease(options.holder, options.clock->Now(),
+                                                        options.lease_time, options.is_gone));
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(std::move(options), lease)));
+}
+
+StatusOr<RunId> Engine::Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options) {
+  return impl_->Submit(std::move(pipeline), std::move(options));
+}
+Status Engine::Resume(const RunId& run) { return impl_->Resume(run); }
+Status Engine::Retry(const RunId& run, const std::vector<std::string>& tasks) {
+  return impl_->Retry(run, tasks);
+}
+Status Engine::Cancel(const RunId& run) { return impl_->Cancel(run); }
+Status Engine::Step() { return impl_->Step(); }
+bool Engine::IsActive(const RunId& run) const { return impl_->FindActive(run) != nullptr; }
+bool Engine::HasActiveRuns() const { return impl_->HasActiveRuns(); }
+const RunState* Engine::Find(const RunId& run) const {
+  const ActiveRun* active = impl_->FindActive(run);
+  return active == nullptr ? nullptr : &active->state;
+}
+int Engine::WakeDescriptor() const { return impl_->WakeDescriptor(); }
+Time Engine::NextDeadline() const { return impl_->NextDeadline(); }
+std::string Engine::ExplainWait(const RunId& run, TaskIndex task) const {
+  return impl_->ExplainWait(run, task);
+}
+
+StatusOr<StoredRun> LoadRun(Store& store, const RunId& id) {
+  TRACKBED_ASSIGN_OR_RETURN(RunRecord record, store.FindRun(id));
+  std::optional<RunState> state;
+  TRACKBED_RETURN_IF_ERROR(ReadRunState(store, record, &state));
+  return StoredRun{std::move(record), std::make_shared<const RunState>(*std::move(state))};
+}
+
+}  // namespace trackbed

@@ -1,0 +1,331 @@
+#include "trackbed/engine/event.hpp"
+
+#include <absl/strings/str_cat.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include "trackbed/v1/run.pb.h"
+
+namespace trackbed {
+namespace {
+
+// Bytes that depend on the content alone: map fields are written in order of their keys.
+std::string Serialize(const google::protobuf::MessageLite& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+Status Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
+  if (bytes.size() > INT32_MAX ||
+      !message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return DataLoss(absl::StrCat("the detail of an event is not a ", message->GetTypeName()));
+  }
+  return absl::OkStatus();
+}
+
+void ToProto(const Value& value, v1::Value* proto) {
+  if (const auto* text = std::get_if<std::string>(&value)) proto->set_text(*text);
+  if (const auto* number = std::get_if<double>(&value)) proto->set_number(*number);
+  if (const auto* integer = std::get_if<int64_t>(&value)) proto->set_integer(*integer);
+  if (const auto* boolean = std::get_if<bool>(&value)) proto->set_boolean(*boolean);
+}
+
+Value FromProto(const v1::Value& proto) {
+  switch (proto.kind_case()) {
+    case v1::Value::kNumber:
+      return proto.number();
+    case v1::Value::kInteger:
+      return static_cast<int64_t>(proto.integer());
+    case v1::Value::kBoolean:
+      return proto.boolean();
+    default:
+      return proto.text();
+  }
+}
+
+template <typename ProtoMap>
+void ToProto(const std::map<std::string, Value>& values, ProtoMap* proto) {
+  for (const auto& [name, value] : values) ToProto(value, &(*proto)[name]);
+}
+
+template <typename ProtoMap>
+std::map<std::string, Value> ValuesFromProto(const ProtoMap& proto) {
+  std::map<std::string, Value> values;
+  for (const auto& [name, value] : proto) values.emplace(name, FromProto(value));
+  return values;
+}
+
+template <typename Repeated>
+void ToProto(const CacheFields& fields, Repeated* proto) {
+  for (const auto& [name, value] : fields) {
+    auto* field = proto->Add();
+    field->set_name(name);
+    field->set_value(value);
+  }
+}
+
+template <typename Repeated>
+CacheFields FieldsFromProto(const Repeated& proto) {
+  CacheFields fields;
+  fields.reserve(static_cast<size_t>(proto.size()));
+  for (const auto& field : proto) fields.emplace_back(field.name(), field.value());
+  return fields;
+}
+
+// An enum read from disk: a number that this version does not know is damage or the future.
+template <typename Enum>
+Status DecodeEnum(uint32_t number, Enum last, Enum* value) {
+  if (number > static_cast<uint32_t>(last)) {
+    return DataLoss(absl::StrCat("the detail of an event holds the unknown number ", number));
+  }
+  *value = static_cast<Enum>(number);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string_view ToString(EventType type) {
+  switch (type) {
+    case EventType::run_submitted:
+      return "run_submitted";
+    case EventType::run_resumed:
+      return "run_resumed";
+    case EventType::run_cancel_requested:
+      return "run_cancel_requested";
+    case EventType::run_retried:
+      return "run_retried";
+    case EventType::run_finished:
+      return "run_finished";
+    case EventType::attempt_intended:
+      return "attempt_intended";
+    case EventType::attempt_succeeded:
+      return "attempt_succeeded";
+    case EventType::attempt_failed:
+      return "attempt_failed";
+    case EventType::attempt_cancelled:
+      return "attempt_cancelled";
+    case EventType::task_skipped:
+      return "task_skipped";
+    case EventType::task_cached:
+      return "task_cached";
+    case EventType::task_failed:
+      return "task_failed";
+  }
+  return "unknown";
+}
+
+std::string_view ToString(RunStatus status) {
+  switch (status) {
+    case RunStatus::running:
+      return "running";
+    case RunStatus::succeeded:
+      return "succeeded";
+    case RunStatus::failed:
+      return "failed";
+    case RunStatus::cancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+std::string_view ToString(FailureReason reason) {
+  switch (reason) {
+    case FailureReason::none:
+      return "none";
+    case FailureReason::exit_code:
+      return "exit_code";
+    case FailureReason::signal:
+      return "signal";
+    case FailureReason::timeout:
+      return "timeout";
+    case FailureReason::out_of_memory:
+      return "out_of_memory";
+    case FailureReason::failed_to_start:
+      return "failed_to_start";
+    case FailureReason::lost:
+      return "lost";
+    case FailureReason::bad_output:
+      return "bad_output";
+    case FailureReason::bad_specification:
+      return "bad_specification";
+  }
+  return "unknown";
+}
+
+std::string_view ToString(SkipReason reason) {
+  switch (reason) {
+    case SkipReason::asked:
+      return "asked";
+    case SkipReason::condition:
+      return "condition";
+    case SkipReason::upstream_failed:
+      return "upstream_failed";
+    case SkipReason::upstream_skipped:
+      return "upstream_skipped";
+    case SkipReason::nothing_failed:
+      return "nothing_failed";
+  }
+  return "unknown";
+}
+
+std::string Encode(const RunSubmitted& detail) {
+  v1::RunSubmitted proto;
+  ToProto(detail.parameters, proto.mutable_parameters());
+  proto.set_seed(detail.seed);
+  if (!detail.source.host_path.empty()) {
+    auto* source = proto.mutable_source();
+    source->set_host_path(detail.source.host_path);
+    source->set_digest(detail.source.digest);
+    for (const auto& [path, digest] : detail.source.files)
+      (*source->mutable_files())[path] = digest;
+  }
+  for (const FolderBinding& folder : detail.folders) {
+    auto* binding = proto.add_folders();
+    binding->set_name(folder.name);
+    binding->set_host_path(folder.host_path);
+    binding->set_digest(folder.digest);
+  }
+  proto.set_use_cache(detail.use_cache);
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, RunSubmitted* detail) {
+  v1::RunSubmitted proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->parameters = ValuesFromProto(proto.parameters());
+  detail->seed = proto.seed();
+  detail->source.host_path = proto.source().host_path();
+  detail->source.digest = proto.source().digest();
+  detail->source.files.clear();
+  for (const auto& [path, digest] : proto.source().files()) {
+    detail->source.files.emplace(path, digest);
+  }
+  detail->folders.clear();
+  for (const auto& folder : proto.folders()) {
+    detail->folders.push_back({folder.name(), folder.host_path(), folder.digest()});
+  }
+  detail->use_cache = proto.use_cache();
+  return absl::OkStatus();
+}
+
+std::string Encode(const RunFinished& detail) {
+  v1::RunFinished proto;
+  proto.set_status(static_cast<uint32_t>(detail.status));
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, RunFinished* detail) {
+  v1::RunFinished proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  return DecodeEnum(proto.status(), RunStatus::cancelled, &detail->status);
+}
+
+std::string Encode(const RunRetried& detail) {
+  v1::RunRetried proto;
+  for (TaskIndex task : detail.tasks) proto.add_tasks(task);
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, RunRetried* detail) {
+  v1::RunRetried proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->tasks.assign(proto.tasks().begin(), proto.tasks().end());
+  return absl::OkStatus();
+}
+
+std::string Encode(const AttemptIntended& detail) {
+  v1::AttemptIntended proto;
+  proto.set_cache_key(detail.cache_key);
+  proto.set_cache_off(detail.cache_off);
+  ToProto(detail.cache_fields, proto.mutable_cache_fields());
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, AttemptIntended* detail) {
+  v1::AttemptIntended proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->cache_key = proto.cache_key();
+  detail->cache_off = proto.cache_off();
+  detail->cache_fields = FieldsFromProto(proto.cache_fields());
+  return absl::OkStatus();
+}
+
+std::string Encode(const AttemptEnded& detail) {
+  v1::AttemptEnded proto;
+  proto.set_reason(static_cast<uint32_t>(detail.reason));
+  proto.set_exit_code(detail.exit_code);
+  proto.set_signal(static_cast<uint32_t>(detail.signal));
+  proto.set_message(detail.message);
+  ToProto(detail.outputs, proto.mutable_outputs());
+  proto.set_output_digest(detail.output_digest);
+  proto.set_wall_time_ns(detail.wall_time.count());
+  proto.set_cpu_time_ns(detail.cpu_time.count());
+  proto.set_max_rss_bytes(detail.max_rss_bytes);
+  proto.set_retry_at_ns(ToNanoseconds(detail.retry_at));
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, AttemptEnded* detail) {
+  v1::AttemptEnded proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  TRACKBED_RETURN_IF_ERROR(
+      DecodeEnum(proto.reason(), FailureReason::bad_specification, &detail->reason));
+  detail->exit_code = proto.exit_code();
+  detail->signal = static_cast<int>(proto.signal());
+  detail->message = proto.message();
+  detail->outputs = ValuesFromProto(proto.outputs());
+  detail->output_digest = proto.output_digest();
+  detail->wall_time = Duration(proto.wall_time_ns());
+  detail->cpu_time = Duration(proto.cpu_time_ns());
+  detail->max_rss_bytes = proto.max_rss_bytes();
+  detail->retry_at = FromNanoseconds(proto.retry_at_ns());
+  return absl::OkStatus();
+}
+
+std::string Encode(const TaskSkipped& detail) {
+  v1::TaskSkipped proto;
+  proto.set_reason(static_cast<uint32_t>(detail.reason));
+  proto.set_message(detail.message);
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, TaskSkipped* detail) {
+  v1::TaskSkipped proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  TRACKBED_RETURN_IF_ERROR(DecodeEnum(proto.reason(), SkipReason::nothing_failed, &detail->reason));
+  detail->message = proto.message();
+  return absl::OkStatus();
+}
+
+std::string Encode(const TaskCached& detail) {
+  v1::TaskCached proto;
+  proto.set_cache_key(detail.cache_key);
+  ToProto(detail.cache_fields, proto.mutable_cache_fields());
+  auto* result = proto.mutable_result();
+  result->set_run(detail.result.run);
+  result->set_task(detail.result.task);
+  result->set_attempt(detail.result.attempt);
+  ToProto(detail.result.outputs, result->mutable_outputs());
+  result->set_output_digest(detail.result.output_digest);
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, TaskCached* detail) {
+  v1::TaskCached proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->cache_key = proto.cache_key();
+  detail->cache_fields = FieldsFromProto(proto.cache_fields());
+  detail->result.run = proto.result().run();
+  detail->result.task = proto.result().task();
+  detail->result.attempt = proto.result().attempt();
+  detail->result.outputs = ValuesFromProto(proto.result().outputs());
+  detail->result.output_digest = proto.result().output_digest();
+  return absl::OkStatus();
+}
+
+}  // namespace trackbed

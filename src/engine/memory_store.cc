@@ -1,0 +1,142 @@
+// The Store that keeps everything in memory.
+#include <absl/container/flat_hash_map.h>
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "engine/lease.hpp"
+#include "trackbed/engine/store.hpp"
+
+namespace trackbed {
+namespace {
+
+class MemoryStore final : public Store {
+ public:
+  StatusOr<Lease> AcquireLease(const LeaseHolder& holder, Time now, Duration ttl,
+                               const std::function<bool(const LeaseHolder&)>& is_gone) override {
+    TRACKBED_RETURN_IF_ERROR(CheckLeaseIsFree(lease_, now, is_gone));
+    lease_ = Lease{lease_.fence + 1, holder, now + ttl};
+    return lease_;
+  }
+
+  Status ReleaseLease(uint64_t fence) override {
+    if (fence == lease_.fence) lease_.expires = Time{};
+    return absl::OkStatus();
+  }
+
+  StatusOr<Lease> ReadLease() override { return lease_; }
+
+  StatusOr<RunRecord> AddRun(const RunRecord& record, std::string_view encoded_pipeline,
+                             const Event& submitted) override {
+    if (numbers_.contains(record.id)) {
+      return AlreadyExists(absl::StrCat("run ", record.id, " exists"));
+    }
+    RunRecord added = record;
+    added.number = static_cast<int64_t>(runs_.size()) + 1;
+    numbers_.emplace(added.id, added.number);
+    pipelines_.try_emplace(added.version, encoded_pipeline);
+    runs_.push_back({added, {submitted}});
+    return added;
+  }
+
+  Status Commit(uint64_t fence, const Batch& batch) override {
+    if (fence != lease_.fence) return LeaseLost(lease_);
+    for (const Batch::NewEvent& added : batch.events) {
+      std::deque<Event>& events = runs_[static_cast<size_t>(added.run) - 1].events;
+      if (added.sequence != events.size() + 1) {
+        return Internal(
+            absl::StrCat("event ", added.sequence, " does not follow event ", events.size()));
+      }
+      events.push_back(added.event);
+    }
+    for (const Batch::StatusChange& change : batch.status_changes) {
+      RunRecord& record = runs_[static_cast<size_t>(change.run) - 1].record;
+      record.status = change.status;
+      record.finished = change.finished;
+    }
+    for (const CacheEntry& entry : batch.cache_entries) cache_.insert_or_assign(entry.key, entry);
+    std::erase_if(requests_, [&](const Request& request) {
+      return std::find(batch.requests_done.begin(), batch.requests_done.end(), request.number) !=
+             batch.requests_done.end();
+    });
+    if (batch.lease_until) lease_.expires = *batch.lease_until;
+    return absl::OkStatus();
+  }
+
+  StatusOr<RunRecord> FindRun(const RunId& id) override {
+    auto number = numbers_.find(id);
+    if (number == numbers_.end()) return NotFound(absl::StrCat("there is no run \"", id, "\""));
+    return runs_[static_cast<size_t>(number->second) - 1].record;
+  }
+
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override {
+    std::vector<RunRecord> records;
+    for (auto run = runs_.rbegin(); run != runs_.rend() && records.size() < limit; ++run) {
+      records.push_back(run->record);
+    }
+    return records;
+  }
+
+  StatusOr<std::string> ReadPipeline(const std::string& version) override {
+    auto found = pipelines_.find(version);
+    if (found == pipelines_.end()) {
+      return NotFound(absl::StrCat("there is no pipeline ", version));
+    }
+    return found->second;
+  }
+
+  Status ReadEvents(int64_t run, uint64_t from,
+                    const std::function<void(uint64_t, Event)>& visit) override {
+    const std::deque<Event>& events = runs_[static_cast<size_t>(run) - 1].events;
+    for (size_t i = from == 0 ? 0 : from - 1; i < events.size(); ++i) visit(i + 1, events[i]);
+    return absl::OkStatus();
+  }
+
+  StatusOr<std::optional<CacheEntry>> FindCached(const std::string& key) override {
+    auto found = cache_.find(key);
+    if (found == cache_.end()) return std::nullopt;
+    return found->second;
+  }
+
+  StatusOr<std::optional<CacheEntry>> FindLastCached(const std::string& pipeline,
+                                                     const std::string& task,
+                                                     Time before) override {
+    const CacheEntry* last = nullptr;
+    for (const auto& [key, entry] : cache_) {
+      if (entry.pipeline != pipeline || entry.task != task || entry.time >= before) continue;
+      if (last == nullptr || entry.time > last->time) last = &entry;
+    }
+    if (last == nullptr) return std::nullopt;
+    return *last;
+  }
+
+  Status PostRequest(const Request& request, Time /*now*/) override {
+    requests_.push_back(request);
+    requests_.back().number = ++last_request_;
+    return absl::OkStatus();
+  }
+
+  StatusOr<std::vector<Request>> ReadRequests() override { return requests_; }
+
+ private:
+  struct StoredRun {
+    RunRecord record;
+    std::deque<Event> events;
+  };
+  Lease lease_;
+  std::vector<StoredRun> runs_;  // by number - 1
+  absl::flat_hash_map<RunId, int64_t> numbers_;
+  absl::flat_hash_map<std::string, std::string> pipelines_;
+  std::map<std::string, CacheEntry> cache_;
+  std::vector<Request> requests_;
+  int64_t last_request_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Store> NewMemoryStore() { return std::make_unique<MemoryStore>(); }
+
+}  // namespace trackbed

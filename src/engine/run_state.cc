@@ -1,0 +1,245 @@
+#include "trackbed/engine/run_state.hpp"
+
+#include <absl/strings/str_cat.h>
+
+#include <utility>
+
+namespace trackbed {
+
+std::string_view ToString(TaskState state) {
+  switch (state) {
+    case TaskState::pending:
+      return "pending";
+    case TaskState::running:
+      return "running";
+    case TaskState::succeeded:
+      return "succeeded";
+    case TaskState::failed:
+      return "failed";
+    case TaskState::skipped:
+      return "skipped";
+    case TaskState::cancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+RunState::RunState(RunId id, std::shared_ptr<const Pipeline> pipeline, Graph graph)
+    : id_(std::move(id)), pipeline_(std::move(pipeline)), graph_(std::move(graph)) {
+  tasks_.resize(pipeline_->tasks.size());
+  unfinished_ = tasks_.size();
+}
+
+Status RunState::Apply(const Event& event) {
+  TRACKBED_RETURN_IF_ERROR(event.task == kNoTask ? ApplyRunEvent(event) : ApplyTaskEvent(event));
+  ++sequence_;
+  return absl::OkStatus();
+}
+
+Status RunState::Unexpected(const Event& event) const {
+  return DataLoss(absl::StrCat("run ", id_, ": event ", sequence_ + 1, " (",
+                               AbslView(ToString(event.type)),
+                               ") cannot follow what is recorded before it"));
+}
+
+Status RunState::ApplyRunEvent(const Event& event) {
+  if ((sequence_ == 0) != (event.type == EventType::run_submitted)) return Unexpected(event);
+  switch (event.type) {
+    case EventType::run_submitted:
+      submitted_at_ = event.time;
+      return Decode(event.detail, &submitted_);
+    case EventType::run_resumed:
+      if (status_ != RunStatus::running && status_ != RunStatus::cancelled) {
+        return Unexpected(event);
+      }
+      for (TaskIndex i = 0; i < tasks_.size(); ++i) {
+        if (tasks_[i].state == TaskState::cancelled) ResetTask(i, /*fresh=*/false);
+        // It was told to stop; how it ends says nothing about the task itself.
+        if (cancel_requested_ && tasks_[i].state == TaskState::running) tasks_[i].stopping = true;
+      }
+      status_ = RunStatus::running;
+      cancel_requested_ = false;
+      return absl::OkStatus();
+    case EventType::run_cancel_requested:
+      if (status_ != RunStatus::running) return Unexpected(event);
+      cancel_requested_ = true;
+      return absl::OkStatus();
+    case EventType::run_retried: {
+      RunRetried detail;
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &detail));
+      if (status_ == RunStatus::running) return Unexpected(event);
+      for (TaskIndex task : detail.tasks) {
+        if (task >= tasks_.size()) return Unexpected(event);
+      }
+      ResetForRetry(detail.tasks);
+      return absl::OkStatus();
+    }
+    case EventType::run_finished: {
+      RunFinished detail;
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &detail));
+      if (status_ != RunStatus::running) return Unexpected(event);
+      for (TaskIndex i = 0; i < tasks_.size(); ++i) {
+        if (tasks_[i].state == TaskState::running) return Unexpected(event);
+        if (tasks_[i].state == TaskState::pending) Finish(i, TaskState::cancelled, event.time);
+      }
+      status_ = detail.status;
+      finished_at_ = event.time;
+      cancel_requested_ = false;
+      return absl::OkStatus();
+    }
+    default:
+      return Unexpected(event);
+  }
+}
+
+Status RunState::ApplyTaskEvent(const Event& event) {
+  if (event.task >= tasks_.size() || status_ != RunStatus::running) return Unexpected(event);
+  TaskStatus& task = tasks_[event.task];
+  const bool ends_attempt = event.type == EventType::attempt_succeeded ||
+                            event.type == EventType::attempt_failed ||
+                            event.type == EventType::attempt_cancelled;
+  if (task.state != (ends_attempt ? TaskState::running : TaskState::pending)) {
+    return Unexpected(event);
+  }
+  if (ends_attempt && event.attempt != task.attempt) return Unexpected(event);
+
+  AttemptEnded ended;
+  const bool has_ended = ends_attempt || event.type == EventType::task_failed;
+  if (has_ended && !event.detail.empty()) {
+    TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &ended));
+  }
+  if (has_ended) task.stopping = false;
+  switch (event.type) {
+    case EventType::attempt_intended: {
+      if (event.attempt != task.attempt + 1) return Unexpected(event);
+      if (!event.detail.empty()) {
+        TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended_[event.task]));
+      }
+      task.state = TaskState::running;
+      task.attempt = event.attempt;
+      task.started = event.time;
+      return absl::OkStatus();
+    }
+    case EventType::attempt_succeeded:
+      if (!failures_.empty()) failures_.erase(event.task);
+      if (!ended.outputs.empty() || !ended.output_digest.empty()) {
+        results_[event.task] = {std::move(ended.outputs), std::move(ended.output_digest), id_,
+                                pipeline_->tasks[event.task].name, event.attempt};
+      }
+      Finish(event.task, TaskState::succeeded, event.time);
+      return absl::OkStatus();
+    case EventType::attempt_failed: {
+      if (ended.reason == FailureReason::lost) {
+        ++task.lost_attempts;
+      } else {
+        ++task.failed_attempts;
+      }
+      const bool again = ended.retry_at != Time{};
+      failures_[event.task] = std::move(ended);
+      if (again) {
+        task.state = TaskState::pending;
+        task.finished = event.time;
+      } else {
+        Finish(event.task, TaskState::failed, event.time);
+      }
+      return absl::OkStatus();
+    }
+    case EventType::attempt_cancelled:
+      failures_[event.task] = std::move(ended);
+      Finish(event.task, TaskState::cancelled, event.time);
+      return absl::OkStatus();
+    case EventType::task_failed:
+      failures_[event.task] = std::move(ended);
+      task.started = event.time;
+      Finish(event.task, TaskState::failed, event.time);
+      return absl::OkStatus();
+    case EventType::task_skipped:
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &skips_[event.task]));
+      Finish(event.task, TaskState::skipped, event.time);
+      return absl::OkStatus();
+    case EventType::task_cached: {
+      TaskCached cached;
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &cached));
+      results_[event.task] = {std::move(cached.result.outputs),
+                              std::move(cached.result.output_digest), std::move(cached.result.run),
+                              std::move(cached.result.task), cached.result.attempt};
+      intended_[event.task] = {std::move(cached.cache_key), "", std::move(cached.cache_fields)};
+      task.cached = true;
+      task.started = event.time;
+      Finish(event.task, TaskState::succeeded, event.time);
+      return absl::OkStatus();
+    }
+    default:
+      return Unexpected(event);
+  }
+}
+
+void RunState::Finish(TaskIndex index, TaskState state, Time time) {
+  TaskStatus& task = tasks_[index];
+  task.state = state;
+  task.finished = time;
+  --unfinished_;
+  if (state == TaskState::failed && !pipeline_->tasks[index].allow_failure) ++failed_;
+}
+
+void RunState::ResetTask(TaskIndex index, bool fresh) {
+  TaskStatus& task = tasks_[index];
+  if (IsFinal(task.state)) {
+    ++unfinished_;
+    if (task.state == TaskState::failed && !pipeline_->tasks[index].allow_failure) --failed_;
+  }
+  // Attempts go on counting: their keys are used up.
+  TaskStatus reset;
+  reset.attempt = task.attempt;
+  reset.fresh = fresh;
+  task = reset;
+  results_.erase(index);
+  failures_.erase(index);
+  skips_.erase(index);
+  intended_.erase(index);
+}
+
+void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
+  std::vector<bool> reset(tasks_.size(), false);
+  std::vector<TaskIndex> todo = roots;
+  for (TaskIndex root : roots) reset[root] = true;
+  for (size_t i = 0; i < todo.size(); ++i) {
+    ResetTask(todo[i], /*fresh=*/i < roots.size());
+    for (TaskIndex successor : graph_.Successors(todo[i])) {
+      if (reset[successor]) continue;
+      reset[successor] = true;
+      todo.push_back(successor);
+    }
+  }
+  status_ = RunStatus::running;
+}
+
+const TaskResult* RunState::Result(TaskIndex index) const {
+  auto found = results_.find(index);
+  return found == results_.end() ? nullptr : &found->second;
+}
+const AttemptEnded* RunState::Failure(TaskIndex index) const {
+  auto found = failures_.find(index);
+  return found == failures_.end() ? nullptr : &found->second;
+}
+const TaskSkipped* RunState::Skip(TaskIndex index) const {
+  auto found = skips_.find(index);
+  return found == skips_.end() ? nullptr : &found->second;
+}
+const AttemptIntended* RunState::Intended(TaskIndex index) const {
+  auto found = intended_.find(index);
+  return found == intended_.end() ? nullptr : &found->second;
+}
+
+Time RunState::RetryAt(TaskIndex index) const {
+  const AttemptEnded* failure = Failure(index);
+  return failure == nullptr || tasks_[index].state != TaskState::pending ? Time{}
+                                                                         : failure->retry_at;
+}
+
+RunStatus RunState::Verdict() const {
+  if (cancel_requested_) return RunStatus::cancelled;
+  return failed_ > 0 ? RunStatus::failed : RunStatus::succeeded;
+}
+
+}  // namespace trackbed

@@ -1,0 +1,108 @@
+// The records in an attempt's folder, by which engine and supervisor talk across crashes.
+//
+// Text, one "key value" a line, the last line "end". Values have line breaks and backslashes
+// escaped; where a line has several values, those but the last have spaces escaped too. Reading is
+// strict: whatever a writer of ours cannot have written is an error, so a damaged record is never
+// half-believed.
+//
+// The supervisor program shares this file: no Abseil here.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace trackbed {
+
+// Names inside the attempt's folder.
+inline constexpr const char* kLaunchFile = "launch";
+inline constexpr const char* kClaimFile = "claim";
+inline constexpr const char* kExitFile = "exit";
+inline constexpr const char* kExitDraftFile = "exit.draft";
+inline constexpr const char* kScriptFile = "script";
+inline constexpr const char* kLogFile = "log";
+inline constexpr const char* kOutputFile = "output";
+inline constexpr const char* kOutputsFolder = "outputs";
+inline constexpr const char* kWorkFolder = "work";
+inline constexpr const char* kInputsFolder = "inputs";
+inline constexpr const char* kTemporaryFolder = "tmp";
+
+// What the supervisor does with its life. Paths of folders and links are relative to the attempt's.
+struct LaunchRecord {
+  std::string key;
+  std::vector<std::string> command;                                // looked up in the command's PATH
+  std::vector<std::pair<std::string, std::string>> environment;    // without secret values
+  std::vector<std::string> secret_names;                           // values: supervisor's environment
+  std::vector<std::string> folders;                                // to make, parents first
+  std::vector<std::pair<std::string, std::string>> links;          // path, target
+  std::vector<std::string> notes;                                  // first lines of the log
+  std::string bubblewrap;                                          // program; empty: no sandbox
+  std::vector<std::string> bubblewrap_arguments;
+  std::string cgroup_parent;  // empty: no control groups
+  int64_t memory_bytes = 0;   // limit; 0: none
+  int64_t cpu_thousandths = 0;
+};
+
+// Who runs the attempt.
+struct ClaimRecord {
+  std::string key;
+  bool given_up = false;  // nobody, ever: made to stop others from starting it
+  pid_t pid = 0;
+  uint64_t start_time = 0;  // of the process, in clock ticks since the boot
+  std::string boot;
+  std::string cgroup;  // name of the attempt's control groups
+};
+
+// How it ended.
+struct ExitRecord {
+  bool ran = true;  // false: could not be started, `message` says why
+  int exit_code = 0;
+  int signal = 0;
+  bool out_of_memory = false;
+  int64_t wall_ns = 0;
+  int64_t cpu_ns = 0;
+  int64_t max_rss_bytes = 0;
+  std::string output_digest;
+  std::string message;
+};
+
+std::string EncodeLaunch(const LaunchRecord& record);
+std::string EncodeClaim(const ClaimRecord& record);
+std::string EncodeExit(const ExitRecord& record);
+
+// False, with *error, unless `text` is exactly a record.
+bool DecodeLaunch(std::string_view text, LaunchRecord* record, std::string* error);
+bool DecodeClaim(std::string_view text, ClaimRecord* record, std::string* error);
+bool DecodeExit(std::string_view text, ExitRecord* record, std::string* error);
+
+// What a name in a folder holds; folder and name are joined by the caller.
+// 0, or the errno of reading a regular file (never waits, never follows a last link); EFBIG when it
+// has more than `limit` bytes, of which *text then has the first.
+int ReadSmallFile(const std::string& path, size_t limit, std::string* text);
+inline constexpr size_t kMaxRecordBytes = size_t{64} << 20;
+
+// Writes the file `path` as a whole or not at all; 0 or errno. With `exclusive`, EEXIST when it is
+// there already, whoever made it: of many callers exactly one succeeds.
+int WriteWholeFile(const std::string& path, std::string_view text, bool exclusive);
+
+// Writes all of `text`; 0 or errno.
+int WriteFully(int descriptor, std::string_view text);
+
+// Field 22 of /proc/PID/stat and the parent; false when there is no such process.
+bool ReadProcessStat(pid_t pid, uint64_t* start_time, pid_t* parent);
+
+// What identifies the time since the machine was started; empty when unknown.
+std::string BootIdentity();
+
+// How a process left that found the attempt claimed by another.
+inline constexpr int kExitAlreadyClaimed = 75;
+// Descriptor on which a supervisor reports its process id once the command runs.
+inline constexpr int kStartedDescriptor = 3;
+// Signal that makes a supervisor kill its attempt; SIGTERM makes it ask.
+inline constexpr int kKillSignal = 12;  // SIGUSR2
+
+}  // namespace trackbed

@@ -1,0 +1,33 @@
+// From an AttemptSpec to what the supervisor is told: environment, working folder, mounts, limits.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "executors/attempt_records.hpp"
+#include "trackbed/base/status.hpp"
+#include "trackbed/executors/executor.hpp"
+
+namespace trackbed {
+
+struct LaunchPlanOptions {
+  // What every command gets from the host's environment.
+  std::vector<std::pair<std::string, std::string>> base_environment;
+  std::string bubblewrap;      // program; empty: no sandbox for this attempt
+  std::string sandbox_reason;  // why not, when the attempt asks for one
+  std::string cgroup_parent;   // empty: no control groups
+};
+
+// True when the attempt has folders that only a sandbox can put in their place.
+bool WantsSandbox(const AttemptSpec& spec);
+
+// Reads folders of the host; makes the missing host folders of mounts and nothing else.
+// A script too long for a command line is left in *script, to be written to kScriptFile.
+StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptions& options,
+                                  std::string* script);
+
+// "NAME=VALUE" of the secrets, which travel in the supervisor's environment.
+std::vector<std::string> SecretEnvironment(const AttemptSpec& spec);
+
+}  // namespace trackbed

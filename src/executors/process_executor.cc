@@ -1,0 +1,629 @@
+// How an attempt is watched: by a descriptor of its supervisor process in one epoll set. What
+// happened is always read from the records in the attempt's folder, never from the process: so it
+// makes no difference whether the supervisor is our child, an earlier engine's, or has been
+// collected by somebody else.
+#include "trackbed/executors/process_executor.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "executors/attempt_records.hpp"
+#include "executors/control_group.hpp"
+#include "executors/host_files.hpp"
+#include "executors/launch_plan.hpp"
+#include "executors/process_tree.hpp"
+#include "executors/supervisor_process.hpp"
+
+namespace trackbed {
+namespace {
+
+constexpr uint64_t kWakeId = 0;
+constexpr uint64_t kStartedId = 1;
+constexpr uint64_t kFirstWatchId = 2;
+constexpr int kEventsAtOnce = 64;
+
+struct Watch {
+  uint64_t id = 0;
+  AttemptKey key;
+  std::string folder;
+  int process = -1;       // descriptor of the supervisor
+  pid_t child = 0;        // its id while it is a child of ours
+  int stop_signal = 0;    // last one asked for
+  bool started = false;   // reported
+  bool attached = false;  // `process` is in the epoll set
+};
+
+std::vector<std::pair<std::string, std::string>> BaseEnvironment(
+    const std::vector<std::string>& inherited) {
+  std::map<std::string, std::string> environment = {
+      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+      {"LANG", "C.UTF-8"}};
+  std::vector<std::string> names = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"};
+  names.insert(names.end(), inherited.begin(), inherited.end());
+  for (const std::string& name : names) {
+    const char* value = getenv(name.c_str());
+    if (value != nullptr) environment[name] = value;
+  }
+  return {environment.begin(), environment.end()};
+}
+
+bool ProcessEnded(int process) {
+  pollfd ended{process, POLLIN, 0};
+  return poll(&ended, 1, 0) == 1;
+}
+
+}  // namespace
+
+class ProcessExecutor::Impl {
+ public:
+  explicit Impl(ProcessExecutorOptions options) : options_(std::move(options)) {}
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Status Initialize();
+  Status Start(const AttemptSpec& spec);
+  Status Adopt(const AttemptKey& key, const std::string& folder);
+  Status Poll(std::vector<AttemptReport>* reports);
+  Status Stop(const AttemptKey& key, StopMode mode);
+  int WakeDescriptor() const { return epoll_; }
+  bool SandboxWorks();
+
+ private:
+  enum class Found { nothing, something };
+
+  Status CheckOwner() const;
+  StatusOr<LaunchRecord> Plan(const AttemptSpec& spec, std::string* script);
+  Status WriteLaunch(const AttemptSpec& spec);
+  Status Launch(const AttemptSpec& spec);
+
+  // Begins to watch what the folder says was started; `nothing` when it says nothing.
+  StatusOr<Found> WatchExisting(const AttemptKey& key, const std::string& folder);
+  Watch* NewWatch(const AttemptKey& key, const std::string& folder);
+  void RemoveWatch(Watch* watch);
+  void CloseProcess(Watch* watch);
+  bool Attach(Watch* watch);
+  bool OpenClaimed(Watch* watch, const ClaimRecord& claim, bool* gone);
+  void Resolve(Watch* watch);
+  bool ResolveByExit(Watch* watch);
+  bool ResolveByClaim(Watch* watch);
+  void ResolveUnclaimed(Watch* watch);
+  void OnProcessEnd(Watch* watch);
+  void Retry();
+  void ReadStarted();
+
+  void ReportStarted(Watch* watch);
+  void ReportExit(Watch* watch, const ExitRecord& record);
+  void ReportFailed(Watch* watch, std::string message);
+  void ReportLost(Watch* watch, std::string message);
+  void ReportGone(Watch* watch, const ClaimRecord& claim);
+  void Report(AttemptReport report);
+  void Wake();
+
+  const ProcessExecutorOptions options_;
+  LaunchPlanOptions plan_options_;
+  std::string supervisor_;
+  std::string boot_;
+  pid_t owner_ = 0;
+  std::string bubblewrap_;
+  std::optional<bool> sandbox_works_;
+  DetachedSpawner spawner_;
+
+  int epoll_ = -1;
+  int wake_ = -1;
+  int started_reader_ = -1;
+  int started_writer_ = -1;
+
+  uint64_t next_id_ = kFirstWatchId;
+  std::map<uint64_t, Watch> watches_;
+  std::map<AttemptKey, uint64_t> by_key_;
+  std::map<pid_t, uint64_t> by_child_;
+  std::vector<uint64_t> unattached_;  // to be tried again by Poll
+  std::vector<AttemptReport> reports_;
+  int last_child_code_ = 0;
+};
+
+ProcessExecutor::Impl::~Impl() {
+  for (auto& [id, watch] : watches_) {
+    if (watch.process >= 0) close(watch.process);
+  }
+  for (const int descriptor : {epoll_, wake_, started_reader_, started_writer_}) {
+    if (descriptor >= 0) close(descriptor);
+  }
+}
+
+Status ProcessExecutor::Impl::Initialize() {
+  owner_ = getpid();
+  boot_ = BootIdentity();
+  TRACKBED_ASSIGN_OR_RETURN(supervisor_, FindSupervisor(options_.supervisor_path));
+  bubblewrap_ = FindInPath("bwrap");
+  plan_options_.base_environment = BaseEnvironment(options_.inherit_environment);
+  if (options_.cgroup_mode == CgroupMode::automatic) {
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> parts,
+                              PathParts(options_.cgroup_parent, "the control group"));
+    plan_options_.cgroup_parent = JoinParts(parts, false);
+  }
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return HostStatus(errno, "cannot make a pipe");
+  started_reader_ = ends[0];
+  started_writer_ = fcntl(ends[1], F_DUPFD_CLOEXEC, DetachedSpawner::kLowestDescriptor);
+  close(ends[1]);
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (started_writer_ < 0 || epoll_ < 0 || wake_ < 0) {
+    return HostStatus(errno, "cannot make descriptors");
+  }
+  for (const auto& [descriptor, id] :
+       {std::pair(wake_, kWakeId), std::pair(started_reader_, kStartedId)}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = id;
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &event) != 0) {
+      return HostStatus(errno, "cannot watch descriptors");
+    }
+  }
+  return spawner_.Prepare(started_writer_);
+}
+
+Status ProcessExecutor::Impl::CheckOwner() const {
+  if (getpid() == owner_) return absl::OkStatus();
+  return FailedPrecondition("an executor cannot be used after fork() in the child");
+}
+
+bool ProcessExecutor::Impl::SandboxWorks() {
+  if (!sandbox_works_) {
+    sandbox_works_ = !bubblewrap_.empty() && BubblewrapWorks(bubblewrap_, supervisor_, spawner_);
+  }
+  return *sandbox_works_;
+}
+
+// --- Starting ---
+
+Status ProcessExecutor::Impl::Start(const AttemptSpec& spec) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (const auto known = by_key_.find(spec.key); known != by_key_.end()) {
+    if (watches_[known->second].folder == spec.folder) return absl::OkStatus();
+    return InvalidArgument("the attempt " + spec.key + " was started in another folder");
+  }
+  if (PathExists(spec.folder)) {
+    TRACKBED_ASSIGN_OR_RETURN(const Found found, WatchExisting(spec.key, spec.folder));
+    if (found == Found::something) return absl::OkStatus();
+  }
+  TRACKBED_RETURN_IF_ERROR(WriteLaunch(spec));
+  return Launch(spec);
+}
+
+StatusOr<LaunchRecord> ProcessExecutor::Impl::Plan(const AttemptSpec& spec, std::string* script) {
+  plan_options_.bubblewrap.clear();
+  plan_options_.sandbox_reason.clear();
+  const bool wanted = WantsSandbox(spec);
+  if (options_.sandbox == SandboxMode::always && !SandboxWorks()) {
+    return FailedPrecondition("a sandbox is asked for, but bubblewrap is missing or not permitted");
+  }
+  if (options_.sandbox == SandboxMode::always ||
+      (options_.sandbox == SandboxMode::automatic && wanted && SandboxWorks())) {
+    plan_options_.bubblewrap = bubblewrap_;
+  } else if (options_.sandbox == SandboxMode::never) {
+    plan_options_.sandbox_reason = "no sandbox is used";
+  } else {
+    plan_options_.sandbox_reason = "bubblewrap is missing or not permitted";
+  }
+  return PlanLaunch(spec, plan_options_, script);
+}
+
+Status ProcessExecutor::Impl::WriteLaunch(const AttemptSpec& spec) {
+  std::string script;
+  TRACKBED_ASSIGN_OR_RETURN(const LaunchRecord record, Plan(spec, &script));
+  if (mkdir(spec.folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    TRACKBED_RETURN_IF_ERROR(MakeFolders(spec.folder.substr(0, spec.folder.rfind('/'))));
+    if (mkdir(spec.folder.c_str(), 0700) != 0 && errno != EEXIST) {
+      return HostStatus(errno, "cannot make the folder " + spec.folder);
+    }
+  }
+  int error = 0;
+  if (!script.empty()) error = WriteWholeFile(spec.folder + "/" + kScriptFile, script, false);
+  if (error == 0) {
+    error = WriteWholeFile(spec.folder + "/" + kLaunchFile, EncodeLaunch(record), false);
+  }
+  if (error != 0) return HostStatus(error, "cannot write to the folder " + spec.folder);
+  return absl::OkStatus();
+}
+
+Status ProcessExecutor::Impl::Launch(const AttemptSpec& spec) {
+  TRACKBED_ASSIGN_OR_RETURN(
+      const pid_t pid, spawner_.Spawn(supervisor_, {"trackbed-supervisor", spec.folder},
+                                      SecretEnvironment(spec)));
+  Watch* watch = NewWatch(spec.key, spec.folder);
+  watch->child = pid;
+  by_child_[pid] = watch->id;
+  // Should descriptors be out just now: Poll tries again. The child cannot get away, it stays in
+  // the process table until we collect it.
+  watch->process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  Attach(watch);
+  return absl::OkStatus();
+}
+
+Status ProcessExecutor::Impl::Adopt(const AttemptKey& key, const std::string& folder) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (by_key_.contains(key)) return absl::OkStatus();
+  ClaimRecord given_up;
+  given_up.key = key;
+  given_up.given_up = true;
+  // Twice: a supervisor may claim the attempt between our look and our own claim.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (PathExists(folder)) {
+      const StatusOr<Found> found = WatchExisting(key, folder);
+      if (!found.ok()) return found.status();
+      if (*found == Found::something) return absl::OkStatus();
+    } else {
+      TRACKBED_RETURN_IF_ERROR(MakeFolders(folder));
+      chmod(folder.c_str(), 0700);
+    }
+    const int error = WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
+    if (error == 0) return NotFound("the attempt " + key + " was never started");
+    if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
+  }
+  return Internal("the claim in " + folder + " appears and disappears");
+}
+
+StatusOr<ProcessExecutor::Impl::Found> ProcessExecutor::Impl::WatchExisting(
+    const AttemptKey& key, const std::string& folder) {
+  std::string text;
+  const int error = ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text);
+  if (error == ENOENT) return Found::nothing;
+  if (error != 0) return HostStatus(error, "cannot read the claim in " + folder);
+  ClaimRecord claim;
+  std::string damage;
+  if (DecodeClaim(text, &claim, &damage)) {
+    if (claim.key != key) {
+      return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
+    }
+    if (claim.given_up) {
+      return NotFound("the attempt " + key + " was given up before it started");
+    }
+  }
+  Watch* watch = NewWatch(key, folder);
+  Resolve(watch);
+  return Found::something;
+}
+
+// --- Watching ---
+
+Watch* ProcessExecutor::Impl::NewWatch(const AttemptKey& key, const std::string& folder) {
+  Watch& watch = watches_[next_id_];
+  watch.id = next_id_++;
+  watch.key = key;
+  watch.folder = folder;
+  by_key_[key] = watch.id;
+  return &watch;
+}
+
+void ProcessExecutor::Impl::CloseProcess(Watch* watch) {
+  // Closing takes it out of the epoll set: there are no duplicates of it.
+  if (watch->process >= 0) close(watch->process);
+  watch->process = -1;
+  watch->attached = false;
+  if (watch->child != 0) by_child_.erase(watch->child);
+  watch->child = 0;
+}
+
+void ProcessExecutor::Impl::RemoveWatch(Watch* watch) {
+  CloseProcess(watch);
+  by_key_.erase(watch->key);
+  watches_.erase(watch->id);
+}
+
+// Puts the process into the epoll set, or on the list of those to be tried again.
+bool ProcessExecutor::Impl::Attach(Watch* watch) {
+  if (watch->process >= 0) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = watch->id;
+    watch->attached = epoll_ctl(epoll_, EPOLL_CTL_ADD, watch->process, &event) == 0;
+  }
+  if (watch->attached) {
+    if (watch->stop_signal != 0) SignalDescriptor(watch->process, watch->stop_signal);
+    return true;
+  }
+  unattached_.push_back(watch->id);
+  Wake();
+  return false;
+}
+
+// False when the process cannot be watched; *gone tells why.
+bool ProcessExecutor::Impl::OpenClaimed(Watch* watch, const ClaimRecord& claim, bool* gone) {
+  *gone = claim.boot != boot_;
+  if (*gone) return false;
+  watch->process = OpenProcess({claim.pid, claim.start_time});
+  if (watch->process < 0) {
+    *gone = errno == ESRCH || errno == EINVAL;
+    return false;
+  }
+  // One that ended stays in the process table until its parent collects it.
+  if (!ProcessEnded(watch->process)) return true;
+  *gone = true;
+  CloseProcess(watch);
+  return false;
+}
+
+// Decides from the records what becomes of an attempt whose process is not being watched.
+void ProcessExecutor::Impl::Resolve(Watch* watch) {
+  if (ResolveByExit(watch) || ResolveByClaim(watch)) return;
+  ResolveUnclaimed(watch);
+}
+
+bool ProcessExecutor::Impl::ResolveByExit(Watch* watch) {
+  std::string text;
+  const int error = ReadSmallFile(watch->folder + "/" + kExitFile, kMaxRecordBytes, &text);
+  if (error == ENOENT) return false;
+  ExitRecord record;
+  std::string damage = error == 0 ? "" : strerror(error);
+  if (error == 0 && DecodeExit(text, &record, &damage)) {
+    ReportExit(watch, record);
+  } else {
+    ReportLost(watch, "the record of its end is damaged: " + damage);
+  }
+  return true;
+}
+
+bool ProcessExecutor::Impl::ResolveByClaim(Watch* watch) {
+  std::string text;
+  const int error = ReadSmallFile(watch->folder + "/" + kClaimFile, kMaxRecordBytes, &text);
+  if (error == ENOENT) return false;
+  ClaimRecord claim;
+  std::string damage = error == 0 ? "" : strerror(error);
+  if (error != 0 || !DecodeClaim(text, &claim, &damage)) {
+    ReportLost(watch, "the record of who runs it is damaged: " + damage);
+    return true;
+  }
+  if (claim.given_up || claim.key != watch->key) {
+    ReportFailed(watch, claim.given_up ? "it was given up before it started"
+                                       : "its folder belongs to the attempt " + claim.key);
+    return true;
+  }
+  bool gone = false;
+  if (OpenClaimed(watch, claim, &gone)) {
+    ReportStarted(watch);
+    Attach(watch);
+  } else if (gone) {
+    // It may have ended properly between our look at `exit` and at the process.
+    if (!ResolveByExit(watch)) ReportGone(watch, claim);
+  } else {
+    Attach(watch);
+  }
+  return true;
+}
+
+// The supervisor we started is gone without having claimed the attempt.
+void ProcessExecutor::Impl::ResolveUnclaimed(Watch* watch) {
+  ClaimRecord given_up;
+  given_up.key = watch->key;
+  given_up.given_up = true;
+  const int error =
+      WriteWholeFile(watch->folder + "/" + kClaimFile, EncodeClaim(given_up), true);
+  if (error == EEXIST && ResolveByClaim(watch)) return;
+  ReportFailed(watch, "its supervisor could not begin (code " + std::to_string(last_child_code_) +
+                          "); is the folder " + watch->folder + " writable?");
+}
+
+void ProcessExecutor::Impl::OnProcessEnd(Watch* watch) {
+  last_child_code_ = 0;
+  if (watch->child != 0) {
+    siginfo_t info{};
+    // P_PIDFD: never a process that is not ours. Fails harmlessly if the host was quicker.
+    if (waitid(P_PIDFD, static_cast<id_t>(watch->process), &info, WEXITED | WNOHANG) == 0) {
+      last_child_code_ = info.si_status;
+    }
+  }
+  CloseProcess(watch);
+  Resolve(watch);
+}
+
+void ProcessExecutor::Impl::Retry() {
+  std::vector<uint64_t> ids;
+  ids.swap(unattached_);
+  for (const uint64_t id : ids) {
+    const auto found = watches_.find(id);
+    if (found == watches_.end() || found->second.attached) continue;
+    Watch* watch = &found->second;
+    if (watch->process < 0 && watch->child == 0) {
+      Resolve(watch);
+      continue;
+    }
+    if (watch->process < 0) {
+      watch->process = static_cast<int>(syscall(SYS_pidfd_open, watch->child, 0));
+      if (watch->process < 0 && errno == ESRCH) {
+        CloseProcess(watch);
+        Resolve(watch);
+        continue;
+      }
+    }
+    Attach(watch);
+  }
+}
+
+void ProcessExecutor::Impl::ReadStarted() {
+  pid_t pids[256];
+  while (true) {
+    // Words of this size are written whole, so a read never ends inside one.
+    const ssize_t count = read(started_reader_, pids, sizeof(pids));
+    if (count <= 0) return;
+    for (size_t i = 0; i < static_cast<size_t>(count) / sizeof(pid_t); ++i) {
+      const auto found = by_child_.find(pids[i]);
+      if (found != by_child_.end()) ReportStarted(&watches_[found->second]);
+    }
+  }
+}
+
+Status ProcessExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  uint64_t ignored = 0;
+  [[maybe_unused]] const ssize_t drained = read(wake_, &ignored, sizeof(ignored));
+  ReadStarted();
+  Retry();
+  while (true) {
+    epoll_event events[kEventsAtOnce];
+    const int count = epoll_wait(epoll_, events, kEventsAtOnce, 0);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return HostStatus(errno, "cannot watch attempts");
+    for (int i = 0; i < count; ++i) {
+      const uint64_t id = events[i].data.u64;
+      if (id == kStartedId) ReadStarted();
+      const auto found = watches_.find(id);
+      if (found != watches_.end()) OnProcessEnd(&found->second);
+    }
+    if (count < kEventsAtOnce) break;
+  }
+  reports->insert(reports->end(), std::make_move_iterator(reports_.begin()),
+                  std::make_move_iterator(reports_.end()));
+  reports_.clear();
+  if (!unattached_.empty()) return absl::OkStatus();
+  // What was reported above has been handed over; nothing is left to wake for.
+  [[maybe_unused]] const ssize_t again = read(wake_, &ignored, sizeof(ignored));
+  return absl::OkStatus();
+}
+
+Status ProcessExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end()) {
+    const bool ended = std::any_of(reports_.begin(), reports_.end(),
+                                   [&](const AttemptReport& report) { return report.key == key; });
+    if (ended) return absl::OkStatus();
+    return NotFound("the attempt " + key + " is not being watched");
+  }
+  Watch& watch = watches_[found->second];
+  watch.stop_signal = mode == StopMode::kill ? kKillSignal : SIGTERM;
+  if (watch.process < 0) return absl::OkStatus();  // signalled once it can be
+  const int error = SignalDescriptor(watch.process, watch.stop_signal);
+  if (error == 0 || error == ESRCH) return absl::OkStatus();
+  return HostStatus(error, "cannot signal the attempt " + key);
+}
+
+// --- Reports ---
+
+void ProcessExecutor::Impl::Wake() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(wake_, &one, sizeof(one));
+}
+
+void ProcessExecutor::Impl::Report(AttemptReport report) {
+  reports_.push_back(std::move(report));
+  Wake();
+}
+
+void ProcessExecutor::Impl::ReportStarted(Watch* watch) {
+  if (watch->started) return;
+  watch->started = true;
+  AttemptReport report;
+  report.key = watch->key;
+  report.kind = AttemptReport::Kind::started;
+  Report(std::move(report));
+}
+
+void ProcessExecutor::Impl::ReportExit(Watch* watch, const ExitRecord& record) {
+  if (!record.ran) {
+    ReportFailed(watch, record.message);
+    return;
+  }
+  ReportStarted(watch);
+  AttemptReport report;
+  report.key = watch->key;
+  report.kind = AttemptReport::Kind::exited;
+  report.exit_code = record.exit_code;
+  report.signal = record.signal;
+  report.out_of_memory = record.out_of_memory;
+  report.message = record.message;
+  report.output_digest = record.output_digest;
+  report.wall_time = Duration(record.wall_ns);
+  report.cpu_time = Duration(record.cpu_ns);
+  report.max_rss_bytes = record.max_rss_bytes;
+  const int error =
+      ReadSmallFile(watch->folder + "/" + kOutputFile, kMaxOutputBytes, &report.output_text);
+  if (error != 0 && error != ENOENT) {
+    if (!report.message.empty()) report.message += "; ";
+    report.message += error == EFBIG ? "the output file has more than 1 MiB; the rest is left out"
+                                     : std::string("the output file cannot be read: ") +
+                                           strerror(error);
+    // Not half a line: half a value would look like a whole one.
+    if (error == EFBIG) report.output_text.resize(report.output_text.rfind('\n') + 1);
+  }
+  Report(std::move(report));
+  RemoveWatch(watch);
+}
+
+void ProcessExecutor::Impl::ReportFailed(Watch* watch, std::string message) {
+  AttemptReport report;
+  report.key = watch->key;
+  report.kind = AttemptReport::Kind::failed_to_start;
+  report.message = std::move(message);
+  Report(std::move(report));
+  RemoveWatch(watch);
+}
+
+void ProcessExecutor::Impl::ReportLost(Watch* watch, std::string message) {
+  ReportStarted(watch);
+  AttemptReport report;
+  report.key = watch->key;
+  report.kind = AttemptReport::Kind::lost;
+  report.message = std::move(message);
+  Report(std::move(report));
+  RemoveWatch(watch);
+}
+
+// The supervisor died without a word. The command died with it; what the command had started and
+// sent off may not have.
+void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim) {
+  if (claim.boot != boot_) {
+    ReportLost(watch, "the machine was restarted while it ran");
+    return;
+  }
+  KillByEnvironment("TRACKBED_ATTEMPT_FOLDER=" + watch->folder);
+  // The record lies where the command could have written: believe only what we would have made.
+  const std::string ours = plan_options_.cgroup_parent + "/attempt-";
+  if (!plan_options_.cgroup_parent.empty() && claim.cgroup.starts_with(ours) &&
+      claim.cgroup.find('/', ours.size()) == std::string::npos) {
+    ClearControlGroup(claim.cgroup);
+  }
+  ReportLost(watch, "its supervisor, process " + std::to_string(claim.pid) +
+                        ", is gone and left no record of the end");
+}
+
+// --- The public face ---
+
+StatusOr<std::unique_ptr<ProcessExecutor>> ProcessExecutor::Create(ProcessExecutorOptions options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  TRACKBED_RETURN_IF_ERROR(impl->Initialize());
+  return std::unique_ptr<ProcessExecutor>(new ProcessExecutor(std::move(impl)));
+}
+
+ProcessExecutor::ProcessExecutor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ProcessExecutor::~ProcessExecutor() = default;
+
+Status ProcessExecutor::Start(const AttemptSpec& spec) { return impl_->Start(spec); }
+Status ProcessExecutor::Adopt(const AttemptKey& key, const std::string& folder) {
+  return impl_->Adopt(key, folder);
+}
+Status ProcessExecutor::Poll(std::vector<AttemptReport>* reports) { return impl_->Poll(reports); }
+Status ProcessExecutor::Stop(const AttemptKey& key, StopMode mode) {
+  return impl_->Stop(key, mode);
+}
+int ProcessExecutor::WakeDescriptor() const { return impl_->WakeDescriptor(); }
+bool ProcessExecutor::SandboxWorks() { return impl_->SandboxWorks(); }
+
+}  // namespace trackbed

@@ -1,0 +1,78 @@
+// One attempt, from the claim to the record of its end: what the supervisor program does.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "executors/attempt_records.hpp"
+#include "executors/control_group.hpp"
+#include "executors/secret_mask.hpp"
+
+namespace trackbed {
+
+class Attempt {
+ public:
+  // The current folder is the attempt's. The exit code of the program.
+  int Run();
+
+ private:
+  bool Load();
+  int Claim();
+
+  // Preparation: false with *message when the command cannot be started.
+  bool Prepare(std::string* message);
+  bool MakeWorkFolder(std::string* message);
+  bool OpenLog(std::string* message);
+  void CollectEnvironment();
+  void MakeControlGroup();
+
+  // Running.
+  bool Start(std::string* message);
+  bool StartSandboxed(std::string* message);
+  void WatchUntilEnd();
+  void OnSignals();
+  void OnOutput();
+  void OnSandboxStatus();
+  void Reap();
+  void SignalAll(int signal);
+  void KillSurvivors();
+  void TellStarted();
+
+  // The end.
+  void Finish();
+  void SetResult();
+  void MaskOutputFile();
+  void DigestOutputs();
+  void WriteExit();
+  void AddMessage(const std::string& text);
+
+  LaunchRecord launch_;
+  ExitRecord exit_;
+  std::string group_name_;  // for control groups
+  ControlGroup group_;
+  SecretMask mask_;
+  std::vector<std::string> environment_;
+
+  int folder_ = -1;          // the attempt's, to come back to
+  int signals_ = -1;         // signalfd
+  int log_ = -1;             // the file
+  int output_ = -1;          // where the command writes: the log, or a pipe when values are masked
+  int output_reader_ = -1;   // our end of that pipe
+  int sandbox_status_ = -1;  // words of the process inside the sandbox
+  int exit_draft_ = -1;      // space kept for the record, should the disk be full by then
+
+  pid_t main_ = 0;
+  int main_status_ = 0;
+  bool main_ended_ = false;
+  bool sandboxed_ended_ = false;  // main_status_ came from inside the sandbox
+  bool running_ = false;          // the command was seen to run
+  bool asked_to_end_ = false;
+  int sandboxed_error_ = 0;
+  int log_error_ = 0;
+  int64_t started_at_ns_ = 0;
+};
+
+}  // namespace trackbed
