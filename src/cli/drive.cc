@@ -24,9 +24,9 @@ class SignalPipe {
     if (pipe2(ends_.data(), O_CLOEXEC | O_NONBLOCK) != 0) return;
     write_end_ = ends_[1];
     struct sigaction action{};
-    action.sa_handler = [](int) {
+    action.sa_handler = [](int signal) {
       const int saved = errno;
-      const char byte = 1;
+      const char byte = static_cast<char>(signal);
       [[maybe_unused]] const ssize_t ignored = ::write(write_end_, &byte, 1);
       errno = saved;
     };
@@ -41,9 +41,10 @@ class SignalPipe {
   SignalPipe& operator=(const SignalPipe&) = delete;
 
   int descriptor() const { return ends_[0]; }
-  bool Take() {
+  // The oldest signal not taken yet, or 0.
+  int Take() {
     char byte = 0;
-    return ::read(ends_[0], &byte, 1) == 1;
+    return ::read(ends_[0], &byte, 1) == 1 ? byte : 0;
   }
 
  private:
@@ -69,8 +70,9 @@ int Drive(Session& session, const RunId& id, Progress& progress) {
   SignalPipe signals;
   int interrupts = 0;
   while (true) {
-    while (signals.Take()) {
-      if (++interrupts > 1) {
+    while (const int signal = signals.Take()) {
+      // A terminal that goes away says nothing about the run.
+      if (++interrupts > 1 || signal == SIGHUP) {
         progress.Say(
             absl::StrCat("left run ", id, " as it is; continue with: trackbed resume ", id));
         if (const RunState* state = engine.Find(id)) progress.Finish(*state, SystemClock().Now());

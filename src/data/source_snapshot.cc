@@ -277,7 +277,7 @@ StatusOr<SourceSnapshot> SnapshotSource(const std::string& folder, const std::st
     if (auto error = WalkTree(folder, walk, &snapshot.entries)) return ToStatus(*error);
     snapshot.digest = DigestOfEntries(snapshot.entries);
     snapshot.path = store_folder + "/" + snapshot.digest.substr(snapshot.digest.find(':') + 1);
-    struct stat status {};
+    struct stat status{};
     if (lstat(snapshot.path.c_str(), &status) == 0) return snapshot;
     bool changed = false;
     TRACKBED_RETURN_IF_ERROR(CopyIntoStore(folder, store_folder, snapshot, &changed));

@@ -64,7 +64,7 @@ class Walker {
 
   std::optional<TreeError> Entry(int parent, const std::string& name, const std::string& path,
                                  int depth) {
-    struct stat status {};
+    struct stat status{};
     if (fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
       return SystemError(errno, "cannot look at", path);
     }
@@ -171,7 +171,7 @@ std::string DigestTreeEntries(std::span<const TreeEntry> entries) {
 
 std::optional<TreeError> DigestDescriptor(int descriptor, int copy, std::string* digest,
                                           int64_t* size) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor, &status) != 0) return TreeError{errno, strerror(errno)};
   if (!S_ISREG(status.st_mode)) return TreeError{0, "not a regular file"};
   Sha256 hash;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/utf8.hpp"
 #include "trackbed/pipeline/expression.hpp"
 
 namespace trackbed {
@@ -168,7 +169,9 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   }
   spec.environment = MergeEnvironment(pipeline, task);
   for (EnvironmentVariable& variable : spec.environment) {
-    if (RewriteSecretTemplate(variable.value, &variable.value)) continue;
+    const bool is_secret =
+        RewriteSecretTemplate(variable.value, &variable.value) || IsSecretReference(variable.value);
+    if (is_secret) spec.secret_names.push_back(variable.name);
     TRACKBED_ASSIGN_OR_RETURN(variable.value,
                               Render(variable.value, resolver, Template::Quoting::none,
                                      absl::StrCat("environment.", variable.name)));
@@ -195,7 +198,9 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
 
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec) {
   for (EnvironmentVariable& variable : spec->environment) {
-    if (!IsSecretReference(variable.value)) continue;
+    if (!std::binary_search(spec->secret_names.begin(), spec->secret_names.end(), variable.name)) {
+      continue;
+    }
     const std::string_view rest = std::string_view(variable.value).substr(kSecretPrefix.size());
     const size_t slash = rest.find('/');
     if (slash == std::string_view::npos) {
@@ -212,7 +217,6 @@ Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec) {
           absl::StrCat("environment.", variable.name, ": ", AbslView(Message(value.status()))));
     }
     variable.value = *std::move(value);
-    spec->secret_names.push_back(variable.name);
   }
   return absl::OkStatus();
 }
@@ -273,6 +277,10 @@ StatusOr<std::map<std::string, Value>> ReadOutputs(const Task& task, std::string
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (current.ends_with('\r')) current.remove_suffix(1);
     if (current.empty()) continue;
+    if (!IsUtf8(current)) {
+      return InvalidArgument(
+          absl::StrCat("output line ", line, ": found bytes that are not UTF-8"));
+    }
     if (current.starts_with('{')) {
       TRACKBED_RETURN_IF_ERROR(AddJsonLine(task, current, line, &values));
       continue;

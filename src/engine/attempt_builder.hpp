@@ -17,11 +17,13 @@ namespace trackbed {
 StatusOr<bool> EvaluateWhen(const RunState& run, TaskIndex task);
 
 // The spec of attempt `attempt` of a task, everything rendered; secrets still stand as references.
+// What is a secret is said by the pipeline alone: a parameter or output that looks like a reference
+// is plain text, so that a task cannot ask for a secret that its pipeline does not name.
 StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex task, uint32_t attempt,
                                    const Workspace& workspace);
 
-// Puts the values of secrets in place of their references and lists their names. `secrets` may be
-// null: then every secret is unknown.
+// Puts the values of secrets in place of their references. `secrets` may be null: then every secret
+// is unknown.
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec);
 
 // Reads the NAME=VALUE lines (or one JSON object a line) that a task wrote, by what it declares.

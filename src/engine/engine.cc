@@ -14,6 +14,7 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/ready_queue.hpp"
+#include "engine/utf8.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/pipeline/writer.hpp"
@@ -73,7 +74,8 @@ struct Timer {
 
 struct PendingStart {
   AttemptSpec spec;
-  bool adopt_only = false;  // its run is being cancelled: watch it, never start it
+  bool adopt_only = false;   // watch it, never start it: its run is being cancelled, or …
+  std::string cannot_start;  // … it cannot start again, for this reason
 };
 
 struct PendingStop {
@@ -86,16 +88,21 @@ struct Publication {
   Event event;
 };
 
+// `delay` after `time`, or as late as there is.
+Time Later(Time time, Duration delay) { return delay < kNever - time ? time + delay : kNever; }
+
 // The wait before the next try (pipeline.hpp gives the formula). The jitter follows from the seed
 // of the run, so that a simulated run is the same every time.
 Duration RetryDelay(const Retry& retry, uint32_t failed_attempts, uint64_t seed, TaskIndex task) {
+  if (retry.delay <= Duration(0)) return Duration(0);
   const double base = static_cast<double>(retry.delay.count()) *
                       std::pow(static_cast<double>(retry.backoff), failed_attempts - 1);
   const double capped = std::min(base, static_cast<double>(retry.max_delay.count()));
   SeededRandom random(seed ^ (static_cast<uint64_t>(task) << 32U) ^ failed_attempts);
   const double unit = static_cast<double>(random.Next() >> 11U) * 0x1.0p-53;
   const double jittered = capped * (1.0 + static_cast<double>(retry.jitter) * (2.0 * unit - 1.0));
-  return Duration(static_cast<int64_t>(std::max(jittered, 0.0)));
+  constexpr double kLongest = 0x1.0p62;  // 146 years
+  return Duration(static_cast<int64_t>(std::clamp(jittered, 0.0, kLongest)));
 }
 
 AttemptEnded DescribeEnd(const AttemptReport& report) {
@@ -123,12 +130,42 @@ RunId MakeRunId(const std::string& pipeline, uint64_t random) {
   return absl::StrCat(pipeline, "-", ending);
 }
 
+// The log holds UTF-8 only.
+Status CheckTexts(const SubmitOptions& options) {
+  const auto check = [](std::string_view what, std::string_view name, std::string_view text) {
+    if (IsUtf8(name) && IsUtf8(text)) return absl::OkStatus();
+    return InvalidArgument(absl::StrCat(AbslView(what), " \"", ReplaceInvalidUtf8(name),
+                                        "\": found bytes that are not UTF-8"));
+  };
+  for (const auto& [name, value] : options.parameters) {
+    const auto* text = std::get_if<std::string>(&value);
+    TRACKBED_RETURN_IF_ERROR(check("parameter", name, text == nullptr ? "" : *text));
+  }
+  TRACKBED_RETURN_IF_ERROR(check("source", options.source.host_path, options.source.digest));
+  for (const auto& [path, digest] : options.source.files) {
+    TRACKBED_RETURN_IF_ERROR(check("source file", path, digest));
+  }
+  for (const FolderBinding& folder : options.folders) {
+    TRACKBED_RETURN_IF_ERROR(check("folder", folder.name, folder.digest));
+    TRACKBED_RETURN_IF_ERROR(check("folder", folder.host_path, ""));
+  }
+  return absl::OkStatus();
+}
+
 Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunState>* state) {
-  TRACKBED_ASSIGN_OR_RETURN(const std::string encoded, store.ReadPipeline(record.version));
-  TRACKBED_ASSIGN_OR_RETURN(Pipeline pipeline, DecodePipeline(encoded));
-  TRACKBED_ASSIGN_OR_RETURN(Graph graph, Graph::Build(pipeline));
-  state->emplace(record.id, std::make_shared<const Pipeline>(std::move(pipeline)),
-                 std::move(graph));
+  const auto damaged = [&](const Status& status) {
+    return DataLoss(absl::StrCat("run ", record.id,
+                                 ": its pipeline cannot be read: ", AbslView(Message(status))));
+  };
+  const StatusOr<std::string> encoded = store.ReadPipeline(record.version);
+  if (absl::IsNotFound(encoded.status())) return damaged(encoded.status());
+  if (!encoded.ok()) return encoded.status();
+  StatusOr<Pipeline> pipeline = DecodePipeline(*encoded);
+  if (!pipeline.ok()) return damaged(pipeline.status());
+  StatusOr<Graph> graph = Graph::Build(*pipeline);
+  if (!graph.ok()) return damaged(graph.status());
+  state->emplace(record.id, std::make_shared<const Pipeline>(*std::move(pipeline)),
+                 *std::move(graph));
   Status applied = absl::OkStatus();
   uint64_t expected = 1;
   TRACKBED_RETURN_IF_ERROR(store.ReadEvents(record.number, 1, [&](uint64_t sequence, Event event) {
@@ -271,7 +308,7 @@ Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQu
   std::vector<std::string> problems;
   StatusCode code = StatusCode::kInvalidArgument;
   lines->assign(pipeline.tasks.size(), 0);
-  const std::vector<SlotRequest>* last_request = nullptr;
+  std::optional<size_t> last;  // the task that was given a line last
   for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     const Task& task = pipeline.tasks[i];
     if (task.skip) continue;
@@ -285,8 +322,8 @@ Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQu
                                       options_.executor->MaxClusterSize(), " together"));
     }
     // Most tasks ask for the same as the one before.
-    if (last_request != nullptr && *last_request == task.resources) {
-      (*lines)[i] = (*lines)[i - 1];
+    if (last && pipeline.tasks[*last].resources == task.resources) {
+      (*lines)[i] = (*lines)[*last];
     } else {
       const StatusOr<ReadyQueue::Line> line = queue_.LineFor(task.resources);
       if (!line.ok()) {
@@ -297,7 +334,7 @@ Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQu
       }
       (*lines)[i] = *line;
     }
-    last_request = i + 1 < pipeline.tasks.size() ? &task.resources : nullptr;
+    last = i;
   }
   if (problems.empty()) return absl::OkStatus();
   return {code, absl::StrJoin(problems, "\n")};
@@ -310,6 +347,7 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
   TRACKBED_ASSIGN_OR_RETURN(Graph graph, Graph::Build(*pipeline));
   std::vector<ReadyQueue::Line> lines;
   TRACKBED_RETURN_IF_ERROR(CheckRunnable(*pipeline, &lines));
+  TRACKBED_RETURN_IF_ERROR(CheckTexts(options));
 
   RunSubmitted detail;
   detail.parameters = std::move(options.parameters);
@@ -374,9 +412,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     // where it runs, or starts it if it never came to that.
     TRACKBED_ASSIGN_OR_RETURN(AttemptSpec spec,
                               BuildAttempt(run.state, task, status.attempt, workspace_));
-    if (Status resolved = ResolveSecrets(options_.secrets, &spec); !resolved.ok()) {
-      if (!run.state.cancel_requested()) return resolved;
-    }
+    const Status resolved = ResolveSecrets(options_.secrets, &spec);
     if (const AttemptIntended* intended = run.state.Intended(task);
         intended != nullptr && !intended->cache_key.empty()) {
       run.cache_keys[task] = intended->cache_key;
@@ -388,12 +424,13 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     queue_.Occupy(run.lines[task]);
     const Task& definition = run.state.pipeline().tasks[task];
     if (definition.timeout > Duration(0)) {
-      timers_.push({status.started + definition.timeout,
+      timers_.push({Later(status.started, definition.timeout),
                     Timer::Kind::timeout,
                     {run.record.number, task},
                     status.attempt});
     }
-    starts_.push_back({std::move(spec), run.state.cancel_requested()});
+    starts_.push_back({std::move(spec), run.state.cancel_requested() || !resolved.ok(),
+                       std::string(Message(resolved))});
   }
   return absl::OkStatus();
 }
@@ -497,7 +534,7 @@ void Engine::Impl::CancelActive(ActiveRun& run) {
 void Engine::Impl::StopAttempt(const ActiveRun& run, TaskIndex task, StopMode mode) {
   stops_.push_back({KeyOf(run, task), mode});
   if (mode == StopMode::kill) return;
-  timers_.push({now_ + run.state.pipeline().tasks[task].grace_period,
+  timers_.push({Later(now_, run.state.pipeline().tasks[task].grace_period),
                 Timer::Kind::kill,
                 {run.record.number, task},
                 run.state.task(task).attempt});
@@ -552,6 +589,9 @@ Status Engine::Impl::Step() {
 }
 
 Status Engine::Impl::CommitAndAct() {
+  // Nothing is done under a fence that is no longer ours, not even when there is nothing to store.
+  const bool acts = !starts_.empty() || !stops_.empty();
+  if (batch_.empty() && acts) batch_.lease_until = lease_until_;
   if (!batch_.empty()) {
     if (Status status = options_.store->Commit(fence_, batch_); !status.ok()) {
       return Broken(status);
@@ -568,7 +608,9 @@ Status Engine::Impl::CommitAndAct() {
     report.key = start.spec.key;
     report.kind = absl::IsUnavailable(status) ? AttemptReport::Kind::lost
                                               : AttemptReport::Kind::failed_to_start;
-    report.message = std::string(Message(status));
+    report.message = absl::IsNotFound(status) && !start.cannot_start.empty()
+                         ? start.cannot_start
+                         : std::string(Message(status));
     reports_.push_back(std::move(report));
   }
   starts_.clear();
@@ -642,8 +684,10 @@ Status Engine::Impl::ConsiderTasks() {
     const ReadyTask next = to_consider_.front();
     to_consider_.pop_front();
     ActiveRun* run = FindActive(next.run);
+    // A follower of a flight may have been retried, with what it depends on, meanwhile.
     if (run == nullptr || run->state.cancel_requested()) continue;
     if (run->state.task(next.task).state != TaskState::pending) continue;
+    if (run->waiting_for[next.task] > 0) continue;
     TRACKBED_RETURN_IF_ERROR(Consider(*run, next.task));
   }
   return absl::OkStatus();
@@ -656,18 +700,21 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
     return absl::OkStatus();
   }
   const Task& definition = run.state.pipeline().tasks[task];
-  std::optional<TaskSkipped> skip = JudgeTrigger(run, task);
-  if (!skip && !definition.when.empty()) {
-    const StatusOr<bool> when = EvaluateWhen(run.state, task);
-    if (!when.ok()) return FailBeforeAttempt(run, task, when.status());
-    if (!*when) skip = TaskSkipped{SkipReason::condition, absl::StrCat("not: ", definition.when)};
+  const TaskStatus& status = run.state.task(task);
+  // Whether it runs at all is decided before its first try, once.
+  if (status.failed_attempts == 0 && status.lost_attempts == 0) {
+    std::optional<TaskSkipped> skip = JudgeTrigger(run, task);
+    if (!skip && !definition.when.empty()) {
+      const StatusOr<bool> when = EvaluateWhen(run.state, task);
+      if (!when.ok()) return FailBeforeAttempt(run, task, when.status());
+      if (!*when) skip = TaskSkipped{SkipReason::condition, absl::StrCat("not: ", definition.when)};
+    }
+    if (skip) {
+      TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_skipped, task, 0, Encode(*skip)));
+      return OnFinal(run, task);
+    }
   }
-  if (skip) {
-    TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_skipped, task, 0, Encode(*skip)));
-    return OnFinal(run, task);
-  }
-  const bool first_try = run.state.task(task).failed_attempts == 0;
-  if (definition.cache != CacheMode::off && run.state.submitted().use_cache && first_try) {
+  if (definition.cache != CacheMode::off && run.state.submitted().use_cache) {
     return ConsiderCache(run, task);
   }
   queue_.Push(run.lines[task], {run.record.number, task}, now_);
@@ -737,6 +784,9 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
     return absl::OkStatus();
   }
   std::string key = CacheKeyOf(plan.fields);
+  // A command that holds the number of the attempt makes each try work of its own.
+  auto held = run.cache_keys.find(task);
+  if (held != run.cache_keys.end() && held->second != key) LandFlight(run, task, nullptr);
   if (!status.fresh) {
     std::optional<CacheEntry> entry;
     if (auto found = uncommitted_cache_.find(key); found != uncommitted_cache_.end()) {
@@ -767,6 +817,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
 
 Status Engine::Impl::UseCached(ActiveRun& run, TaskIndex task, TaskCached cached) {
   TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_cached, task, 0, Encode(cached)));
+  LandFlight(run, task, nullptr);  // it may have led one, before its first try failed
   return OnFinal(run, task);
 }
 
@@ -798,20 +849,17 @@ void Engine::Impl::LandFlight(ActiveRun& run, TaskIndex task, const CachedResult
 }
 
 Status Engine::Impl::StartReady() {
+  // The run may have been cancelled, or cancelled and retried, since the task was queued.
+  const auto wanted = [this](const ReadyTask& ready) {
+    const ActiveRun* run = FindActive(ready.run);
+    return run != nullptr && !run->state.cancel_requested() &&
+           run->state.task(ready.task).state == TaskState::pending &&
+           run->waiting_for[ready.task] == 0 && run->state.RetryAt(ready.task) <= now_;
+  };
   while (batch_.events.size() < kEventsPerCommit) {
-    const std::optional<ReadyQueue::Taken> next = queue_.Take(now_);
+    const std::optional<ReadyTask> next = queue_.Take(now_, wanted);
     if (!next) return absl::OkStatus();
-    const TaskIndex task = next->task.task;
-    ActiveRun* run = FindActive(next->task.run);
-    // The run may have been cancelled, or cancelled and retried, since the task was queued.
-    const bool wanted = run != nullptr && !run->state.cancel_requested() &&
-                        run->state.task(task).state == TaskState::pending &&
-                        run->waiting_for[task] == 0 && run->state.RetryAt(task) <= now_;
-    if (!wanted) {
-      queue_.Release(next->line);
-      continue;
-    }
-    TRACKBED_RETURN_IF_ERROR(StartAttempt(*run, task));
+    TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->run), next->task));
   }
   return absl::OkStatus();
 }
@@ -838,12 +886,14 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task) {
       Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
   const Task& definition = run.state.pipeline().tasks[task];
   if (definition.timeout > Duration(0)) {
-    timers_.push(
-        {now_ + definition.timeout, Timer::Kind::timeout, {run.record.number, task}, attempt});
+    timers_.push({Later(now_, definition.timeout),
+                  Timer::Kind::timeout,
+                  {run.record.number, task},
+                  attempt});
   }
   ++run.attempts;
   attempts_[spec->key] = {&run, task, false};
-  starts_.push_back({*std::move(spec), false});
+  starts_.push_back({*std::move(spec), false, ""});
   return absl::OkStatus();
 }
 
@@ -867,13 +917,12 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
       if (!outputs.ok()) {
         ended.reason = FailureReason::bad_output;
         ended.message = std::string(Message(outputs.status()));
-        return Fail(run, task, std::move(ended));
+      } else {
+        ended.outputs = *std::move(outputs);
       }
-      ended.outputs = *std::move(outputs);
     }
-    return Succeed(run, task, std::move(ended));
-  }
-  if (attempt.timed_out) {
+    if (ended.reason == FailureReason::none) return Succeed(run, task, std::move(ended));
+  } else if (attempt.timed_out) {
     ended.reason = FailureReason::timeout;
     if (ended.message.empty()) {
       ended.message = absl::StrCat("stopped after its timeout of ",
@@ -881,7 +930,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
     }
   } else if (report.kind == AttemptReport::Kind::failed_to_start) {
     ended.reason = FailureReason::failed_to_start;
-  } else if (report.kind == AttemptReport::Kind::lost || run.state.task(task).stopping) {
+  } else if (report.kind == AttemptReport::Kind::lost) {
     ended.reason = FailureReason::lost;
   } else if (report.out_of_memory) {
     ended.reason = FailureReason::out_of_memory;
@@ -894,6 +943,10 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
         Record(run, EventType::attempt_cancelled, task, number, Encode(ended)));
     LandFlight(run, task, nullptr);
     return OnFinal(run, task);
+  }
+  // Told to stop by a cancellation that was taken back: how it ended says nothing about the task.
+  if (run.state.task(task).stopping && ended.reason != FailureReason::timeout) {
+    ended.reason = FailureReason::lost;
   }
   return Fail(run, task, std::move(ended));
 }
@@ -919,8 +972,8 @@ Status Engine::Impl::Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended) {
       ended.retry_at = now_ + status.lost_attempts * std::chrono::seconds(1);
     }
   } else if (status.failed_attempts + 1 < retry.max_attempts) {
-    ended.retry_at =
-        now_ + RetryDelay(retry, status.failed_attempts + 1, run.state.submitted().seed, task);
+    ended.retry_at = Later(
+        now_, RetryDelay(retry, status.failed_attempts + 1, run.state.submitted().seed, task));
   }
   const bool again = ended.retry_at != Time{};
   TRACKBED_RETURN_IF_ERROR(
@@ -963,6 +1016,7 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) const {
   const ActiveRun* run = FindActive(id);
   if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
   const std::vector<Task>& tasks = run->state.pipeline().tasks;
+  if (tasks[task].skip) return "";
   std::vector<std::string> unfinished;
   for (TaskIndex dependency : run->state.graph().Predecessors(task)) {
     if (!IsFinal(run->state.task(dependency).state)) unfinished.push_back(tasks[dependency].name);
@@ -996,6 +1050,9 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   if (!options.home.starts_with('/')) {
     return InvalidArgument(absl::StrCat("EngineOptions.home: found \"", options.home,
                                         "\", expected an absolute path"));
+  }
+  if (options.lease_time <= Duration(0)) {
+    return InvalidArgument("EngineOptions.lease_time: expected more than 0");
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();

@@ -4,6 +4,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include "engine/utf8.hpp"
 #include "trackbed/v1/run.pb.h"
 
 namespace trackbed {
@@ -260,7 +261,7 @@ std::string Encode(const AttemptEnded& detail) {
   proto.set_reason(static_cast<uint32_t>(detail.reason));
   proto.set_exit_code(detail.exit_code);
   proto.set_signal(static_cast<uint32_t>(detail.signal));
-  proto.set_message(detail.message);
+  proto.set_message(ReplaceInvalidUtf8(detail.message));
   ToProto(detail.outputs, proto.mutable_outputs());
   proto.set_output_digest(detail.output_digest);
   proto.set_wall_time_ns(detail.wall_time.count());
@@ -290,7 +291,7 @@ Status Decode(std::string_view bytes, AttemptEnded* detail) {
 std::string Encode(const TaskSkipped& detail) {
   v1::TaskSkipped proto;
   proto.set_reason(static_cast<uint32_t>(detail.reason));
-  proto.set_message(detail.message);
+  proto.set_message(ReplaceInvalidUtf8(detail.message));
   return Serialize(proto);
 }
 

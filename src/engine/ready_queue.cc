@@ -16,11 +16,13 @@ void ReadyQueue::Push(Line line, ReadyTask task, Time now) {
   lines_[line].tasks.push_back({task, next_order_++, now});
 }
 
-std::optional<ReadyQueue::Taken> ReadyQueue::Take(Time now) {
+std::optional<ReadyTask> ReadyQueue::Take(Time now,
+                                          absl::FunctionRef<bool(const ReadyTask&)> wanted) {
   // The oldest head that fits; an older one that does not fit and is out of patience forbids it.
   LineState* best = nullptr;
   uint64_t oldest_blocked = UINT64_MAX;
   for (LineState& line : lines_) {
+    while (!line.tasks.empty() && !wanted(line.tasks.front().task)) line.tasks.pop_front();
     if (line.tasks.empty()) continue;
     const Waiting& head = line.tasks.front();
     if (!pool_.Fits(line.claim)) {
@@ -31,7 +33,7 @@ std::optional<ReadyQueue::Taken> ReadyQueue::Take(Time now) {
   }
   if (best == nullptr || best->tasks.front().order > oldest_blocked) return std::nullopt;
   if (!pool_.Take(best->claim)) return std::nullopt;
-  const Taken taken{best->tasks.front().task, static_cast<Line>(best - lines_.data())};
+  const ReadyTask taken = best->tasks.front().task;
   best->tasks.pop_front();
   return taken;
 }

@@ -6,6 +6,8 @@
 // nobody pass any more.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -35,12 +37,9 @@ class ReadyQueue {
   StatusOr<Line> LineFor(const std::vector<SlotRequest>& request);
 
   void Push(Line line, ReadyTask task, Time now);
-  // Takes the next task that fits, and its slots. The caller gives them back with Release.
-  struct Taken {
-    ReadyTask task;
-    Line line;
-  };
-  std::optional<Taken> Take(Time now);
+  // Takes the next task that fits, and its slots. The caller gives them back with Release. Tasks
+  // that come first and that `wanted` says no to are forgotten: they must not hold up others.
+  std::optional<ReadyTask> Take(Time now, absl::FunctionRef<bool(const ReadyTask&)> wanted);
   void Release(Line line) { pool_.Give(lines_[line].claim); }
   // Takes the slots of one task of this line without asking whether they are free: for an attempt
   // that was found running.

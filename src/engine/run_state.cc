@@ -53,15 +53,16 @@ Status RunState::ApplyRunEvent(const Event& event) {
         return Unexpected(event);
       }
       for (TaskIndex i = 0; i < tasks_.size(); ++i) {
-        if (tasks_[i].state == TaskState::cancelled) ResetTask(i, /*fresh=*/false);
+        if (tasks_[i].state == TaskState::cancelled) ResetTask(i, tasks_[i].fresh);
         // It was told to stop; how it ends says nothing about the task itself.
         if (cancel_requested_ && tasks_[i].state == TaskState::running) tasks_[i].stopping = true;
       }
       status_ = RunStatus::running;
+      finished_at_ = Time{};
       cancel_requested_ = false;
       return absl::OkStatus();
     case EventType::run_cancel_requested:
-      if (status_ != RunStatus::running) return Unexpected(event);
+      if (status_ != RunStatus::running || cancel_requested_) return Unexpected(event);
       cancel_requested_ = true;
       return absl::OkStatus();
     case EventType::run_retried: {
@@ -77,7 +78,10 @@ Status RunState::ApplyRunEvent(const Event& event) {
     case EventType::run_finished: {
       RunFinished detail;
       TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &detail));
-      if (status_ != RunStatus::running) return Unexpected(event);
+      if (status_ != RunStatus::running || detail.status == RunStatus::running ||
+          (unfinished_ > 0 && !cancel_requested_)) {
+        return Unexpected(event);
+      }
       for (TaskIndex i = 0; i < tasks_.size(); ++i) {
         if (tasks_[i].state == TaskState::running) return Unexpected(event);
         if (tasks_[i].state == TaskState::pending) Finish(i, TaskState::cancelled, event.time);
@@ -93,7 +97,9 @@ Status RunState::ApplyRunEvent(const Event& event) {
 }
 
 Status RunState::ApplyTaskEvent(const Event& event) {
-  if (event.task >= tasks_.size() || status_ != RunStatus::running) return Unexpected(event);
+  if (sequence_ == 0 || event.task >= tasks_.size() || status_ != RunStatus::running) {
+    return Unexpected(event);
+  }
   TaskStatus& task = tasks_[event.task];
   const bool ends_attempt = event.type == EventType::attempt_succeeded ||
                             event.type == EventType::attempt_failed ||
@@ -102,6 +108,11 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     return Unexpected(event);
   }
   if (ends_attempt && event.attempt != task.attempt) return Unexpected(event);
+  if (!ends_attempt) {
+    for (TaskIndex dependency : graph_.Predecessors(event.task)) {
+      if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
+    }
+  }
 
   AttemptEnded ended;
   const bool has_ended = ends_attempt || event.type == EventType::task_failed;
@@ -114,6 +125,8 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       if (event.attempt != task.attempt + 1) return Unexpected(event);
       if (!event.detail.empty()) {
         TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended_[event.task]));
+      } else if (!intended_.empty()) {
+        intended_.erase(event.task);
       }
       task.state = TaskState::running;
       task.attempt = event.attempt;
@@ -200,6 +213,10 @@ void RunState::ResetTask(TaskIndex index, bool fresh) {
 }
 
 void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
+  // What a cancellation left undone is continued, or the run would end with tasks that never ran.
+  for (TaskIndex i = 0; i < tasks_.size(); ++i) {
+    if (tasks_[i].state == TaskState::cancelled) ResetTask(i, tasks_[i].fresh);
+  }
   std::vector<bool> reset(tasks_.size(), false);
   std::vector<TaskIndex> todo = roots;
   for (TaskIndex root : roots) reset[root] = true;
@@ -212,6 +229,7 @@ void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
     }
   }
   status_ = RunStatus::running;
+  finished_at_ = Time{};
 }
 
 const TaskResult* RunState::Result(TaskIndex index) const {

@@ -130,7 +130,8 @@ class SqliteStore final : public Store {
  private:
   Status Error(std::string_view doing) const;
   Status Execute(const char* sql, std::string_view doing);
-  Status CreateOrCheckSchema(bool read_only);
+  Status CheckSchema(bool* is_new);
+  Status CreateSchema();
   Status UseWriteAheadLog();
   Status PrepareStatements();
   // Runs `body` in one transaction: all of it is stored, or nothing.
@@ -162,6 +163,13 @@ Status SqliteStore::Error(std::string_view doing) const {
   std::string message =
       absl::StrCat(path_, ": cannot ", AbslView(doing), ": ", sqlite3_errmsg(database_));
   switch (code) {
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISUSE:
+      return Internal(message);
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+      return DataLoss(absl::StrCat(path_, ": cannot ", AbslView(doing), ": a row is missing"));
     case SQLITE_FULL:
       return ResourceExhausted(absl::StrCat(message, " (is the disk full?)"));
     case SQLITE_CORRUPT:
@@ -178,7 +186,7 @@ Status SqliteStore::Error(std::string_view doing) const {
     default:
       break;
   }
-  if (os_error == ENOSPC || os_error == EDQUOT) {
+  if (os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG) {
     return ResourceExhausted(absl::StrCat(message, " (", std::strerror(os_error), ")"));
   }
   return Unavailable(message);
@@ -212,8 +220,12 @@ Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& opti
   }
   sqlite3_extended_result_codes(database_, 0);
   sqlite3_busy_timeout(database_, kBusyMilliseconds);
+  // Looked at before anything is changed: it may be somebody else's file.
+  bool is_new = false;
+  TRACKBED_RETURN_IF_ERROR(CheckSchema(&is_new));
+  if (is_new && options.read_only) return NotFound(absl::StrCat(path_, ": the store is empty"));
   if (!options.read_only) TRACKBED_RETURN_IF_ERROR(UseWriteAheadLog());
-  TRACKBED_RETURN_IF_ERROR(CreateOrCheckSchema(options.read_only));
+  if (is_new) TRACKBED_RETURN_IF_ERROR(CreateSchema());
   TRACKBED_RETURN_IF_ERROR(Execute(options.durability == Durability::power
                                        ? "PRAGMA synchronous=FULL"
                                        : "PRAGMA synchronous=NORMAL",
@@ -235,7 +247,8 @@ Status SqliteStore::UseWriteAheadLog() {
   }
 }
 
-Status SqliteStore::CreateOrCheckSchema(bool read_only) {
+// OK for a store that we can read, and for an empty file, which is new.
+Status SqliteStore::CheckSchema(bool* is_new) {
   const auto read_integer = [&](const char* sql, int64_t* value) -> Status {
     Statement statement;
     if (statement.Prepare(database_, sql) != SQLITE_OK || statement.Step() != SQLITE_ROW) {
@@ -244,32 +257,29 @@ Status SqliteStore::CreateOrCheckSchema(bool read_only) {
     *value = statement.Integer(0);
     return absl::OkStatus();
   };
-  const auto check = [&](bool* is_new) -> Status {
-    int64_t application = 0;
-    int64_t version = 0;
-    int64_t tables = 0;
-    TRACKBED_RETURN_IF_ERROR(read_integer("PRAGMA application_id", &application));
-    TRACKBED_RETURN_IF_ERROR(read_integer("PRAGMA user_version", &version));
-    TRACKBED_RETURN_IF_ERROR(read_integer("SELECT count(*) FROM sqlite_schema", &tables));
-    *is_new = tables == 0 && application == 0;
-    if (*is_new) return absl::OkStatus();
-    if (application != kApplicationId) {
-      return DataLoss(absl::StrCat(path_, ": this SQLite file is not a Trackbed store"));
-    }
-    if (version > kSchemaVersion) {
-      return FailedPrecondition(absl::StrCat(path_, ": the store has format ", version,
-                                             "; this Trackbed reads up to format ",
-                                             kSchemaVersion));
-    }
-    return absl::OkStatus();
-  };
-  bool is_new = false;
-  TRACKBED_RETURN_IF_ERROR(check(&is_new));
-  if (!is_new) return absl::OkStatus();
-  if (read_only) return NotFound(absl::StrCat(path_, ": the store is empty"));
-  // Another process may be creating it too: look again under the write lock.
+  int64_t application = 0;
+  int64_t version = 0;
+  int64_t tables = 0;
+  TRACKBED_RETURN_IF_ERROR(read_integer("PRAGMA application_id", &application));
+  TRACKBED_RETURN_IF_ERROR(read_integer("PRAGMA user_version", &version));
+  TRACKBED_RETURN_IF_ERROR(read_integer("SELECT count(*) FROM sqlite_schema", &tables));
+  *is_new = tables == 0 && application == 0;
+  if (*is_new) return absl::OkStatus();
+  if (application != kApplicationId) {
+    return DataLoss(absl::StrCat(path_, ": this SQLite file is not a Trackbed store"));
+  }
+  if (version > kSchemaVersion) {
+    return FailedPrecondition(absl::StrCat(path_, ": the store has format ", version,
+                                           "; this Trackbed reads up to format ", kSchemaVersion));
+  }
+  return absl::OkStatus();
+}
+
+Status SqliteStore::CreateSchema() {
   TRACKBED_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE", "create the store"));
-  Status status = check(&is_new);
+  // Another process may have created it meanwhile: look again under the write lock.
+  bool is_new = false;
+  Status status = CheckSchema(&is_new);
   if (status.ok() && is_new) {
     const std::string sql = absl::StrCat(kSchema, "PRAGMA application_id=", kApplicationId,
                                          "; PRAGMA user_version=", kSchemaVersion, ";");

@@ -157,8 +157,8 @@ class Reader {
   }
   bool Fail(std::string_view expected, std::string_view found) {
     if (!failed_) {
-      *error_ = "found \"" + std::string(found.substr(0, 40)) + "\", expected " +
-                std::string(expected);
+      *error_ =
+          "found \"" + std::string(found.substr(0, 40)) + "\", expected " + std::string(expected);
     }
     failed_ = true;
     return false;
@@ -227,6 +227,10 @@ bool Decode(std::string_view text, std::string_view title, bool (*line)(Reader*,
 
 }  // namespace
 
+std::string ShortTemporaryPath(const ClaimRecord& claim) {
+  return "/tmp/trackbed-" + std::to_string(claim.pid) + "-" + std::to_string(claim.start_time);
+}
+
 std::string EncodeLaunch(const LaunchRecord& record) {
   Writer writer("launch 1");
   writer.Line("key", record.key);
@@ -285,7 +289,7 @@ int ReadSmallFile(const std::string& path, size_t limit, std::string* text) {
   text->clear();
   const int file = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (file < 0) return errno;
-  struct stat status {};
+  struct stat status{};
   int error = 0;
   if (fstat(file, &status) != 0) {
     error = errno;

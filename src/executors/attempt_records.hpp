@@ -34,13 +34,13 @@ inline constexpr const char* kTemporaryFolder = "tmp";
 // What the supervisor does with its life. Paths of folders and links are relative to the attempt's.
 struct LaunchRecord {
   std::string key;
-  std::vector<std::string> command;                                // looked up in the command's PATH
-  std::vector<std::pair<std::string, std::string>> environment;    // without secret values
-  std::vector<std::string> secret_names;                           // values: supervisor's environment
-  std::vector<std::string> folders;                                // to make, parents first
-  std::vector<std::pair<std::string, std::string>> links;          // path, target
-  std::vector<std::string> notes;                                  // first lines of the log
-  std::string bubblewrap;                                          // program; empty: no sandbox
+  std::vector<std::string> command;                              // looked up in the command's PATH
+  std::vector<std::pair<std::string, std::string>> environment;  // without secret values
+  std::vector<std::string> secret_names;                         // values: supervisor's environment
+  std::vector<std::string> folders;                              // to make, parents first
+  std::vector<std::pair<std::string, std::string>> links;        // path, target
+  std::vector<std::string> notes;                                // first lines of the log
+  std::string bubblewrap;                                        // program; empty: no sandbox
   std::vector<std::string> bubblewrap_arguments;
   std::string cgroup_parent;  // empty: no control groups
   int64_t memory_bytes = 0;   // limit; 0: none
@@ -69,6 +69,9 @@ struct ExitRecord {
   std::string output_digest;
   std::string message;
 };
+
+// A link to the attempt's tmp/ that its supervisor makes when that lies deep.
+std::string ShortTemporaryPath(const ClaimRecord& claim);
 
 std::string EncodeLaunch(const LaunchRecord& record);
 std::string EncodeClaim(const ClaimRecord& record);

@@ -70,8 +70,7 @@ void ControlGroup::Create(const std::string& path, int64_t memory_bytes, int64_t
     return;
   }
   if (memory_bytes > 0) {
-    has_memory_ =
-        CreateSeparate(kMemoryRoot, path, "memory.limit_in_bytes", memory_bytes);
+    has_memory_ = CreateSeparate(kMemoryRoot, path, "memory.limit_in_bytes", memory_bytes);
     if (has_memory_) {
       // Swap would let the attempt have more than it asked for. Not every kernel can say so.
       WriteControl(folders_.back() + "/memory.memsw.limit_in_bytes", std::to_string(memory_bytes));

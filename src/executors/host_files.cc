@@ -43,17 +43,17 @@ Status MakeFolders(const std::string& path) {
 }
 
 bool IsFolder(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 bool IsRealFolder(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 bool PathExists(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return lstat(path.c_str(), &status) == 0;
 }
 

@@ -92,7 +92,8 @@ class ProcessExecutor::Impl {
   Status WriteLaunch(const AttemptSpec& spec);
   Status Launch(const AttemptSpec& spec);
 
-  // Begins to watch what the folder says was started; `nothing` when it says nothing.
+  // Begins to watch what the folder says was started; `nothing` when it says nothing, kNotFound
+  // when it says that the attempt was given up.
   StatusOr<Found> WatchExisting(const AttemptKey& key, const std::string& folder);
   Watch* NewWatch(const AttemptKey& key, const std::string& folder);
   void RemoveWatch(Watch* watch);
@@ -201,8 +202,10 @@ Status ProcessExecutor::Impl::Start(const AttemptSpec& spec) {
     return InvalidArgument("the attempt " + spec.key + " was started in another folder");
   }
   if (PathExists(spec.folder)) {
-    TRACKBED_ASSIGN_OR_RETURN(const Found found, WatchExisting(spec.key, spec.folder));
-    if (found == Found::something) return absl::OkStatus();
+    const StatusOr<Found> found = WatchExisting(spec.key, spec.folder);
+    if (absl::IsNotFound(found.status())) return FailedPrecondition(Message(found.status()));
+    if (!found.ok()) return found.status();
+    if (*found == Found::something) return absl::OkStatus();
   }
   TRACKBED_RETURN_IF_ERROR(WriteLaunch(spec));
   return Launch(spec);
@@ -246,8 +249,8 @@ Status ProcessExecutor::Impl::WriteLaunch(const AttemptSpec& spec) {
 
 Status ProcessExecutor::Impl::Launch(const AttemptSpec& spec) {
   TRACKBED_ASSIGN_OR_RETURN(
-      const pid_t pid, spawner_.Spawn(supervisor_, {"trackbed-supervisor", spec.folder},
-                                      SecretEnvironment(spec)));
+      const pid_t pid,
+      spawner_.Spawn(supervisor_, {"trackbed-supervisor", spec.folder}, SecretEnvironment(spec)));
   Watch* watch = NewWatch(spec.key, spec.folder);
   watch->child = pid;
   by_child_[pid] = watch->id;
@@ -414,8 +417,7 @@ void ProcessExecutor::Impl::ResolveUnclaimed(Watch* watch) {
   ClaimRecord given_up;
   given_up.key = watch->key;
   given_up.given_up = true;
-  const int error =
-      WriteWholeFile(watch->folder + "/" + kClaimFile, EncodeClaim(given_up), true);
+  const int error = WriteWholeFile(watch->folder + "/" + kClaimFile, EncodeClaim(given_up), true);
   if (error == EEXIST && ResolveByClaim(watch)) return;
   ReportFailed(watch, "its supervisor could not begin (code " + std::to_string(last_child_code_) +
                           "); is the folder " + watch->folder + " writable?");
@@ -557,9 +559,9 @@ void ProcessExecutor::Impl::ReportExit(Watch* watch, const ExitRecord& record) {
       ReadSmallFile(watch->folder + "/" + kOutputFile, kMaxOutputBytes, &report.output_text);
   if (error != 0 && error != ENOENT) {
     if (!report.message.empty()) report.message += "; ";
-    report.message += error == EFBIG ? "the output file has more than 1 MiB; the rest is left out"
-                                     : std::string("the output file cannot be read: ") +
-                                           strerror(error);
+    report.message += error == EFBIG
+                          ? "the output file has more than 1 MiB; the rest is left out"
+                          : std::string("the output file cannot be read: ") + strerror(error);
     // Not half a line: half a value would look like a whole one.
     if (error == EFBIG) report.output_text.resize(report.output_text.rfind('\n') + 1);
   }
@@ -594,6 +596,7 @@ void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim) {
     return;
   }
   KillByEnvironment("TRACKBED_ATTEMPT_FOLDER=" + watch->folder);
+  unlink(ShortTemporaryPath(claim).c_str());  // if it made one
   // The record lies where the command could have written: believe only what we would have made.
   const std::string ours = plan_options_.cgroup_parent + "/attempt-";
   if (!plan_options_.cgroup_parent.empty() && claim.cgroup.starts_with(ours) &&

@@ -92,7 +92,7 @@ class Planner {
   }
 
   void MakeFolder(const char* kind, const std::string& path) {
-    struct stat status {};
+    struct stat status{};
     if (stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
       Add({"--perms", absl::StrFormat("%04o", status.st_mode & 07777U)});
     }
@@ -117,7 +117,8 @@ class Planner {
       }
     }
     if (arguments_.size() > kMaxArguments) {
-      return FailedPrecondition("the folder " + folder + " has too many entries to be shown beside" +
+      return FailedPrecondition("the folder " + folder +
+                                " has too many entries to be shown beside" +
                                 " a mount; make the mount point on this machine");
     }
     return absl::OkStatus();

@@ -100,10 +100,9 @@ void SecretMask::AddPattern(std::string pattern) {
   if (pattern.empty()) return;
   if (std::find(patterns_.begin(), patterns_.end(), pattern) != patterns_.end()) return;
   auto& candidates = by_first_byte_[static_cast<uint8_t>(pattern.front())];
-  const auto place =
-      std::find_if(candidates.begin(), candidates.end(), [&](size_t other) {
-        return patterns_[other].size() < pattern.size();
-      });
+  const auto place = std::find_if(candidates.begin(), candidates.end(), [&](size_t other) {
+    return patterns_[other].size() < pattern.size();
+  });
   candidates.insert(place, patterns_.size());
   patterns_.push_back(std::move(pattern));
 }

@@ -53,8 +53,7 @@ StatusOr<std::string> FindSupervisor(const std::string& given) {
     places = {named};
   } else {
     const std::string folder = ProgramFolder();
-    places = {folder + "/trackbed-supervisor",
-              folder + "/../libexec/trackbed/trackbed-supervisor"};
+    places = {folder + "/trackbed-supervisor", folder + "/../libexec/trackbed/trackbed-supervisor"};
   }
   std::string looked;
   for (const std::string& place : places) {

@@ -86,7 +86,7 @@ class Lexer {
       ++position_;
       const size_t part = position_;
       while (IsNamePart(Peek(position_))) ++position_;
-      if (position_ == part || text_[part] == '-') {
+      if (position_ == part) {
         return ErrorAt(part, "expected a name after \".\"");
       }
     }

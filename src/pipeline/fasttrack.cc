@@ -1,11 +1,9 @@
 // Reads the pipeline form of Backend.AI FastTrack.
 #include "trackbed/pipeline/fasttrack.hpp"
 
-#include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 
 #include <algorithm>
-#include <charconv>
 #include <initializer_list>
 #include <limits>
 #include <optional>
@@ -13,8 +11,10 @@
 
 #include "pipeline/document.hpp"
 #include "pipeline/fasttrack_form.hpp"
+#include "pipeline/fasttrack_names.hpp"
+#include "pipeline/names.hpp"
 #include "pipeline/scalar.hpp"
-#include "pipeline/template_parts.hpp"
+#include "pipeline/schema_reader.hpp"
 #include "trackbed/base/slot_type.hpp"
 
 namespace trackbed {
@@ -25,75 +25,6 @@ using Keys = std::initializer_list<std::string_view>;
 constexpr std::string_view kNotActedOn = "kept as a label; this version does not act on it";
 
 std::string Quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
-
-std::string Join(const std::string& path, std::string_view key) {
-  return path.empty() ? std::string(key) : path + "." + std::string(key);
-}
-std::string Join(const std::string& path, size_t index) {
-  return path + "[" + std::to_string(index) + "]";
-}
-
-bool IsLetterOrDigit(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-bool IsNameByte(char c) { return IsLetterOrDigit(c) || c == '.' || c == '_' || c == '-'; }
-
-bool IsValidName(std::string_view name) {
-  return !name.empty() && IsLetterOrDigit(name.front()) &&
-         std::all_of(name.begin(), name.end(), IsNameByte);
-}
-
-// `name` with each run of bytes that a name may not have turned into one "-"; "" if nothing stays.
-std::string MakeValidName(std::string_view name) {
-  std::string result;
-  for (const char c : name) {
-    if (IsNameByte(c)) {
-      result += c;
-    } else if (!result.empty() && result.back() != '-') {
-      result += '-';
-    }
-  }
-  const auto begin = std::find_if(result.begin(), result.end(), IsLetterOrDigit);
-  result.erase(result.begin(), begin);
-  while (!result.empty() && result.back() == '-') result.pop_back();
-  return result;
-}
-
-// Gives every name of FastTrack, which may be anything, a valid and unique one of ours.
-class NameTable {
- public:
-  // `fallback` is what a name without a single usable character becomes.
-  NameTable(const std::vector<std::string>& originals, const std::string& fallback) {
-    for (const std::string& name : originals) {
-      if (IsValidName(name)) Assign(name, name);
-    }
-    for (const std::string& name : originals) {
-      if (IsValidName(name) || names_.contains(name)) continue;
-      std::string base = MakeValidName(name);
-      if (base.empty()) base = fallback;
-      std::string unique = base;
-      size_t& number = last_number_[base];
-      while (taken_.contains(unique)) unique = base + "-" + std::to_string(++number + 1);
-      Assign(name, unique);
-    }
-  }
-
-  // The name for `original`, or null when there is no such one.
-  const std::string* Find(const std::string& original) const {
-    const auto found = names_.find(original);
-    return found == names_.end() ? nullptr : &found->second;
-  }
-
- private:
-  void Assign(const std::string& original, const std::string& name) {
-    names_.emplace(original, name);
-    taken_.insert(name);
-  }
-
-  absl::flat_hash_map<std::string, std::string> names_;
-  absl::flat_hash_set<std::string> taken_;
-  absl::flat_hash_map<std::string, size_t> last_number_;  // tried for a base name
-};
 
 // "name" and "alias" of a mount "name:alias"; the alias is the name when there is none.
 struct MountText {
@@ -121,20 +52,41 @@ bool LooksLikeCredential(std::string name) {
                      [&name](std::string_view ending) { return name.ends_with(ending); });
 }
 
-// Reads values of one shape each, and reports those of another.
-class FieldReader {
+class FastTrackReader {
  public:
-  explicit FieldReader(Diagnostics* diagnostics) : diagnostics_(*diagnostics) {}
+  explicit FastTrackReader(ParsedPipeline* result)
+      : diagnostics_(result->diagnostics),
+        reader_(&result->diagnostics),
+        positions_(result->task_positions) {}
 
- protected:
-  void Error(const DocumentNode& node, const std::string& path, std::string message) {
-    diagnostics_.Error(node.position, path, std::move(message));
+  Pipeline Read(const DocumentNode& root) {
+    const NodePath path;
+    if (!IsMapOf(root, path, "pipeline",
+                 {"version", "name", "description", "ownership", "environment", "tasks", "params",
+                  "continue_on_failure", "retry", "project"})) {
+      return {};
+    }
+    ReadHead(root, path);
+    if (const DocumentNode* params = Get(root, "params")) {
+      ReadParameters(*params, NodePath(path, "params"));
+    }
+    if (const DocumentNode* go_on = Get(root, "continue_on_failure")) {
+      reader_.Boolean(*go_on, NodePath(path, "continue_on_failure"), &continue_on_failure_);
+    }
+    if (const DocumentNode* retry = Get(root, "retry")) {
+      retry_ = ReadRetry(*retry, NodePath(path, "retry"));
+    }
+    if (const DocumentNode* tasks = GetRequired(root, path, "tasks")) {
+      ReadTasks(*tasks, NodePath(path, "tasks"));
+    }
+    return std::move(pipeline_);
   }
-  void Warning(const DocumentNode& node, const std::string& path, std::string message) {
-    diagnostics_.Warning(node.position, path, std::move(message));
-  }
-  void Mismatch(const DocumentNode& node, const std::string& path, const std::string& expected) {
-    Error(node, path, "found " + Describe(node) + ", expected " + expected);
+
+ private:
+  using Labels = std::map<std::string, std::string>;
+
+  void Warning(const DocumentNode& node, const NodePath& path, std::string_view message) {
+    diagnostics_.Warning(node.position, path.ToString(), std::string(message));
   }
 
   // The value of `key`; null also for a value that is nothing, which FastTrack writes for defaults.
@@ -143,139 +95,69 @@ class FieldReader {
     return node == nullptr || node->kind == DocumentNode::Kind::null ? nullptr : node;
   }
 
-  bool IsMap(const DocumentNode& node, const std::string& path) {
-    if (node.kind == DocumentNode::Kind::map) return true;
-    Mismatch(node, path, "a map");
-    return false;
-  }
-  bool IsList(const DocumentNode& node, const std::string& path) {
-    if (node.kind == DocumentNode::Kind::sequence) return true;
-    Mismatch(node, path, "a list");
-    return false;
+  const DocumentNode* GetRequired(const DocumentNode& map, const NodePath& path,
+                                  std::string_view key) {
+    const DocumentNode* node = Get(map, key);
+    if (node == nullptr) reader_.Error(map, path, Quoted(key) + " is missing");
+    return node;
   }
 
-  // A map with none but the keys that the form has. Reports others.
-  bool IsMapOf(const DocumentNode& node, const std::string& path, Keys known) {
-    if (!IsMap(node, path)) return false;
+  // A map with no fields but those that the form has. Reports others.
+  bool IsMapOf(const DocumentNode& node, const NodePath& path, std::string_view noun, Keys known) {
+    if (!reader_.Map(node, path)) return false;
     for (const DocumentNode::Member& member : node.members) {
       if (std::find(known.begin(), known.end(), member.key) != known.end()) continue;
-      std::string message = "unknown field " + Quoted(member.key);
-      const std::string_view near = ClosestMatch(member.key, known);
-      if (!near.empty()) message += "; did you mean " + Quoted(near) + "?";
-      diagnostics_.Error(member.key_position, path, std::move(message));
+      reader_.UnknownField(member, path, noun, known);
     }
     return true;
   }
 
-  std::optional<std::string> ReadText(const DocumentNode& node, const std::string& path,
-                                      const std::string& expected = "a text") {
-    if (node.kind == DocumentNode::Kind::scalar) return node.scalar;
-    Mismatch(node, path, expected);
-    return std::nullopt;
-  }
-
   // The text at `key`, or "" when there is none.
-  std::string GetText(const DocumentNode& map, const std::string& path, std::string_view key) {
+  std::string GetText(const DocumentNode& map, const NodePath& path, std::string_view key) {
+    std::string text;
     const DocumentNode* node = Get(map, key);
-    return node == nullptr ? "" : ReadText(*node, Join(path, key)).value_or("");
+    if (node != nullptr) reader_.Text(*node, NodePath(path, key), &text);
+    return text;
   }
 
-  std::optional<bool> ReadBoolean(const DocumentNode& node, const std::string& path) {
-    if (node.kind == DocumentNode::Kind::scalar) {
-      if (node.scalar == "true" || node.scalar == "True") return true;
-      if (node.scalar == "false" || node.scalar == "False") return false;
-    }
-    Mismatch(node, path, "true or false");
-    return std::nullopt;
-  }
-
-  template <typename Integer>
-  std::optional<Integer> ReadInteger(const DocumentNode& node, const std::string& path,
-                                     Integer minimum) {
-    Integer value = 0;
-    const char* const begin = node.scalar.data();
-    const char* const end = begin + node.scalar.size();
-    const auto [rest, error] = std::from_chars(begin, end, value);
-    if (node.kind == DocumentNode::Kind::scalar && error == std::errc() && rest == end &&
-        value >= minimum) {
-      return value;
-    }
-    Mismatch(node, path,
-             "a whole number from " + std::to_string(minimum) + " to " +
-                 std::to_string(std::numeric_limits<Integer>::max()));
-    return std::nullopt;
-  }
-
-  void SetLabel(std::map<std::string, std::string>* labels, std::string_view key,
-                std::string value) {
+  static void SetLabel(Labels* labels, std::string_view key, std::string value) {
     if (!value.empty()) labels->insert_or_assign(std::string(key), std::move(value));
   }
 
-  Diagnostics& diagnostics_;
-};
-
-class FastTrackReader : FieldReader {
- public:
-  explicit FastTrackReader(ParsedPipeline* result)
-      : FieldReader(&result->diagnostics), positions_(result->task_positions) {}
-
-  Pipeline Read(const DocumentNode& root) {
-    if (!IsMapOf(root, "",
-                 {"version", "name", "description", "ownership", "environment", "tasks", "params",
-                  "continue_on_failure", "retry", "project"})) {
-      return {};
-    }
-    ReadHead(root);
-    if (const DocumentNode* node = Get(root, "params")) ReadParameters(*node);
-    if (const DocumentNode* node = Get(root, "continue_on_failure")) {
-      continue_on_failure_ = ReadBoolean(*node, "continue_on_failure").value_or(false);
-    }
-    if (const DocumentNode* node = Get(root, "retry")) retry_ = ReadRetry(*node, "retry");
-    const DocumentNode* tasks = Get(root, "tasks");
-    if (tasks == nullptr) {
-      Error(root, "", "\"tasks\" is missing");
-    } else if (IsList(*tasks, "tasks")) {
-      ReadTasks(*tasks);
-    }
-    return std::move(pipeline_);
-  }
-
- private:
-  void ReadHead(const DocumentNode& root) {
-    ReadPipelineName(root);
-    pipeline_.description = GetText(root, "", "description");
-    SetLabel(&pipeline_.labels, fasttrack::kVersionLabel, GetText(root, "", "version"));
-    SetLabel(&pipeline_.labels, fasttrack::kProjectLabel, GetText(root, "", "project"));
-    if (const DocumentNode* node = Get(root, "ownership")) {
-      ReadLabels(*node, "ownership",
+  void ReadHead(const DocumentNode& root, const NodePath& path) {
+    ReadPipelineName(root, path);
+    pipeline_.description = GetText(root, path, "description");
+    SetLabel(&pipeline_.labels, fasttrack::kVersionLabel, GetText(root, path, "version"));
+    SetLabel(&pipeline_.labels, fasttrack::kProjectLabel, GetText(root, path, "project"));
+    if (const DocumentNode* ownership = Get(root, "ownership")) {
+      ReadLabels(*ownership, NodePath(path, "ownership"), "ownership",
                  {"domain", "domain_name", "scope", "project", "project_name", "user"},
                  fasttrack::kOwnershipPrefix, &pipeline_.labels);
     }
+    const NodePath environment_path(path, "environment");
     const DocumentNode* environment = Get(root, "environment");
-    if (environment == nullptr || !IsMapOf(*environment, "environment", {"envs", "project"})) {
+    if (environment == nullptr ||
+        !IsMapOf(*environment, environment_path, "environment", {"envs", "project"})) {
       return;
     }
     SetLabel(&pipeline_.labels, fasttrack::kEnvironmentProjectLabel,
-             GetText(*environment, "environment", "project"));
+             GetText(*environment, environment_path, "project"));
     if (const DocumentNode* envs = Get(*environment, "envs")) {
-      pipeline_.environment = ReadEnvironment(*envs, "environment.envs");
+      pipeline_.environment = ReadEnvironment(*envs, NodePath(environment_path, "envs"));
     }
   }
 
-  void ReadPipelineName(const DocumentNode& root) {
-    const DocumentNode* node = Get(root, "name");
-    if (node == nullptr) {
-      Error(root, "", "\"name\" is missing");
-      return;
-    }
-    const std::optional<std::string> name = ReadText(*node, "name");
-    if (!name.has_value()) return;
-    pipeline_.name = *NameTable({*name}, "pipeline").Find(*name);
-    NoteName(*node, "name", *name, pipeline_.name, &pipeline_.labels);
+  void ReadPipelineName(const DocumentNode& root, const NodePath& path) {
+    const DocumentNode* node = GetRequired(root, path, "name");
+    const NodePath name_path(path, "name");
+    std::string name;
+    if (node == nullptr || !reader_.Text(*node, name_path, &name)) return;
+    pipeline_.name = *fasttrack::NameTable({name}, "pipeline").Find(name);
+    NoteName(*node, name_path, name, pipeline_.name, &pipeline_.labels);
   }
 
-  void NoteName(const DocumentNode& node, const std::string& path, const std::string& original,
-                const std::string& name, std::map<std::string, std::string>* labels) {
+  void NoteName(const DocumentNode& node, const NodePath& path, const std::string& original,
+                const std::string& name, Labels* labels) {
     if (original == name) return;
     SetLabel(labels, fasttrack::kNameLabel, original);
     Warning(
@@ -284,96 +166,95 @@ class FastTrackReader : FieldReader {
   }
 
   // Every scalar of a map as a label.
-  void ReadLabels(const DocumentNode& node, const std::string& path, Keys known,
-                  std::string_view prefix, std::map<std::string, std::string>* labels) {
-    if (!IsMapOf(node, path, known)) return;
+  void ReadLabels(const DocumentNode& node, const NodePath& path, std::string_view noun, Keys known,
+                  std::string_view prefix, Labels* labels) {
+    if (!IsMapOf(node, path, noun, known)) return;
     for (const std::string_view key : known) {
       SetLabel(labels, std::string(prefix) + std::string(key), GetText(node, path, key));
     }
   }
 
-  void ReadParameters(const DocumentNode& node) {
-    if (node.kind == DocumentNode::Kind::sequence) {
-      for (size_t i = 0; i < node.items.size(); ++i) {
-        const DocumentNode& item = node.items[i];
-        const std::string path = Join("params", i);
-        if (!IsMapOf(item, path, {"name", "type", "default", "value", "description"})) continue;
-        const DocumentNode* name = Get(item, "name");
-        if (name == nullptr) {
-          Error(item, path, "\"name\" is missing");
-        } else if (const auto text = ReadText(*name, Join(path, "name"))) {
-          AddParameter(*name, Join(path, "name"), *text, &item, path);
-        }
-      }
-    } else if (node.kind == DocumentNode::Kind::map) {
+  void ReadParameters(const DocumentNode& node, const NodePath& path) {
+    if (node.kind == DocumentNode::Kind::map) {
       for (const DocumentNode::Member& member : node.members) {
-        const std::string path = Join("params", member.key);
+        const NodePath item_path(path, member.key);
         if (member.value.kind == DocumentNode::Kind::map) {
-          IsMapOf(member.value, path, {"type", "default", "value", "description"});
+          IsMapOf(member.value, item_path, "parameter",
+                  {"type", "default", "value", "description"});
         }
-        DocumentNode key;
-        key.position = member.key_position;
-        AddParameter(key, path, member.key, &member.value, path);
+        AddParameter(member.key_position, item_path, member.key, member.value, item_path);
       }
-    } else {
-      Mismatch(node, "params", "a list or a map");
+    } else if (reader_.List(node, path)) {
+      for (size_t i = 0; i < node.items.size(); ++i) {
+        ReadListedParameter(node.items[i], NodePath(path, i));
+      }
     }
     std::sort(pipeline_.parameters.begin(), pipeline_.parameters.end(),
               [](const Parameter& a, const Parameter& b) { return a.name < b.name; });
   }
 
+  void ReadListedParameter(const DocumentNode& node, const NodePath& path) {
+    if (!IsMapOf(node, path, "parameter", {"name", "type", "default", "value", "description"})) {
+      return;
+    }
+    const DocumentNode* name_node = GetRequired(node, path, "name");
+    const NodePath name_path(path, "name");
+    std::string name;
+    if (name_node != nullptr && reader_.Text(*name_node, name_path, &name)) {
+      AddParameter(name_node->position, name_path, name, node, path);
+    }
+  }
+
   // `body` is a map with the fields of the parameter, or its default value itself.
-  void AddParameter(const DocumentNode& name_node, const std::string& name_path,
-                    const std::string& name, const DocumentNode* body, const std::string& path) {
-    if (!fasttrack::IsReferenceName(name)) {
-      Error(name_node, name_path,
-            "found " + Quoted(name) + ", expected a name of letters, digits, \"_\" and \"-\"");
+  void AddParameter(Position name_position, const NodePath& name_path, const std::string& name,
+                    const DocumentNode& body, const NodePath& path) {
+    if (const std::string expected = ExpectedOfReferenceName(name); !expected.empty()) {
+      reader_.Error(name_position, name_path, "found " + Quoted(name) + ", expected " + expected);
       return;
     }
     if (!parameter_names_.insert(name).second) {
-      Error(name_node, name_path, "duplicate parameter " + Quoted(name));
+      reader_.Error(name_position, name_path, "duplicate parameter " + Quoted(name));
       return;
     }
     Parameter parameter;
     parameter.name = name;
-    const DocumentNode* value = body;
-    std::string value_path = path;
-    std::optional<ValueType> type;
-    if (body->kind == DocumentNode::Kind::map) {
-      parameter.description = GetText(*body, path, "description");
-      const std::string_view key = Get(*body, "default") != nullptr ? "default" : "value";
-      value = Get(*body, key);
-      value_path = Join(path, key);
-      if (const DocumentNode* node = Get(*body, "type")) type = ReadType(*node, path + ".type");
-    }
-    if (value != nullptr && value->kind != DocumentNode::Kind::null) {
-      ReadDefault(*value, value_path, type, &parameter);
+    if (body.kind != DocumentNode::Kind::map) {
+      ReadDefault(body, path, std::nullopt, &parameter);
     } else {
+      parameter.description = GetText(body, path, "description");
+      std::optional<ValueType> type;
+      if (const DocumentNode* node = Get(body, "type"))
+        type = ReadType(*node, NodePath(path, "type"));
       parameter.type = type.value_or(ValueType::string);
+      const std::string_view key = Get(body, "default") != nullptr ? "default" : "value";
+      if (const DocumentNode* node = Get(body, key)) {
+        ReadDefault(*node, NodePath(path, key), type, &parameter);
+      }
     }
     pipeline_.parameters.push_back(std::move(parameter));
   }
 
-  std::optional<ValueType> ReadType(const DocumentNode& node, const std::string& path) {
+  std::optional<ValueType> ReadType(const DocumentNode& node, const NodePath& path) {
     const std::string& name = node.scalar;
     if (name == "string" || name == "str" || name == "text") return ValueType::string;
     if (name == "number" || name == "float" || name == "double") return ValueType::number;
     if (name == "integer" || name == "int") return ValueType::integer;
     if (name == "boolean" || name == "bool") return ValueType::boolean;
-    Mismatch(node, path, "string, number, integer or boolean");
+    reader_.Expected(node, path, "string, number, integer or boolean");
     return std::nullopt;
   }
 
-  void ReadDefault(const DocumentNode& node, const std::string& path, std::optional<ValueType> type,
+  // Nothing is no default: the run must supply the value.
+  void ReadDefault(const DocumentNode& node, const NodePath& path, std::optional<ValueType> type,
                    Parameter* parameter) {
-    const std::optional<std::string> text = ReadText(node, path, "a value");
-    if (!text.has_value()) return;
-    parameter->type = type.value_or(node.quoted ? ValueType::string : GuessType(*text));
-    const StatusOr<Value> value = ParseValue(*text, parameter->type);
+    std::string text;
+    if (node.kind == DocumentNode::Kind::null || !reader_.Text(node, path, &text)) return;
+    parameter->type = type.value_or(node.quoted ? ValueType::string : GuessType(text));
+    const StatusOr<Value> value = ParseValue(text, parameter->type);
     if (value.ok()) {
       parameter->default_value = *value;
     } else {
-      Error(node, path, std::string(Message(value.status())));
+      reader_.Error(node, path, std::string(Message(value.status())));
     }
   }
 
@@ -391,16 +272,16 @@ class FastTrackReader : FieldReader {
     return ValueType::string;
   }
 
-  std::vector<EnvironmentVariable> ReadEnvironment(const DocumentNode& node,
-                                                   const std::string& path) {
+  std::vector<EnvironmentVariable> ReadEnvironment(const DocumentNode& node, const NodePath& path) {
     std::vector<EnvironmentVariable> variables;
-    if (!IsMap(node, path)) return variables;
+    if (!reader_.Map(node, path)) return variables;
     for (const DocumentNode::Member& member : node.members) {
-      const std::string variable_path = Join(path, member.key);
+      const NodePath variable_path(path, member.key);
+      std::string text;
       if (member.value.kind == DocumentNode::Kind::null) {
         variables.push_back({member.key, ""});
-      } else if (const auto text = ReadText(member.value, variable_path)) {
-        variables.push_back({member.key, ReadVariable(member, variable_path, *text)});
+      } else if (reader_.Text(member.value, variable_path, &text)) {
+        variables.push_back({member.key, ReadVariable(member, variable_path, text)});
       }
     }
     std::sort(variables.begin(), variables.end(),
@@ -409,7 +290,7 @@ class FastTrackReader : FieldReader {
   }
 
   // Never puts the value into a message: it may be a credential.
-  std::string ReadVariable(const DocumentNode::Member& member, const std::string& path,
+  std::string ReadVariable(const DocumentNode::Member& member, const NodePath& path,
                            const std::string& text) {
     if (IsSecretReference(text)) return text;
     const auto substitution = fasttrack::ParseSubstitution(text);
@@ -425,8 +306,8 @@ class FastTrackReader : FieldReader {
   }
 
   // Keeps ${{ params.NAME }}; every other "${{" is text, as it is to FastTrack.
-  std::string ReadTemplate(const DocumentNode& node, const std::string& path,
-                           const std::string& text, const std::string& secret_message) {
+  std::string ReadTemplate(const DocumentNode& node, const NodePath& path, const std::string& text,
+                           std::string_view secret_message) {
     std::string result;
     size_t i = 0;
     while (i < text.size()) {
@@ -440,56 +321,58 @@ class FastTrackReader : FieldReader {
         continue;
       }
       i = open + substitution->length;
-      if (substitution->secret) Error(node, path, secret_message);
+      if (substitution->secret) reader_.Error(node, path, std::string(secret_message));
       if (result.ends_with('$')) {
-        Error(node, path, "\"$\" directly before \"${{\" cannot be said here");
+        reader_.Error(node, path, "\"$\" directly before \"${{\" cannot be said here");
       }
       result += "${{ params." + substitution->name + " }}";
     }
     return result;
   }
 
-  Retry ReadRetry(const DocumentNode& node, const std::string& path) {
+  Retry ReadRetry(const DocumentNode& node, const NodePath& path) {
     Retry retry;
-    if (!IsMapOf(node, path, {"max_attempts", "delay"})) return retry;
+    if (!IsMapOf(node, path, "retry", {"max_attempts", "delay"})) return retry;
     retry.backoff = 1.0F;
     if (const DocumentNode* attempts = Get(node, "max_attempts")) {
-      const auto value = ReadInteger<uint32_t>(*attempts, Join(path, "max_attempts"), 0);
-      retry.max_attempts = std::max(value.value_or(1), 1U);
+      int64_t count = 1;
+      reader_.Integer(*attempts, NodePath(path, "max_attempts"), 0, 1000, &count);
+      retry.max_attempts = count == 0 ? 1 : static_cast<uint32_t>(count);
     }
     if (const DocumentNode* delay = Get(node, "delay")) {
-      retry.delay = ReadDelay(*delay, Join(path, "delay"));
+      retry.delay = ReadDelay(*delay, NodePath(path, "delay"));
       retry.max_delay = std::max(retry.max_delay, retry.delay);
     }
     return retry;
   }
 
   // A number counts seconds.
-  Duration ReadDelay(const DocumentNode& node, const std::string& path) {
-    const bool number = node.kind == DocumentNode::Kind::scalar && !node.scalar.empty() &&
-                        node.scalar.find_first_not_of("0123456789.") == std::string::npos;
+  Duration ReadDelay(const DocumentNode& node, const NodePath& path) {
+    const PlainKind kind = ClassifyPlain(node.scalar);
+    const bool number = kind == PlainKind::integer || kind == PlainKind::number;
     const StatusOr<Duration> delay = ParseDuration(number ? node.scalar + "s" : node.scalar);
     if (node.kind == DocumentNode::Kind::scalar && delay.ok()) return *delay;
-    Mismatch(node, path, "seconds, or a duration such as 30s or 1h30m");
+    reader_.Expected(node, path, "seconds, or a duration such as 30s or 1h30m");
     return Duration(0);
   }
 
-  void ReadTasks(const DocumentNode& tasks) {
-    names_ = CollectNames(tasks);
-    const NameTable task_names(names_, "task");
-    const NameTable folder_names(CollectFolders(tasks), "folder");
+  void ReadTasks(const DocumentNode& tasks, const NodePath& path) {
+    if (!reader_.List(tasks, path)) return;
+    names_ = CollectNames(tasks, path);
+    const fasttrack::NameTable task_names(names_, "task");
+    const fasttrack::NameTable folder_names(CollectFolders(tasks), "folder");
     task_names_ = &task_names;
     folder_names_ = &folder_names;
     for (size_t i = 0; i < tasks.items.size(); ++i) {
       const DocumentNode& node = tasks.items[i];
       positions_.push_back(node.position);
-      pipeline_.tasks.push_back(ReadTask(node, Join("tasks", i)));
+      pipeline_.tasks.push_back(ReadTask(node, NodePath(path, i)));
     }
     std::sort(pipeline_.folders.begin(), pipeline_.folders.end(),
               [](const Folder& a, const Folder& b) { return a.name < b.name; });
   }
 
-  std::vector<std::string> CollectNames(const DocumentNode& tasks) {
+  std::vector<std::string> CollectNames(const DocumentNode& tasks, const NodePath& path) {
     std::vector<std::string> names;
     absl::flat_hash_set<std::string> seen;
     for (size_t i = 0; i < tasks.items.size(); ++i) {
@@ -498,7 +381,8 @@ class FastTrackReader : FieldReader {
       if (seen.insert(name->scalar).second) {
         names.push_back(name->scalar);
       } else {
-        Error(*name, Join("tasks", i) + ".name", "duplicate task " + Quoted(name->scalar));
+        const NodePath task_path(path, i);
+        reader_.Error(*name, NodePath(task_path, "name"), "duplicate task " + Quoted(name->scalar));
       }
     }
     return names;
@@ -516,12 +400,12 @@ class FastTrackReader : FieldReader {
     return folders;
   }
 
-  Task ReadTask(const DocumentNode& node, const std::string& path) {
+  Task ReadTask(const DocumentNode& node, const NodePath& path) {
     Task task;
     task.cache = CacheMode::off;  // FastTrack runs every task of every job
     task.allow_failure = continue_on_failure_;
     task.retry = retry_;
-    if (!IsMapOf(node, path,
+    if (!IsMapOf(node, path, "task",
                  {"name", "description", "type", "cluster_mode", "cluster_size", "module_uri",
                   "command", "environment", "resources", "resource_opts", "dependencies", "mounts",
                   "skip", "retry", "continue_on_failure", "service"})) {
@@ -539,48 +423,46 @@ class FastTrackReader : FieldReader {
     return task;
   }
 
-  void ReadTaskName(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadTaskName(const DocumentNode& node, const NodePath& path, Task* task) {
     task->description = GetText(node, path, "description");
-    const DocumentNode* name = Get(node, "name");
-    if (name == nullptr) {
-      Error(node, path, "\"name\" is missing");
-      return;
-    }
-    const std::optional<std::string> text = ReadText(*name, Join(path, "name"));
-    if (!text.has_value()) return;
-    task->name = *task_names_->Find(*text);
-    NoteName(*name, Join(path, "name"), *text, task->name, &task->labels);
+    const DocumentNode* name_node = GetRequired(node, path, "name");
+    const NodePath name_path(path, "name");
+    std::string name;
+    if (name_node == nullptr || !reader_.Text(*name_node, name_path, &name)) return;
+    task->name = *task_names_->Find(name);
+    NoteName(*name_node, name_path, name, task->name, &task->labels);
   }
 
-  void ReadKind(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadKind(const DocumentNode& node, const NodePath& path, Task* task) {
     const DocumentNode* service = Get(node, "service");
     if (const DocumentNode* type = Get(node, "type")) {
-      const std::string type_path = Join(path, "type");
+      const NodePath type_path(path, "type");
       if (fasttrack::IsServiceType(type->scalar)) {
         task->kind = TaskKind::serve;
         Warning(*type, type_path, "a service is kept and exported; this version does not run it");
       } else if (!fasttrack::IsCommandType(type->scalar)) {
-        Mismatch(*type, type_path, "\"Custom Task\", \"custom\", \"deployment\" or \"serving\"");
+        reader_.Expected(*type, type_path,
+                         "\"Custom Task\", \"custom\", \"deployment\" or \"serving\"");
       }
       if (type->scalar != fasttrack::kCustomTask) {
         SetLabel(&task->labels, fasttrack::kTypeLabel, type->scalar);
       }
     }
     if (service == nullptr) return;
-    const std::string service_path = Join(path, "service");
-    ReadLabels(*service, service_path,
+    const NodePath service_path(path, "service");
+    ReadLabels(*service, service_path, "service",
                {"name", "model_mount_destination", "model_definition_path", "runtime_variant",
                 "replicas", "open_to_public", "ephemeral", "max_surge", "max_unavailable"},
                fasttrack::kServicePrefix, &task->labels);
-    if (task->kind == TaskKind::command) Warning(*service, service_path, std::string(kNotActedOn));
+    if (task->kind == TaskKind::command) Warning(*service, service_path, kNotActedOn);
   }
 
-  void ReadCommand(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadCommand(const DocumentNode& node, const NodePath& path, Task* task) {
     if (const DocumentNode* command = Get(node, "command")) {
-      const std::string command_path = Join(path, "command");
-      const std::optional<std::string> text = ReadText(*command, command_path);
-      if (text.has_value() && !text->empty()) {
-        task->command = {ReadTemplate(*command, command_path, *text,
+      const NodePath command_path(path, "command");
+      std::string text;
+      if (reader_.Text(*command, command_path, &text) && !text.empty()) {
+        task->command = {ReadTemplate(*command, command_path, text,
                                       "a secret cannot stand in a command; give it to a variable "
                                       "in environment.envs and use that")};
       }
@@ -588,29 +470,31 @@ class FastTrackReader : FieldReader {
     if (const DocumentNode* module = Get(node, "module_uri")) {
       const std::string text = GetText(node, path, "module_uri");
       SetLabel(&task->labels, fasttrack::kModuleLabel, text);
-      if (!text.empty()) Warning(*module, Join(path, "module_uri"), std::string(kNotActedOn));
+      if (!text.empty()) Warning(*module, NodePath(path, "module_uri"), kNotActedOn);
     }
   }
 
-  void ReadCluster(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadCluster(const DocumentNode& node, const NodePath& path, Task* task) {
     if (const DocumentNode* size = Get(node, "cluster_size")) {
-      task->cluster_size =
-          ReadInteger<uint16_t>(*size, Join(path, "cluster_size"), 1).value_or(uint16_t{1});
+      int64_t count = 1;
+      reader_.Integer(*size, NodePath(path, "cluster_size"), 1,
+                      std::numeric_limits<uint16_t>::max(), &count);
+      task->cluster_size = static_cast<uint16_t>(count);
     }
     const DocumentNode* mode = Get(node, "cluster_mode");
     if (mode == nullptr) return;
     if (mode->scalar == "multi-node") {
       task->multi_node = true;
     } else if (mode->scalar != "single-node") {
-      Mismatch(*mode, Join(path, "cluster_mode"), "\"single-node\" or \"multi-node\"");
+      reader_.Expected(*mode, NodePath(path, "cluster_mode"), "\"single-node\" or \"multi-node\"");
     }
   }
 
-  void ReadTaskEnvironment(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadTaskEnvironment(const DocumentNode& node, const NodePath& path, Task* task) {
     const DocumentNode* environment = Get(node, "environment");
-    const std::string environment_path = Join(path, "environment");
+    const NodePath environment_path(path, "environment");
     if (environment == nullptr ||
-        !IsMapOf(*environment, environment_path,
+        !IsMapOf(*environment, environment_path, "environment",
                  {"project", "scaling-group", "scaling_group", "image", "envs"})) {
       return;
     }
@@ -622,74 +506,76 @@ class FastTrackReader : FieldReader {
       task->resource_group = GetText(*environment, environment_path, "scaling_group");
     }
     if (const DocumentNode* envs = Get(*environment, "envs")) {
-      task->environment = ReadEnvironment(*envs, Join(environment_path, "envs"));
+      task->environment = ReadEnvironment(*envs, NodePath(environment_path, "envs"));
     }
   }
 
-  void ReadResources(const DocumentNode& node, const std::string& path, Task* task) {
-    const std::string resources_path = Join(path, "resources");
+  void ReadResources(const DocumentNode& node, const NodePath& path, Task* task) {
+    const NodePath resources_path(path, "resources");
     const DocumentNode* resources = Get(node, "resources");
-    if (resources != nullptr && IsMap(*resources, resources_path)) {
+    if (resources != nullptr && reader_.Map(*resources, resources_path)) {
       for (const DocumentNode::Member& member : resources->members) {
-        ReadSlot(member, Join(resources_path, member.key), task);
+        ReadSlot(member, NodePath(resources_path, member.key), task);
       }
       std::sort(task->resources.begin(), task->resources.end(),
                 [](const SlotRequest& a, const SlotRequest& b) { return a.slot < b.slot; });
     }
-    const std::string options_path = Join(path, "resource_opts");
+    const NodePath options_path(path, "resource_opts");
     const DocumentNode* options = Get(node, "resource_opts");
     constexpr std::string_view kFragmentation = "allow_fractional_resource_fragmentation";
-    if (options == nullptr || !IsMapOf(*options, options_path, {"shmem", kFragmentation})) return;
+    if (options == nullptr ||
+        !IsMapOf(*options, options_path, "resource option", {"shmem", kFragmentation}))
+      return;
     ReadSharedMemory(*options, options_path, task);
     if (const DocumentNode* fragmentation = Get(*options, kFragmentation)) {
       SetLabel(&task->labels,
                std::string(fasttrack::kResourceOptionPrefix) + std::string(kFragmentation),
                GetText(*options, options_path, kFragmentation));
-      Warning(*fragmentation, Join(options_path, kFragmentation), std::string(kNotActedOn));
+      Warning(*fragmentation, NodePath(options_path, kFragmentation), kNotActedOn);
     }
   }
 
-  void ReadSlot(const DocumentNode::Member& member, const std::string& path, Task* task) {
+  void ReadSlot(const DocumentNode::Member& member, const NodePath& path, Task* task) {
     if (member.value.kind == DocumentNode::Kind::null) return;
-    const std::optional<std::string> text = ReadText(member.value, path, "an amount");
-    if (!text.has_value()) return;
-    const StatusOr<Quantity> amount = ParseSlotAmount(member.key, *text);
+    std::string text;
+    if (!reader_.Text(member.value, path, &text)) return;
+    const StatusOr<Quantity> amount = ParseSlotAmount(member.key, text);
     if (!amount.ok()) {
       const bool unknown_slot = amount.status().code() == StatusCode::kNotFound;
-      diagnostics_.Error(unknown_slot ? member.key_position : member.value.position, path,
-                         std::string(Message(amount.status())));
+      reader_.Error(unknown_slot ? member.key_position : member.value.position, path,
+                    std::string(Message(amount.status())));
     } else if (*amount != Quantity()) {  // none of a slot is no request
       task->resources.push_back({member.key, *amount});
     }
   }
 
-  void ReadSharedMemory(const DocumentNode& options, const std::string& path, Task* task) {
+  void ReadSharedMemory(const DocumentNode& options, const NodePath& path, Task* task) {
     const DocumentNode* node = Get(options, "shmem");
     if (node == nullptr) return;
-    const std::string shmem_path = Join(path, "shmem");
+    const NodePath shmem_path(path, "shmem");
     const std::string text = GetText(options, path, "shmem");
     SetLabel(&task->labels, fasttrack::kSharedMemoryLabel, text);
     const StatusOr<Quantity> amount = Quantity::ParseBytes(text);
     if (!amount.ok()) {
-      Error(*node, shmem_path, std::string(Message(amount.status())));
+      reader_.Error(*node, shmem_path, std::string(Message(amount.status())));
     } else if (*amount != Quantity()) {
-      Warning(*node, shmem_path, std::string(kNotActedOn));
+      Warning(*node, shmem_path, kNotActedOn);
     }
   }
 
-  void ReadDependencies(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadDependencies(const DocumentNode& node, const NodePath& path, Task* task) {
     const DocumentNode* dependencies = Get(node, "dependencies");
-    const std::string list_path = Join(path, "dependencies");
-    if (dependencies == nullptr || !IsList(*dependencies, list_path)) return;
+    const NodePath list_path(path, "dependencies");
+    if (dependencies == nullptr || !reader_.List(*dependencies, list_path)) return;
     for (size_t i = 0; i < dependencies->items.size(); ++i) {
       const DocumentNode& item = dependencies->items[i];
-      const std::string item_path = Join(list_path, i);
-      const std::optional<std::string> text = ReadText(item, item_path, "the name of a task");
-      if (!text.has_value()) continue;
-      if (const std::string* name = task_names_->Find(*text)) {
+      const NodePath item_path(list_path, i);
+      std::string text;
+      if (!reader_.Text(item, item_path, &text)) continue;
+      if (const std::string* name = task_names_->Find(text)) {
         task->dependencies.push_back(*name);
       } else {
-        Error(item, item_path, UnknownTask(*text));
+        reader_.Error(item, item_path, UnknownTask(text));
       }
     }
   }
@@ -704,26 +590,26 @@ class FastTrackReader : FieldReader {
     return message;
   }
 
-  void ReadMounts(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadMounts(const DocumentNode& node, const NodePath& path, Task* task) {
     const DocumentNode* mounts = Get(node, "mounts");
-    const std::string list_path = Join(path, "mounts");
-    if (mounts == nullptr || !IsList(*mounts, list_path)) return;
+    const NodePath list_path(path, "mounts");
+    if (mounts == nullptr || !reader_.List(*mounts, list_path)) return;
     for (size_t i = 0; i < mounts->items.size(); ++i) {
       const DocumentNode& item = mounts->items[i];
       const std::optional<MountText> mount = SplitMount(item.scalar);
       if (!mount.has_value()) {
-        Mismatch(item, Join(list_path, i), "\"folder\" or \"folder:alias\"");
+        reader_.Expected(item, NodePath(list_path, i), "\"folder\" or \"folder:alias\"");
         continue;
       }
       const std::string& folder = *folder_names_->Find(mount->folder);
-      DeclareFolder(item, Join(list_path, i), mount->folder, folder);
+      DeclareFolder(item, NodePath(list_path, i), mount->folder, folder);
       const bool absolute = mount->alias.starts_with('/');
       task->mounts.push_back(
           {folder, (absolute ? "" : std::string(fasttrack::kMountRoot)) + mount->alias, false});
     }
   }
 
-  void DeclareFolder(const DocumentNode& node, const std::string& path, const std::string& original,
+  void DeclareFolder(const DocumentNode& node, const NodePath& path, const std::string& original,
                      const std::string& name) {
     if (!declared_folders_.insert(name).second) return;
     pipeline_.folders.push_back({name, ""});
@@ -734,26 +620,28 @@ class FastTrackReader : FieldReader {
         "the folder " + Quoted(original) + " has no valid name here; it becomes " + Quoted(name));
   }
 
-  void ReadOutcome(const DocumentNode& node, const std::string& path, Task* task) {
+  void ReadOutcome(const DocumentNode& node, const NodePath& path, Task* task) {
     if (const DocumentNode* skip = Get(node, "skip")) {
-      task->skip = ReadBoolean(*skip, Join(path, "skip")).value_or(false);
+      reader_.Boolean(*skip, NodePath(path, "skip"), &task->skip);
     }
     if (const DocumentNode* retry = Get(node, "retry")) {
-      task->retry = ReadRetry(*retry, Join(path, "retry"));
+      task->retry = ReadRetry(*retry, NodePath(path, "retry"));
     }
     if (const DocumentNode* go_on = Get(node, "continue_on_failure")) {
-      task->allow_failure = ReadBoolean(*go_on, Join(path, "continue_on_failure")).value_or(false);
+      reader_.Boolean(*go_on, NodePath(path, "continue_on_failure"), &task->allow_failure);
     }
   }
 
+  Diagnostics& diagnostics_;
+  SchemaReader reader_;
   std::vector<Position>& positions_;
   Pipeline pipeline_;
   bool continue_on_failure_ = false;
   Retry retry_;
   std::vector<std::string> names_;  // of the tasks, as in the document
   int suggestions_left_ = 20;
-  const NameTable* task_names_ = nullptr;
-  const NameTable* folder_names_ = nullptr;
+  const fasttrack::NameTable* task_names_ = nullptr;
+  const fasttrack::NameTable* folder_names_ = nullptr;
   absl::flat_hash_set<std::string> declared_folders_;
   absl::flat_hash_set<std::string> parameter_names_;
 };

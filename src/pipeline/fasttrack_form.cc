@@ -3,12 +3,10 @@
 
 #include <algorithm>
 
+#include "pipeline/names.hpp"
+
 namespace trackbed::fasttrack {
 namespace {
-
-bool IsLetterOrDigit(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
 
 std::string_view Trim(std::string_view text) {
   constexpr std::string_view kSpace = " \t\r\n";
@@ -26,12 +24,6 @@ std::string Lowered(std::string_view text) {
 }
 
 }  // namespace
-
-bool IsReferenceName(std::string_view name) {
-  return !name.empty() && name.front() != '-' && std::all_of(name.begin(), name.end(), [](char c) {
-    return IsLetterOrDigit(c) || c == '_' || c == '-';
-  });
-}
 
 std::optional<Substitution> ParseSubstitution(std::string_view text) {
   constexpr size_t kBraces = 3;
@@ -51,7 +43,7 @@ std::optional<Substitution> ParseSubstitution(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  if (!IsReferenceName(inside)) return std::nullopt;
+  if (!ExpectedOfReferenceName(inside).empty()) return std::nullopt;
   result.name = inside;
   return result;
 }

@@ -39,9 +39,6 @@ struct Substitution {
 // The substitution that `text` begins with, or none.
 std::optional<Substitution> ParseSubstitution(std::string_view text);
 
-// Whether `name` may follow "params." and "secrets.".
-bool IsReferenceName(std::string_view name);
-
 // Whether the type of a task, in any of the spellings known, is a service's or a program's.
 bool IsServiceType(std::string_view type);
 bool IsCommandType(std::string_view type);

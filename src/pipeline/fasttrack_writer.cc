@@ -9,6 +9,7 @@
 #include <chrono>
 
 #include "pipeline/fasttrack_form.hpp"
+#include "pipeline/names.hpp"
 #include "pipeline/template_parts.hpp"
 #include "pipeline/yaml_lines.hpp"
 #include "trackbed/base/slot_type.hpp"
@@ -169,7 +170,7 @@ class FastTrackWriter {
     const std::string_view name =
         value.substr(value.starts_with(fasttrack::kSecretSource) ? fasttrack::kSecretSource.size()
                                                                  : value.size());
-    if (fasttrack::IsReferenceName(name)) return "${{ secrets." + std::string(name) + " }}";
+    if (ExpectedOfReferenceName(name).empty()) return "${{ secrets." + std::string(name) + " }}";
     Lose(owner, what + ": its secret does not come from the environment");
     return variable.value;
   }

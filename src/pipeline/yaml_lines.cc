@@ -16,12 +16,15 @@ bool IsPlain(std::string_view text) {
   static constexpr std::array<std::string_view, 11> kWords = {
       "true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"};
   const auto safe = [](char c) {
-    return IsLetter(c) || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' || c == '/';
+    return IsLetter(c) || (c >= '0' && c <= '9') ||
+           std::string_view("_-./: ,@+=()").find(c) != std::string_view::npos;
   };
   if (text.empty() || !(IsLetter(text.front()) || text.front() == '/' || text.front() == '_')) {
     return false;
   }
   if (!std::all_of(text.begin(), text.end(), safe)) return false;
+  if (text.ends_with(' ') || text.ends_with(':')) return false;
+  if (text.find(": ") != std::string_view::npos) return false;
   std::string lowered(text);
   for (char& c : lowered) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
@@ -107,7 +110,8 @@ void YamlLines::BeginLine() {
 
 void YamlLines::WriteKey(std::string_view key) {
   BeginLine();
-  text_ += IsPlain(key) ? std::string(key) : DoubleQuoted(key);
+  const bool plain = IsPlain(key) && key.find_first_of(" :") == std::string_view::npos;
+  text_ += plain ? std::string(key) : DoubleQuoted(key);
   text_ += ':';
 }
 
@@ -157,6 +161,11 @@ void YamlLines::TextItem(std::string_view text) {
   BeginLine();
   text_ += "- ";
   WriteText(text);
+}
+
+void YamlLines::RawItem(std::string_view text) {
+  BeginLine();
+  text_.append("- ").append(text).append("\n");
 }
 
 void YamlLines::OpenItem() {

@@ -23,6 +23,7 @@ class YamlLines {
   void CloseList() { Close(" []", 0); }
   // Within a list.
   void TextItem(std::string_view text);
+  void RawItem(std::string_view text);
   void OpenItem();  // a map, which must not stay empty
   void CloseItem() { indent_ -= 2; }
 

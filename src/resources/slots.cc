@@ -30,16 +30,30 @@ StatusOr<SlotClaim> SlotPool::Claim(std::span<const SlotRequest> request) const 
   claim.reserve(request.size());
   for (const SlotRequest& wanted : request) {
     if (wanted.amount == Quantity()) continue;
+    if (wanted.amount < Quantity()) {
+      return InvalidArgument(absl::StrCat("needs ", FormatSlotAmount(wanted.slot, wanted.amount),
+                                          " ", wanted.slot, ", expected no less than 0"));
+    }
     const auto place = std::lower_bound(
         capacity_.begin(), capacity_.end(), wanted.slot,
         [](const SlotRequest& entry, const std::string& slot) { return entry.slot < slot; });
     const bool known = place != capacity_.end() && place->slot == wanted.slot;
-    if (!known || place->amount < wanted.amount) {
+    const auto index = static_cast<uint32_t>(place - capacity_.begin());
+    auto earlier = std::find_if(claim.begin(), claim.end(),
+                                [&](const auto& part) { return part.first == index; });
+    Quantity total = wanted.amount;
+    const bool counted =
+        !known || earlier == claim.end() || Quantity::Add(earlier->second, wanted.amount, &total);
+    if (!known || !counted || place->amount < total) {
       return ResourceExhausted(absl::StrCat(
-          "needs ", FormatSlotAmount(wanted.slot, wanted.amount), " ", wanted.slot, ", there is ",
+          "needs ", FormatSlotAmount(wanted.slot, total), " ", wanted.slot, ", there is ",
           known ? FormatSlotAmount(wanted.slot, place->amount) : std::string("none")));
     }
-    claim.emplace_back(static_cast<uint32_t>(place - capacity_.begin()), wanted.amount);
+    if (earlier != claim.end()) {
+      earlier->second = total;
+    } else {
+      claim.emplace_back(index, total);
+    }
   }
   return claim;
 }
@@ -73,7 +87,7 @@ std::string SlotPool::ExplainShortage(const SlotClaim& claim) const {
     if (free_[place] >= amount) continue;
     const std::string& slot = capacity_[place].slot;
     return absl::StrCat("needs ", FormatSlotAmount(slot, amount), " ", slot, ", ",
-                        FormatSlotAmount(slot, free_[place]), " of ",
+                        FormatSlotAmount(slot, std::max(free_[place], Quantity())), " of ",
                         FormatSlotAmount(slot, capacity_[place].amount), " free");
   }
   return "";

@@ -157,7 +157,7 @@ TEST_CASE("errors say where and what") {
   CHECK(ParseError("1 < 2 < 3") == "column 7: comparisons do not chain; join them with \"and\"");
   CHECK(ParseError("'abc") == "column 1: the quote is not closed");
   CHECK(ParseError("params..a") == "column 8: expected a name after \".\"");
-  CHECK(ParseError("params.-a") == "column 8: expected a name after \".\"");
+  CHECK(ParseError("params.+a") == "column 8: expected a name after \".\"");
   CHECK(ParseError("params.") == "column 8: expected a name after \".\"");
   CHECK(ParseError("3x") == "column 1: found \"3x\", expected a number");
   CHECK(ParseError("1.2.3") == "column 1: found \"1.2.3\", expected a number");
@@ -240,6 +240,7 @@ TEST_CASE("the name of a task may have dots") {
   CHECK(parts("tasks.a") == Parts{"tasks", "a"});
   CHECK(parts("tasks.state") == Parts{"tasks", "state"});
   CHECK(parts("params.a.b") == Parts{"params", "a", "b"});
+  CHECK(parts("params.-1_x-") == Parts{"params", "-1_x-"});
 }
 
 // The rendered text, or the error in angle brackets.

@@ -216,7 +216,8 @@ TEST_CASE("credentials in plain text are never printed") {
   for (const std::string name : {"HF_TOKEN", "aws_secret_access_key", "Password", "MY_SECRET"}) {
     INFO(name);
     const std::string messages =
-        Messages("name: p\nenvironment: {envs: {" + name + ": hunter2}}\ntasks: []\n");
+        Messages("name: p\nenvironment: {envs: {" + name +
+                 ": hunter2}}\ntasks: [{name: a, type: custom, command: x}]\n");
     CHECK(messages.find("looks like a credential") != std::string::npos);
     CHECK(messages.find("hunter2") == std::string::npos);
   }
@@ -286,7 +287,8 @@ TEST_CASE("a retry of the pipeline applies to tasks without their own") {
 TEST_CASE("parameters may be a map") {
   const Pipeline pipeline = ReadGood(
       "name: p\nparams:\n  rate: 0.5\n  many: 7\n  fast: true\n  text: '7'\n  open:\n"
-      "  full: {type: number, default: 1, description: d}\ntasks: []\n");
+      "  full: {type: number, default: 1, description: d}\ntasks: [{name: a, type: custom, "
+      "command: x}]\n");
   std::vector<std::string> found;
   for (const Parameter& parameter : pipeline.parameters) {
     const std::string value =
@@ -332,13 +334,14 @@ tasks:
 
 TEST_CASE("mistakes are errors with a position") {
   CHECK(Messages(WithTaskLine("cluster_sise: 2")) ==
-        "birds.yaml:6:3: tasks[0]: unknown field \"cluster_sise\"; did you mean "
+        "birds.yaml:6:3: tasks[0].cluster_sise: unknown field \"cluster_sise\"; did you mean "
         "\"cluster_size\"?");
   CHECK(Messages(WithTaskLine("environment: {imag: x}")) ==
-        "birds.yaml:6:17: tasks[0].environment: unknown field \"imag\"; did you mean \"image\"?");
+        "birds.yaml:6:17: tasks[0].environment.imag: unknown field \"imag\"; did you mean "
+        "\"image\"?");
   CHECK(Messages("name: p\ntaks: []\n") ==
         "birds.yaml:1:1: \"tasks\" is missing\n"
-        "birds.yaml:2:1: unknown field \"taks\"; did you mean \"tasks\"?");
+        "birds.yaml:2:1: taks: unknown field \"taks\"; did you mean \"tasks\"?");
   CHECK(Messages("tasks: []\n") == "birds.yaml:1:1: \"name\" is missing");
   CHECK(Messages("name: p\ntasks:\n- {type: custom, command: x}\n") ==
         "birds.yaml:3:3: tasks[0]: \"name\" is missing");
@@ -445,8 +448,8 @@ TEST_CASE("the original names are written back") {
       "- {name: fine tune, type: custom, command: x, mounts: ['My Data:d']}\n"
       "- {name: b, type: custom, command: x, dependencies: [fine tune]}\n");
   const std::string yaml = WriteFastTrack(pipeline).yaml;
-  CHECK(yaml.find("name: 'my birds'\n") != std::string::npos);
-  CHECK(yaml.find("- 'My Data:d'\n") != std::string::npos);
+  CHECK(yaml.find("name: my birds\n") != std::string::npos);
+  CHECK(yaml.find("- My Data:d\n") != std::string::npos);
   CHECK(WriteAndRead(pipeline) == pipeline);
 }
 
@@ -476,7 +479,7 @@ environment:
 tasks:
 - name: a
   description: ''
-  type: 'Custom Task'
+  type: Custom Task
   cluster_mode: single-node
   cluster_size: 1
   module_uri: ''
@@ -485,7 +488,7 @@ tasks:
 
     ./run
   environment:
-    image: 'registry.example/python:3.11'
+    image: registry.example/python:3.11
     envs:
       A: '5'
       B: '${{ secrets.B_KEY }}'
@@ -495,67 +498,82 @@ tasks:
   resource_opts: {}
   dependencies: []
   mounts:
-  - 'd:in'
+  - d:in
   skip: false
 )");
 }
 
 TEST_CASE("every text survives writing and reading") {
-  const std::vector<std::string> texts = {"a",
-                                          "true",
-                                          "5",
-                                          "1e3",
-                                          "~",
-                                          "null",
-                                          "- x",
-                                          "a: b",
-                                          "a #b",
-                                          "'",
-                                          "\"",
-                                          "\\n",
-                                          "{}",
-                                          "[x",
-                                          " lead",
-                                          "trail ",
-                                          "a\nb",
-                                          "a\nb\n",
-                                          "a\n\n",
-                                          "\na\n",
-                                          " a\nb\n",
-                                          "a\n  b\n c\n",
-                                          "a \nb\n",
-                                          "\t",
-                                          "a\tb\n\tc\n",
-                                          "다람쥐 🐿\n둘\n",
-                                          "%x",
-                                          "@x",
-                                          "`x`",
-                                          "!x",
-                                          "&x",
-                                          "*x",
-                                          "| x",
-                                          "> x",
-                                          "a\r\nb\n",
-                                          "${{ x }}\n",
-                                          "\x01",
-                                          "---\n",
-                                          "a\n---\nb\n",
-                                          "# c\nb\n",
-                                          "...\nb\n",
-                                          "yes",
-                                          "0x10",
-                                          "0o7",
-                                          "1:30",
-                                          "2024-01-01",
-                                          "=",
-                                          "<<",
-                                          "?",
-                                          "? a",
-                                          ":",
-                                          "a:",
-                                          "-",
-                                          "--",
-                                          ","};
+  const std::vector<std::string> texts{"a",
+                                       "true",
+                                       "5",
+                                       "1e3",
+                                       "~",
+                                       "null",
+                                       "- x",
+                                       "a: b",
+                                       "a #b",
+                                       "'",
+                                       "\"",
+                                       "\\n",
+                                       "{}",
+                                       "[x",
+                                       " lead",
+                                       "trail ",
+                                       "a\nb",
+                                       "a\nb\n",
+                                       "a\n\n",
+                                       "\na\n",
+                                       " a\nb\n",
+                                       "a\n  b\n c\n",
+                                       "a \nb\n",
+                                       "\t",
+                                       "a\tb\n\tc\n",
+                                       "다람쥐 🐿\n둘\n",
+                                       "%x",
+                                       "@x",
+                                       "`x`",
+                                       "!x",
+                                       "&x",
+                                       "*x",
+                                       "| x",
+                                       "> x",
+                                       "a\r\nb\n",
+                                       "${{ x }}\n",
+                                       "\x01",
+                                       "---\n",
+                                       "a\n---\nb\n",
+                                       "# c\nb\n",
+                                       "...\nb\n",
+                                       "yes",
+                                       "0x10",
+                                       "0o7",
+                                       "1:30",
+                                       "2024-01-01",
+                                       "=",
+                                       "<<",
+                                       "?",
+                                       "? a",
+                                       "a\xC2\x85z",
+                                       "a\xE2\x80\xA8z\nb",
+                                       "\xEF\xBB\xBFz",
+                                       "a\n\n\nb",
+                                       "a\n \nb",
+                                       "a\nb ",
+                                       "it's\nso",
+                                       "a  b",
+                                       "a :b",
+                                       "a ::",
+                                       "a, b",
+                                       "no way",
+                                       "x: ",
+                                       "a:\tb",
+                                       "\\\t\"",
+                                       ":",
+                                       "a:",
+                                       "-",
+                                       "--",
+                                       ","};
   for (const std::string& text : texts) {
     CAPTURE(text);
     Pipeline pipeline;
@@ -659,7 +677,7 @@ TEST_CASE("hostile documents end in errors") {
   std::string many = "name: p\ntasks: [{name: a, type: custom, command: x, dependencies: [";
   for (int i = 0; i < 50'000; ++i) many += "b" + std::to_string(i) + ",";
   const ParsedPipeline parsed = Read(many + "]}]\n");
-  CHECK(parsed.diagnostics.error_count() == 50'000);
+  CHECK(parsed.diagnostics.error_count() == 1001);  // no more are listed
   CHECK_FALSE(parsed.pipeline.has_value());
 }
 

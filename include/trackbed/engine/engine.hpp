@@ -88,7 +88,8 @@ class Engine {
   Status Resume(const RunId& run);
 
   // Runs `tasks` and everything that depends on them again; with no tasks, everything that failed,
-  // was cancelled, or was skipped because of that. The run must have ended.
+  // was cancelled, or was skipped because of that. The tasks of a cancelled run that never ran are
+  // run in any case. The run must have ended.
   Status Retry(const RunId& run, const std::vector<std::string>& tasks);
 
   // Asks for the end of an active run, or of an interrupted one, which is taken up for that.

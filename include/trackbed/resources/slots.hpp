@@ -23,8 +23,8 @@ class SlotPool {
   // Slots named twice are added up.
   explicit SlotPool(std::vector<SlotRequest> capacity);
 
-  // The claim for a request; kResourceExhausted when even the empty pool could not meet it: the
-  // message names the slot, what is asked and what there is.
+  // The claim for a request, slots named twice added up; kResourceExhausted when even the empty
+  // pool could not meet it: the message names the slot, what is asked and what there is.
   StatusOr<SlotClaim> Claim(std::span<const SlotRequest> request) const;
 
   bool Fits(const SlotClaim& claim) const;

@@ -31,6 +31,7 @@ namespace {
 
 constexpr off_t kExitRecordSpace = 4096;
 constexpr size_t kMaxMessage = 2000;
+constexpr size_t kMaxTmpPath = 60;
 constexpr size_t kPipeRead = size_t{64} * 1024;
 constexpr int kExitNoLaunchRecord = 66;
 constexpr int kExitCannotClaim = 73;
@@ -47,18 +48,17 @@ int64_t Nanoseconds(const timeval& time) {
   return int64_t{time.tv_sec} * 1'000'000'000 + int64_t{time.tv_usec} * 1000;
 }
 
-std::string Failure(const std::string& what, int error) {
-  return what + ": " + strerror(error);
-}
+std::string Failure(const std::string& what, int error) { return what + ": " + strerror(error); }
 
 bool IsRealFolder(const char* path) {
-  struct stat status {};
+  struct stat status{};
   return lstat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 }  // namespace
 
 int Attempt::Run() {
+  if (fcntl(kStartedDescriptor, F_SETFD, FD_CLOEXEC) == 0) started_ = kStartedDescriptor;
   if (!Load()) return kExitNoLaunchRecord;
   if (const int error = Claim(); error != 0) {
     return error == EEXIST ? kExitAlreadyClaimed : kExitCannotClaim;
@@ -96,6 +96,7 @@ int Attempt::Claim() {
                   std::to_string(claim.start_time);
   }
   claim.cgroup = group_name_;
+  short_tmp_ = ShortTemporaryPath(claim);
   return WriteWholeFile(kClaimFile, EncodeClaim(claim), true);
 }
 
@@ -168,7 +169,9 @@ bool Attempt::OpenLog(std::string* message) {
 // Secret values come in our environment. They leave it here, so that looking at this process later
 // does not show them.
 void Attempt::CollectEnvironment() {
-  for (const auto& [name, value] : launch_.environment) environment_.push_back(name + "=" + value);
+  for (const auto& [name, value] : launch_.environment) {
+    environment_.push_back(name + "=" + (name == "TMPDIR" ? ShortenTmp(value) : value));
+  }
   for (const std::string& name : launch_.secret_names) {
     char* value = getenv(name.c_str());
     if (value == nullptr) continue;
@@ -176,6 +179,15 @@ void Attempt::CollectEnvironment() {
     mask_.AddSecret(value);
     explicit_bzero(value, strlen(value));
   }
+}
+
+// Programs put sockets into TMPDIR, whose paths may have 107 bytes; folders of attempts lie deep.
+std::string Attempt::ShortenTmp(const std::string& path) {
+  if (path.size() <= kMaxTmpPath || symlink(path.c_str(), short_tmp_.c_str()) != 0) {
+    short_tmp_.clear();
+    return path;
+  }
+  return short_tmp_;
 }
 
 void Attempt::MakeControlGroup() {
@@ -233,11 +245,14 @@ bool Attempt::StartSandboxed(std::string* message) {
   fcntl(status[0], F_SETFL, O_NONBLOCK);
   SpawnRequest request;
   request.program = launch_.bubblewrap;
-  request.arguments = {"bwrap", "--args", std::to_string(arguments), "--",
-                       "/proc/self/fd/" + std::to_string(self), kSandboxedFlag,
+  request.arguments = {"bwrap",
+                       "--args",
+                       std::to_string(arguments),
+                       "--",
+                       "/proc/self/fd/" + std::to_string(self),
+                       kSandboxedFlag,
                        std::to_string(status[1])};
-  request.arguments.insert(request.arguments.end(), launch_.command.begin(),
-                           launch_.command.end());
+  request.arguments.insert(request.arguments.end(), launch_.command.begin(), launch_.command.end());
   request.environment = environment_;
   request.output = output_;
   request.join_files = group_.join_files();
@@ -256,8 +271,9 @@ bool Attempt::StartSandboxed(std::string* message) {
 // The engine that started us may be waiting for this; if it is gone or too busy it finds out later.
 void Attempt::TellStarted() {
   const pid_t self = getpid();
-  [[maybe_unused]] const ssize_t written = write(kStartedDescriptor, &self, sizeof(self));
-  close(kStartedDescriptor);
+  [[maybe_unused]] const ssize_t written = write(started_, &self, sizeof(self));
+  close(started_);
+  started_ = -1;
 }
 
 void Attempt::WatchUntilEnd() {
@@ -306,7 +322,8 @@ void Attempt::OnOutput() {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && errno == EAGAIN) return;
     std::string shown;
-    if (count > 0) mask_.Feed(std::string_view(bytes).substr(0, static_cast<size_t>(count)), &shown);
+    if (count > 0)
+      mask_.Feed(std::string_view(bytes).substr(0, static_cast<size_t>(count)), &shown);
     // When the log cannot be written the command must not hang for it.
     if (const int error = WriteFully(log_, shown); error != 0 && log_error_ == 0) {
       log_error_ = error;
@@ -423,6 +440,7 @@ void Attempt::Finish() {
   }
   group_.Remove();
   WriteExit();
+  if (!short_tmp_.empty()) unlink(short_tmp_.c_str());
   std::error_code ignored;
   if (exit_.ran) std::filesystem::remove_all(kTemporaryFolder, ignored);
 }

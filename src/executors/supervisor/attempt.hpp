@@ -27,6 +27,7 @@ class Attempt {
   bool MakeWorkFolder(std::string* message);
   bool OpenLog(std::string* message);
   void CollectEnvironment();
+  std::string ShortenTmp(const std::string& path);
   void MakeControlGroup();
 
   // Running.
@@ -52,10 +53,12 @@ class Attempt {
   LaunchRecord launch_;
   ExitRecord exit_;
   std::string group_name_;  // for control groups
+  std::string short_tmp_;   // link to tmp/
   ControlGroup group_;
   SecretMask mask_;
   std::vector<std::string> environment_;
 
+  int started_ = -1;         // where to tell that the command runs
   int folder_ = -1;          // the attempt's, to come back to
   int signals_ = -1;         // signalfd
   int log_ = -1;             // the file

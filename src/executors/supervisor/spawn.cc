@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,8 +40,13 @@ bool JoinGroup(const char* file) {
   return joined;
 }
 
+// Whoever started this program set all signals to their defaults but two that the C library keeps
+// to itself, which posix_spawn leaves ignored; only a system call can reach them.
 void SetChildSignals(bool shielded) {
-  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
+  const uint64_t by_default[8] = {};  // struct sigaction as the kernel sees it
+  for (int number = 32; number < SIGRTMIN; ++number) {
+    syscall(SYS_rt_sigaction, number, by_default, nullptr, sizeof(uint64_t));
+  }
   sigset_t blocked;
   sigemptyset(&blocked);
   if (shielded) {
@@ -79,7 +85,7 @@ void SetChildSignals(bool shielded) {
 }
 
 bool Executable(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0) return false;
   if (S_ISDIR(status.st_mode)) {
     errno = EACCES;
