@@ -271,9 +271,15 @@ class LiveProgress final : public Progress {
 std::string Note(const RunState& run, TaskIndex task, Time now) {
   const TaskStatus& status = run.task(task);
   if (const TaskSkipped* skip = run.Skip(task)) return Printable(skip->message);
-  if (status.cached) {
+  if (status.state == TaskState::succeeded) {
+    std::string note;
     const TaskResult* result = run.Result(task);
-    return result == nullptr ? "" : absl::StrCat("from run ", result->run);
+    if (result == nullptr) return note;
+    for (const auto& [name, value] : result->outputs) {
+      absl::StrAppend(&note, note.empty() ? "" : "  ", name, "=", Printable(ToText(value)));
+    }
+    if (status.cached) absl::StrAppend(&note, note.empty() ? "" : "  ", "from run ", result->run);
+    return note;
   }
   const AttemptEnded* failure = run.Failure(task);
   if (failure == nullptr || status.state == TaskState::running) return "";

@@ -267,12 +267,12 @@ int CancelRun(const CommonOptions& common, const std::string& given) {
   }
   while (record.ok() && record->status == RunStatus::running) {
     ::poll(nullptr, 0, 100);
+    // The lease first: once it is seen given back, the run is read as its driver left it.
     const StatusOr<Lease> lease = (*store)->ReadLease();
-    if (lease.ok() && lease->expires <= SystemClock().Now()) {
-      // Its driver left without answering; the store is free, so do it ourselves.
-      return CancelRun(common, *id);
-    }
     record = (*store)->FindRun(*id);
+    const bool abandoned = lease.ok() && lease->expires <= SystemClock().Now() && record.ok() &&
+                           record->status == RunStatus::running;
+    if (abandoned) return CancelRun(common, *id);  // the store is free: do it ourselves
   }
   if (!record.ok()) return Fail(record.status());
   std::printf("run %s %s\n", id->c_str(), std::string(ToString(record->status)).c_str());

@@ -57,8 +57,9 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   // A reader of a write-ahead log may have to bring it in order, so it needs to write too; only
   // where that is not permitted is the store opened as it lies.
   StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false});
-  if (absl::IsFailedPrecondition(store.status())) store = OpenSqliteStore(path, {{}, true});
-  return store;
+  if (!absl::IsFailedPrecondition(store.status())) return store;
+  StatusOr<std::unique_ptr<Store>> read_only = OpenSqliteStore(path, {options.durability, true});
+  return read_only.ok() ? std::move(read_only) : std::move(store);
 }
 
 StatusOr<RunId> FindRunId(Store& store, const std::string& given) {

@@ -56,14 +56,19 @@ std::string StatusText(RunStatus status, bool driven) {
   return std::string(ToString(status));
 }
 
-std::string Outputs(const RunState& run, TaskIndex task) {
-  const TaskResult* result = run.Result(task);
-  std::string text;
-  if (result == nullptr) return text;
-  for (const auto& [name, value] : result->outputs) {
-    absl::StrAppend(&text, text.empty() ? "" : "  ", name, "=", Printable(ToText(value)));
-  }
-  return text;
+// Two values beside each other, from shortly before the place where they differ.
+std::string Difference(const std::string& before, const std::string& after) {
+  constexpr size_t kContext = 20;
+  constexpr size_t kWidth = 48;
+  const auto end = std::mismatch(before.begin(), before.end(), after.begin(), after.end()).first;
+  auto start = static_cast<size_t>(end - before.begin());
+  start -= std::min(start, kContext);
+  // Not within a character.
+  while (start > 0 && (static_cast<unsigned char>(before[start]) & 0xc0U) == 0x80U) --start;
+  const auto part = [&](const std::string& text) {
+    return Fit((start > 0 ? "…" : "") + Printable(text.substr(start)), kWidth);
+  };
+  return absl::StrCat(part(before), "  ->  ", part(after));
 }
 
 }  // namespace
@@ -118,12 +123,10 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
     if (status.attempt > 0 && IsFinal(status.state) && !status.cached) {
       took = ShortDuration(status.finished - status.started);
     }
-    std::string note = Note(run, task, now);
-    const std::string outputs = Outputs(run, task);
-    if (!outputs.empty()) absl::StrAppend(&note, note.empty() ? "" : "  ", outputs);
     rows.push_back({std::string(Mark(status)), run.pipeline().tasks[task].name,
                     std::string(StateName(status)),
-                    status.attempt > 0 ? absl::StrCat(status.attempt) : "", took, note});
+                    status.attempt > 0 ? absl::StrCat(status.attempt) : "", took,
+                    Note(run, task, now)});
   }
   std::printf("\n%s", Table(rows).c_str());
   return kSuccess;
@@ -232,9 +235,8 @@ int ExplainTask(const CommonOptions& common, const std::string& given, const std
     } else if (difference->before.empty()) {
       std::printf("  new      %s = %s\n", field.c_str(), Fit(Printable(value), 70).c_str());
     } else {
-      std::printf("  changed  %s: %s -> %s\n", field.c_str(),
-                  Fit(Printable(difference->before), 60).c_str(),
-                  Fit(Printable(difference->after), 60).c_str());
+      std::printf("  changed  %s: %s\n", field.c_str(),
+                  Difference(difference->before, difference->after).c_str());
     }
   }
   for (const CacheFieldDifference& difference : differences) {

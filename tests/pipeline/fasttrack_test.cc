@@ -332,6 +332,24 @@ tasks:
       "it becomes \"fine-tune-2\"\n"));
 }
 
+TEST_CASE("names that are too long are cut and stay unique") {
+  const std::string name(200, 'x');
+  const Pipeline pipeline =
+      ReadGood("name: p\ntasks:\n- {name: " + name +
+               "a, type: custom, command: x}\n- {name: " + name + "b, type: custom, command: x}\n");
+  CHECK(pipeline.tasks[0].name == std::string(112, 'x'));
+  CHECK(pipeline.tasks[1].name == std::string(112, 'x') + "-2");
+  CHECK(pipeline.tasks[1].labels.at("fasttrack/name") == name + "b");
+}
+
+TEST_CASE("a pipeline that was read is checked like any other") {
+  CHECK(Messages("name: p\ntasks:\n- {name: a, type: custom, command: x, dependencies: [b]}\n"
+                 "- {name: b, type: custom, command: x, dependencies: [a]}\n")
+            .find("tasks wait for each other in a cycle: a -> b -> a") != std::string::npos);
+  CHECK(Messages("name: p\ntasks:\n- {name: a, type: custom, command: 'x ${{ params.n }}'}\n")
+            .find("unknown parameter \"n\"") != std::string::npos);
+}
+
 TEST_CASE("mistakes are errors with a position") {
   CHECK(Messages(WithTaskLine("cluster_sise: 2")) ==
         "birds.yaml:6:3: tasks[0].cluster_sise: unknown field \"cluster_sise\"; did you mean "

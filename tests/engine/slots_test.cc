@@ -1,0 +1,177 @@
+// Slots, as runs share them: never more than there are, and nobody starves.
+#include <string>
+#include <vector>
+
+#include "support/engine_lab.hpp"
+
+namespace trackbed {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+using Names = std::vector<std::string>;
+
+TEST_CASE("A task that names no slots takes one cpu") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 3)};
+  Pipeline pipeline = NewPipeline("default");
+  for (int i = 0; i < 10; ++i) {
+    AddTask(pipeline, "t" + std::to_string(i));
+    Outcome outcome;
+    outcome.takes = seconds(1);
+    lab.executor.Script("t" + std::to_string(i), outcome);
+  }
+  lab.Submit(pipeline);
+  lab.Step();
+  CHECK(lab.executor.running() == 3);
+  CHECK(lab.engine().ExplainWait(lab.told.front().first, 9) == "needs 1 cpu, 0 of 3 free");
+  lab.RunToEnd();
+  CHECK(lab.executor.most_running() == 3);
+}
+
+TEST_CASE("An engine that is told of no slots runs one task at a time") {
+  EngineLab lab;
+  lab.options.slots.clear();
+  Pipeline pipeline = NewPipeline("one");
+  AddTask(pipeline, "a");
+  AddTask(pipeline, "b");
+  lab.executor.Script("a", Outcome::Waits());
+  lab.Submit(pipeline);
+  lab.Step();
+  CHECK(lab.executor.StartedTasks() == Names{"a/1"});
+}
+
+TEST_CASE("Requests of different kinds are met side by side") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 4), Slot("cuda.device", 2),
+                       {"mem", *Quantity::ParseBytes("16g")}};
+  Pipeline pipeline = NewPipeline("mixed");
+  const auto add = [&](const std::string& name, std::vector<SlotRequest> resources) {
+    AddTask(pipeline, name).resources = std::move(resources);
+    lab.executor.Script(name, Outcome::Waits());
+  };
+  add("gpu1", {Slot("cpu", 1), Slot("cuda.device", 1)});
+  add("gpu2", {Slot("cpu", 1), Slot("cuda.device", 1)});
+  add("gpu3", {Slot("cpu", 1), Slot("cuda.device", 1)});
+  add("mem1", {Slot("cpu", 1), {"mem", *Quantity::ParseBytes("10g")}});
+  add("mem2", {Slot("cpu", 1), {"mem", *Quantity::ParseBytes("10g")}});
+  add("half", {{"cpu", Quantity::FromThousandths(500)}});
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  // Those that do not fit let others pass.
+  CHECK(lab.executor.StartedTasks() == Names{"gpu1/1", "gpu2/1", "mem1/1", "half/1"});
+  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
+        "needs 1 cpu, 0.5 of 4 free");
+  lab.executor.Finish(run + "/half/1");
+  lab.Step();
+  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
+        "needs 1 cuda.device, 0 of 2 free");
+  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "mem2")) ==
+        "needs 10g mem, 6g of 16g free");
+  lab.executor.Finish(run + "/gpu2/1");
+  lab.executor.Finish(run + "/mem1/1");
+  lab.Step();
+  CHECK(lab.executor.running() == 3);
+  CHECK(lab.executor.MostUsed("cuda.device") == 2000);
+  CHECK(lab.executor.MostUsed("cpu") <= 4000);
+}
+
+TEST_CASE("A task that is never run between two equal ones does not change their slots") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 4)};
+  Pipeline pipeline = NewPipeline("line");
+  AddTask(pipeline, "small");
+  AddTask(pipeline, "large1").resources = {Slot("cpu", 4)};
+  AddTask(pipeline, "off").skip = true;
+  AddTask(pipeline, "large2").resources = {Slot("cpu", 4)};
+  for (const char* name : {"small", "large1", "large2"}) {
+    Outcome outcome;
+    outcome.takes = seconds(1);
+    lab.executor.Script(name, outcome);
+  }
+  lab.Submit(pipeline);
+  lab.RunToEnd();
+  CHECK(lab.executor.MostUsed("cpu") == 4000);
+  CHECK(lab.executor.most_running() == 1);
+}
+
+TEST_CASE("A skipped task of a pipeline can be asked about") {
+  EngineLab lab;
+  Pipeline pipeline = NewPipeline("off");
+  AddTask(pipeline, "off").skip = true;
+  const RunId run = lab.Submit(pipeline);
+  CHECK(lab.engine().ExplainWait(run, 0).empty());
+}
+
+TEST_CASE("What can never fit is refused when it is submitted") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}};
+  Pipeline pipeline = NewPipeline("large");
+  AddTask(pipeline, "fits").resources = {Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}};
+  AddTask(pipeline, "wide").resources = {Slot("cpu", 8)};
+  AddTask(pipeline, "deep").resources = {{"mem", *Quantity::ParseBytes("20g")}};
+  AddTask(pipeline, "fast").resources = {Slot("cuda.device", 1)};
+  const auto refused =
+      lab.engine().Submit(std::make_shared<const Pipeline>(pipeline), SubmitOptions());
+  CHECK(refused.status().code() == StatusCode::kResourceExhausted);
+  CHECK(Message(refused.status()) ==
+        "task \"wide\": needs 8 cpu, there is 4\n"
+        "task \"deep\": needs 20g mem, there is 16g\n"
+        "task \"fast\": needs 1 cuda.device, there is none");
+  CHECK(lab.store().ListRuns(10)->empty());
+}
+
+TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 4)};
+  lab.compare_after_steps = false;
+  Outcome minute;
+  minute.takes = minutes(1);
+  Pipeline small = NewPipeline("small");
+  for (int i = 0; i < 100; ++i) {
+    AddTask(small, "s" + std::to_string(i));
+    Outcome outcome;
+    outcome.takes = minutes(1) + seconds(i);  // ends never fall together
+    lab.executor.Script("s" + std::to_string(i), outcome);
+  }
+  Pipeline large = NewPipeline("large");
+  AddTask(large, "large").resources = {Slot("cpu", 4)};
+  lab.Submit(small);
+  lab.Step();
+  const RunId run = lab.Submit(large);
+  const Time submitted = lab.clock.now();
+  lab.RunToEnd();
+  const StoredRun stored = lab.Stored(run);
+  const Duration waited = stored.state->task(0).started - submitted;
+  CHECK(waited >= minutes(5));  // its patience, during which others pass …
+  CHECK(waited <= minutes(8));  // … and what then was under way
+  CHECK(lab.executor.MostUsed("cpu") == 4000);
+}
+
+TEST_CASE("Attempts found running hold their slots, even when there are fewer now") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 4)};
+  Pipeline pipeline = NewPipeline("shrunk");
+  for (const char* name : {"a", "b", "c", "d", "e"}) {
+    AddTask(pipeline, name);
+    lab.executor.Script(name, Outcome::Waits());
+  }
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  REQUIRE(lab.executor.running() == 4);
+  lab.Crash();
+  lab.options.slots = {Slot("cpu", 2)};
+  REQUIRE(lab.engine().Resume(run).ok());
+  lab.Step();
+  CHECK(lab.executor.running() == 4);
+  CHECK(lab.engine().ExplainWait(run, 4) == "needs 1 cpu, 0 of 2 free");
+  for (const char* name : {"a", "b"}) lab.executor.Finish(run + "/" + name + "/1");
+  lab.Step();
+  CHECK(lab.executor.running() == 2);
+  lab.executor.Finish(run + "/c/1");
+  lab.Step();
+  CHECK(lab.executor.StartedTasks().back() == "e/1");
+}
+
+}  // namespace
+}  // namespace trackbed
