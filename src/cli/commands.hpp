@@ -41,6 +41,7 @@ int CancelRun(const CommonOptions& common, const std::string& run);
 
 int ListRuns(const CommonOptions& common, size_t limit, bool json);
 int ShowRun(const CommonOptions& common, const std::string& run, bool json);
+int PrintEvents(const CommonOptions& common, const std::string& run, uint64_t from);
 int ExplainTask(const CommonOptions& common, const std::string& run, const std::string& task);
 
 struct LogOptions {

@@ -99,6 +99,12 @@ int Main(int argc, char** argv) {
     return ShowRun(common, run_id, json);
   }))->add_flag("--json", json, "As JSON");
 
+  uint64_t from = 1;
+  takes_run(command("events", "Print what happened to a run, a JSON object a line",
+                    [&] { return PrintEvents(common, run_id, from); }))
+      ->add_option("--from", from, "Number of the first event")
+      ->capture_default_str();
+
   LogOptions log;
   CLI::App* logs_command =
       command("logs", "Print what a task wrote", [&] { return ShowLog(common, log); });

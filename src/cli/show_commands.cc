@@ -132,6 +132,16 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
   return kSuccess;
 }
 
+int PrintEvents(const CommonOptions& common, const std::string& given, uint64_t from) {
+  const StatusOr<OpenedRun> opened = OpenRun(common, given);
+  if (!opened.ok()) return Fail(opened.status());
+  const Status status =
+      opened->store->ReadEvents(opened->run.record.number, from, [&](uint64_t, const Event& event) {
+        std::printf("%s\n", EventToJson(*opened->run.state, event).c_str());
+      });
+  return status.ok() ? kSuccess : Fail(status);
+}
+
 int ShowLog(const CommonOptions& common, const LogOptions& options) {
   StatusOr<OpenedRun> opened = OpenRun(common, options.run);
   if (!opened.ok()) return Fail(opened.status());

@@ -329,4 +329,90 @@ Status Decode(std::string_view bytes, TaskCached* detail) {
   return absl::OkStatus();
 }
 
+// ---- Whole events -----------------------------------------------------------------------------
+
+namespace {
+
+// The numbers of the schema are those of the enum: one is cast to the other.
+static_assert(static_cast<int>(EventType::run_submitted) == v1::RUN_SUBMITTED);
+static_assert(static_cast<int>(EventType::run_resumed) == v1::RUN_RESUMED);
+static_assert(static_cast<int>(EventType::run_cancel_requested) == v1::RUN_CANCEL_REQUESTED);
+static_assert(static_cast<int>(EventType::run_retried) == v1::RUN_RETRIED);
+static_assert(static_cast<int>(EventType::run_finished) == v1::RUN_FINISHED);
+static_assert(static_cast<int>(EventType::attempt_intended) == v1::ATTEMPT_INTENDED);
+static_assert(static_cast<int>(EventType::attempt_succeeded) == v1::ATTEMPT_SUCCEEDED);
+static_assert(static_cast<int>(EventType::attempt_failed) == v1::ATTEMPT_FAILED);
+static_assert(static_cast<int>(EventType::attempt_cancelled) == v1::ATTEMPT_CANCELLED);
+static_assert(static_cast<int>(EventType::task_skipped) == v1::TASK_SKIPPED);
+static_assert(static_cast<int>(EventType::task_cached) == v1::TASK_CACHED);
+static_assert(static_cast<int>(EventType::task_failed) == v1::TASK_FAILED);
+static_assert(static_cast<int>(RunStatus::running) == v1::RUNNING);
+static_assert(static_cast<int>(RunStatus::succeeded) == v1::SUCCEEDED);
+static_assert(static_cast<int>(RunStatus::failed) == v1::FAILED);
+static_assert(static_cast<int>(RunStatus::cancelled) == v1::CANCELLED);
+
+// The message in which the detail of an event of this type lies; null for types without one.
+google::protobuf::MessageLite* MutableDetail(v1::EventType type, v1::Event* event) {
+  switch (type) {
+    case v1::RUN_SUBMITTED:
+      return event->mutable_run_submitted();
+    case v1::RUN_RETRIED:
+      return event->mutable_run_retried();
+    case v1::RUN_FINISHED:
+      return event->mutable_run_finished();
+    case v1::ATTEMPT_INTENDED:
+      return event->mutable_attempt_intended();
+    case v1::ATTEMPT_SUCCEEDED:
+    case v1::ATTEMPT_FAILED:
+    case v1::ATTEMPT_CANCELLED:
+    case v1::TASK_FAILED:
+      return event->mutable_attempt_ended();
+    case v1::TASK_SKIPPED:
+      return event->mutable_task_skipped();
+    case v1::TASK_CACHED:
+      return event->mutable_task_cached();
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+StatusOr<std::string> EncodeEvent(const Event& event) {
+  v1::Event proto;
+  proto.set_time_ns(ToNanoseconds(event.time));
+  proto.set_type(static_cast<v1::EventType>(event.type));
+  if (event.task != kNoTask) proto.set_task(event.task);
+  proto.set_attempt(event.attempt);
+  if (!event.detail.empty()) {
+    google::protobuf::MessageLite* detail = MutableDetail(proto.type(), &proto);
+    if (detail == nullptr) return DataLoss("an event of this type has no detail");
+    TRACKBED_RETURN_IF_ERROR(Parse(event.detail, detail));
+  }
+  return Serialize(proto);
+}
+
+StatusOr<Event> DecodeEvent(std::string_view bytes) {
+  v1::Event proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  if (proto.type() == v1::EVENT_TYPE_UNSPECIFIED || !v1::EventType_IsValid(proto.type())) {
+    return DataLoss(absl::StrCat("an event has the unknown type ", proto.type()));
+  }
+  Event event;
+  event.time = FromNanoseconds(proto.time_ns());
+  event.type = static_cast<EventType>(proto.type());
+  if (proto.has_task()) event.task = proto.task();
+  event.attempt = proto.attempt();
+  if (proto.detail_case() != v1::Event::DETAIL_NOT_SET) {
+    // Of another type than the event's: asking for the right one would silently empty it.
+    const v1::Event before = proto;
+    google::protobuf::MessageLite* detail = MutableDetail(proto.type(), &proto);
+    if (detail == nullptr || proto.detail_case() != before.detail_case()) {
+      return DataLoss("the detail of an event does not belong to its type");
+    }
+    event.detail = Serialize(*detail);
+  }
+  return event;
+}
+
 }  // namespace trackbed

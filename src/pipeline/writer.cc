@@ -229,7 +229,24 @@ std::string Dump(const Json& document, int indent) {
 
 // ---- YAML
 
+// A duration or an amount of bytes, "1h30m" or "16g": no reader takes it for anything but a text.
+bool HasUnits(std::string_view text) {
+  constexpr std::string_view kUnits = "dhmskgtp";
+  constexpr std::string_view kDigits = "0123456789";
+  return !text.empty() && kDigits.find(text.front()) != std::string_view::npos &&
+         kUnits.find(text.back()) != std::string_view::npos &&
+         text.find_first_not_of("0123456789dhmskgtp") == std::string_view::npos;
+}
+
 void EmitItems(const Json& list, YamlLines* lines);
+
+void EmitTextMember(const std::string& key, const std::string& text, YamlLines* lines) {
+  if (HasUnits(text)) {
+    lines->Raw(key, text);
+  } else {
+    lines->Text(key, text);
+  }
+}
 
 void EmitMembers(const Json& map, YamlLines* lines) {
   for (const auto& [key, value] : map.items()) {
@@ -245,7 +262,7 @@ void EmitMembers(const Json& map, YamlLines* lines) {
         lines->CloseList();
         break;
       case Json::value_t::string:
-        lines->Text(key, value.get_ref<const std::string&>());
+        EmitTextMember(key, value.get_ref<const std::string&>(), lines);
         break;
       default:
         lines->Raw(key, Dump(value, -1));  // numbers and booleans are the same in JSON and YAML

@@ -174,4 +174,9 @@ Status Decode(std::string_view bytes, AttemptEnded* detail);
 Status Decode(std::string_view bytes, TaskSkipped* detail);
 Status Decode(std::string_view bytes, TaskCached* detail);
 
+// A whole event as a trackbed.v1.Event, and back: the form in which events leave the process. The
+// detail is decoded on the way, so foreign or damaged bytes are kDataLoss in both directions.
+StatusOr<std::string> EncodeEvent(const Event& event);
+StatusOr<Event> DecodeEvent(std::string_view bytes);
+
 }  // namespace trackbed

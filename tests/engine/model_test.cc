@@ -1,0 +1,385 @@
+// Random pipelines, random outcomes, cancellations, retries and crashes: what must always hold
+// holds. A seed that fails is printed; TRACKBED_SEED=N runs that one alone.
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "support/engine_lab.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace trackbed {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class Dice {
+ public:
+  explicit Dice(uint64_t seed) : random_(seed) {}
+  // From 0 to below `n`.
+  int Roll(int n) { return static_cast<int>(random_.Next() % static_cast<uint64_t>(n)); }
+  bool OneIn(int n) { return Roll(n) == 0; }
+
+ private:
+  SeededRandom random_;
+};
+
+Pipeline RandomPipeline(Dice& dice, int number) {
+  Pipeline pipeline = NewPipeline("random" + std::to_string(number));
+  const int count = 1 + dice.Roll(12);
+  for (int i = 0; i < count; ++i) {
+    std::vector<std::string> dependencies;
+    for (int j = 0; j < i; ++j) {
+      if (dice.OneIn(3)) dependencies.push_back("t" + std::to_string(j));
+    }
+    Task& task = AddTask(pipeline, "t" + std::to_string(i), dependencies);
+    task.trigger = static_cast<Trigger>(dice.OneIn(2) ? 0 : dice.Roll(4));
+    task.skip = dice.OneIn(15);
+    task.allow_failure = dice.OneIn(6);
+    if (dice.OneIn(8)) task.when = dice.OneIn(3) ? "task.attempt > 100" : "run.id != 'x'";
+    if (dice.OneIn(30)) task.when = "params.missing";
+    task.retry.max_attempts = static_cast<uint32_t>(1 + dice.Roll(3));
+    task.retry.delay = milliseconds(dice.Roll(3) * 700);
+    task.retry.jitter = 0.5F;
+    if (dice.OneIn(4)) task.timeout = seconds(1 + dice.Roll(4));
+    task.grace_period = seconds(dice.Roll(3));
+    if (dice.OneIn(2)) {
+      task.resources = {Slot("cpu", 1 + dice.Roll(4))};
+      if (dice.OneIn(3)) task.resources.push_back(Slot("cuda.device", 1));
+    }
+    if (dice.OneIn(2)) {
+      task.cache = CacheMode::automatic;
+      task.command = {"work " + std::to_string(dice.Roll(4))};  // some are equal
+    }
+    if (dice.OneIn(4)) task.outputs = {{"n", ValueType::integer}};
+  }
+  return pipeline;
+}
+
+Outcome RandomOutcome(Dice& dice, const Task& task) {
+  Outcome outcome;
+  outcome.takes = milliseconds(dice.Roll(6) * 500);
+  if (!task.outputs.empty() && !dice.OneIn(12)) outcome.output_text = "n=" + std::to_string(7);
+  if (dice.OneIn(3)) outcome.output_digest = "sha256:" + task.name;
+  switch (dice.Roll(14)) {
+    case 0:
+    case 1:
+      outcome.exit_code = 1 + dice.Roll(3);
+      break;
+    case 2:
+      outcome.signal = 11;
+      break;
+    case 3:
+      outcome.end = Outcome::End::is_lost;
+      break;
+    case 4:
+      outcome.start_error = dice.OneIn(2) ? Unavailable("busy") : InvalidArgument("no");
+      break;
+    case 5:
+      // Only those with a timeout may hang, or the run never ends.
+      if (task.timeout > Duration(0)) outcome.end = Outcome::End::waits;
+      break;
+    case 6:
+      outcome.takes = seconds(10);
+      break;
+    default:
+      break;
+  }
+  outcome.ignores_terminate = dice.OneIn(4);
+  if (dice.OneIn(4)) outcome.on_terminate = dice.Roll(2);
+  outcome.reports = dice.OneIn(5) ? 2 : 1;
+  return outcome;
+}
+
+// Reads the log of a run as a stranger would, by rules written down here a second time.
+void CheckStory(const RunState& run, const std::vector<Event>& events) {
+  enum class Fate : uint8_t { open, running, succeeded, failed, skipped, cancelled };
+  const Graph& graph = run.graph();
+  std::vector<Fate> fates(graph.task_count(), Fate::open);
+  std::vector<uint32_t> attempts(graph.task_count(), 0);
+  std::vector<uint32_t> failures(graph.task_count(), 0);
+  bool cancelling = false;
+  Time last{};
+  for (const Event& event : events) {
+    CHECK(event.time >= last);
+    last = event.time;
+    if (event.task == kNoTask) {
+      if (event.type == EventType::run_cancel_requested) cancelling = true;
+      if (event.type == EventType::run_resumed || event.type == EventType::run_retried) {
+        cancelling = false;
+        for (size_t i = 0; i < fates.size(); ++i) {
+          if (fates[i] != Fate::cancelled) continue;
+          fates[i] = Fate::open;
+          failures[i] = 0;
+        }
+      }
+      if (event.type == EventType::run_retried) {
+        RunRetried detail;
+        REQUIRE(Decode(event.detail, &detail).ok());
+        std::set<TaskIndex> again(detail.tasks.begin(), detail.tasks.end());
+        for (const TaskIndex task : graph.TopologicalOrder()) {
+          for (const TaskIndex d : graph.Predecessors(task)) {
+            if (again.contains(d)) again.insert(task);
+          }
+        }
+        for (const TaskIndex task : again) {
+          fates[task] = Fate::open;
+          failures[task] = 0;
+        }
+      }
+      if (event.type == EventType::run_finished) {
+        for (Fate& fate : fates) {
+          CHECK(fate != Fate::running);
+          if (fate == Fate::open) {
+            CHECK(cancelling);
+            fate = Fate::cancelled;
+          }
+        }
+        cancelling = false;
+      }
+      continue;
+    }
+    const TaskIndex task = event.task;
+    const Task& definition = run.pipeline().tasks[task];
+    Fate& fate = fates[task];
+    const bool begins = event.type == EventType::attempt_intended ||
+                        event.type == EventType::task_cached ||
+                        event.type == EventType::task_skipped ||
+                        event.type == EventType::task_failed;
+    if (begins) {
+      CHECK_FALSE(cancelling);
+      CHECK(fate == Fate::open);
+      int ok = 0;
+      int bad = 0;
+      for (const TaskIndex d : graph.Predecessors(task)) {
+        CHECK(fates[d] > Fate::running);  // every dependency has ended
+        const bool allowed = run.pipeline().tasks[d].allow_failure;
+        if (fates[d] == Fate::succeeded || (fates[d] == Fate::failed && allowed)) ++ok;
+        if (fates[d] == Fate::failed && !allowed) ++bad;
+      }
+      if (event.type != EventType::task_skipped && !graph.Predecessors(task).empty()) {
+        const auto all = static_cast<int>(graph.Predecessors(task).size());
+        if (definition.trigger == Trigger::all_succeeded) CHECK(ok == all);
+        if (definition.trigger == Trigger::none_failed) CHECK((bad == 0 && ok > 0));
+      }
+      CHECK_FALSE((definition.skip && event.type != EventType::task_skipped));
+    }
+    switch (event.type) {
+      case EventType::attempt_intended:
+        CHECK(event.attempt == ++attempts[task]);
+        fate = Fate::running;
+        break;
+      case EventType::attempt_succeeded:
+      case EventType::attempt_cancelled:
+      case EventType::attempt_failed: {
+        CHECK(fate == Fate::running);
+        CHECK(event.attempt == attempts[task]);
+        AttemptEnded ended;
+        REQUIRE(Decode(event.detail, &ended).ok());
+        if (event.type == EventType::attempt_succeeded) {
+          fate = Fate::succeeded;
+        } else if (event.type == EventType::attempt_cancelled) {
+          CHECK(cancelling);
+          fate = Fate::cancelled;
+        } else {
+          if (ended.reason != FailureReason::lost) ++failures[task];
+          CHECK(failures[task] <= definition.retry.max_attempts);
+          fate = ended.retry_at == Time{} ? Fate::failed : Fate::open;
+        }
+        break;
+      }
+      case EventType::task_cached:
+        fate = Fate::succeeded;
+        break;
+      case EventType::task_skipped:
+        fate = Fate::skipped;
+        break;
+      case EventType::task_failed:
+        fate = Fate::failed;
+        break;
+      default:
+        FAIL("an event about a task that is about none");
+    }
+  }
+}
+
+class Model {
+ public:
+  Model(uint64_t seed, Store* store) : dice_(seed), lab_(store) {
+    lab_.random = SeededRandom(seed);
+    lab_.compare_after_steps = false;
+    lab_.options.slots = {Slot("cpu", 4), Slot("cuda.device", 1)};
+    lab_.executor.newest_first = dice_.OneIn(2);
+    lab_.executor.decide = [this](const AttemptSpec& spec) -> std::optional<Outcome> {
+      const StoredRun stored = lab_.Stored(spec.key.substr(0, spec.key.find('/')));
+      const std::string rest = spec.key.substr(spec.key.find('/') + 1);
+      const Pipeline& pipeline = stored.state->pipeline();
+      return RandomOutcome(dice_, pipeline.tasks[IndexOf(pipeline, rest.substr(0, rest.find('/')))]);
+    };
+    lab_.options.has_outputs = [this](const std::string&, const std::string&) {
+      return !dice_.OneIn(10);
+    };
+  }
+
+  void Play() {
+    const int runs = 1 + dice_.Roll(4);
+    int disturbances = dice_.Roll(8);
+    lab_.Open();
+    for (int i = 0; i < runs; ++i) Submit();
+    ArmCrash();
+    for (int i = 0; i < 5000; ++i) {
+      if (!lab_.engine().Step().ok()) {
+        REQUIRE(lab_.process().dead());
+        ComeBack();
+        continue;
+      }
+      Compare();
+      if (disturbances > 0 && dice_.OneIn(4)) {
+        --disturbances;
+        Disturb();
+        continue;
+      }
+      if (!lab_.engine().HasActiveRuns()) {
+        Finish();
+        return;
+      }
+      lab_.clock.AdvanceTo(dice_.OneIn(3) ? lab_.clock.now() + milliseconds(dice_.Roll(900))
+                                          : lab_.NextTime());
+    }
+    FAIL("the runs do not end");
+  }
+
+ private:
+  void Submit() {
+    Pipeline pipeline = dice_.OneIn(2) && !pipelines_.empty()
+                            ? pipelines_[static_cast<size_t>(dice_.Roll(
+                                  static_cast<int>(pipelines_.size())))]
+                            : RandomPipeline(dice_, static_cast<int>(pipelines_.size()));
+    pipelines_.push_back(pipeline);
+    SubmitOptions options;
+    options.use_cache = !dice_.OneIn(6);
+    const auto run = lab_.engine().Submit(
+        std::make_shared<const Pipeline>(std::move(pipeline)), std::move(options));
+    if (!run.ok()) REQUIRE(lab_.process().dead());
+  }
+
+  void ArmCrash() {
+    if (!dice_.OneIn(2)) return;
+    lab_.process().DieAt(1 + dice_.Roll(15), dice_.OneIn(2) ? FaultyStore::Point::before
+                                                             : FaultyStore::Point::after);
+  }
+
+  // A new process takes up everything that has not ended.
+  void ComeBack() {
+    lab_.Crash();
+    if (dice_.OneIn(2)) lab_.clock.Advance(milliseconds(dice_.Roll(5000)));
+    lab_.Open();
+    std::vector<RunRecord> records = *lab_.store().ListRuns(100);
+    if (dice_.OneIn(2)) std::reverse(records.begin(), records.end());
+    for (const RunRecord& record : records) {
+      if (record.status != RunStatus::running) continue;
+      const Status status =
+          dice_.OneIn(5) ? lab_.engine().Cancel(record.id) : lab_.engine().Resume(record.id);
+      INFO(status);
+      REQUIRE(status.ok());
+    }
+    ArmCrash();
+  }
+
+  // Something that a person may do at any time. Errors are fine when they are about the state of
+  // the run; when the process dies of it, the next step finds out.
+  void Disturb() {
+    const std::vector<RunRecord> records = *lab_.store().ListRuns(100);
+    if (records.empty()) return;
+    const RunRecord& record = records[static_cast<size_t>(
+        dice_.Roll(static_cast<int>(records.size())))];
+    Status status = absl::OkStatus();
+    switch (dice_.Roll(6)) {
+      case 0:
+        status = lab_.engine().Cancel(record.id);
+        break;
+      case 1:
+        REQUIRE(lab_.store()
+                    .PostRequest({0, Request::Kind::cancel, record.id}, lab_.clock.now())
+                    .ok());
+        break;
+      case 2:
+        status = lab_.engine().Resume(record.id);
+        break;
+      case 3:
+        status = lab_.engine().Retry(record.id, {});
+        break;
+      case 4:
+        status = lab_.engine().Retry(record.id, {"t0"});
+        break;
+      default:
+        Submit();
+    }
+    INFO(status);
+    CHECK((status.ok() || status.code() == StatusCode::kFailedPrecondition ||
+           lab_.process().dead()));
+  }
+
+  void Compare() {
+    CHECK(lab_.executor.MostUsed("cpu") <= 4000);
+    CHECK(lab_.executor.MostUsed("cuda.device") <= 1000);
+    if (dice_.OneIn(4)) lab_.CompareWithStore();
+  }
+
+  void Finish() {
+    CHECK(lab_.executor.running() == 0);
+    std::set<AttemptKey> intended;
+    for (const RunRecord& record : *lab_.store().ListRuns(100)) {
+      const StoredRun stored = lab_.Stored(record.id);
+      CHECK(record.status != RunStatus::running);
+      CHECK(record.status == stored.state->status());
+      CHECK(record.finished == stored.state->finished_at());
+      const std::vector<Event> events = lab_.EventsOf(record.id);
+      CheckStory(*stored.state, events);
+      for (const Event& event : events) {
+        if (event.type != EventType::attempt_intended) continue;
+        CHECK(intended
+                  .insert(record.id + "/" + stored.state->pipeline().tasks[event.task].name + "/" +
+                          std::to_string(event.attempt))
+                  .second);
+      }
+    }
+    std::set<AttemptKey> started;
+    for (const AttemptKey& key : lab_.executor.started()) {
+      CHECK(started.insert(key).second);
+      CHECK(intended.contains(key));
+    }
+    CHECK(lab_.store().ReadRequests()->empty());
+  }
+
+  Dice dice_;
+  EngineLab lab_;
+  std::vector<Pipeline> pipelines_;
+};
+
+TEST_CASE("What must always hold, holds in random stories") {
+  uint64_t first = 1;
+  uint64_t last = 1500;
+  if (const char* seed = std::getenv("TRACKBED_SEED")) first = last = std::stoull(seed);
+  for (uint64_t seed = first; seed <= last; ++seed) {
+    INFO("TRACKBED_SEED=" << seed);
+    const std::unique_ptr<Store> store = NewMemoryStore();
+    Model(seed, store.get()).Play();
+  }
+}
+
+TEST_CASE("What must always hold, holds in random stories told to a file") {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    INFO("seed " << seed);
+    TemporaryFolder folder;
+    auto store = OpenSqliteStore(folder / "trackbed.db", {Durability::process, false});
+    REQUIRE(store.ok());
+    Model(seed, store->get()).Play();
+  }
+}
+
+}  // namespace
+}  // namespace trackbed
