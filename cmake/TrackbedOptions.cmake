@@ -29,7 +29,7 @@ add_library(trackbed_warnings INTERFACE)
 target_compile_options(trackbed_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<BOOL:${TRACKBED_WERROR}>:-Werror>
   # GCC 12 sees overlaps and overflows of strings that are not there (GCC bug 105651).
-  "$<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict;-Wno-stringop-overflow>"
+  "$<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict;-Wno-maybe-uninitialized;-Wno-stringop-overflow>"
   # libstdc++ 12 itself uses what it calls deprecated, in std::stable_sort.
   $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 

@@ -238,7 +238,7 @@ Status DecodeEnums(const v1::Task& message, Task* task) {
     output.name = name;
     if (!ToEnum(type, ValueType::boolean, &output.type)) return OutOfRange("a type");
   }
-  SortByKey(&task->outputs, &Output::name);
+  if (!task->outputs.empty()) SortByKey(&task->outputs.Mutable(), &Output::name);
   return absl::OkStatus();
 }
 
@@ -271,7 +271,7 @@ Status DecodeTask(v1::Task* message, Task* task) {
   for (const auto& [slot, thousandths] : message->resources()) {
     task->resources.push_back({slot, Quantity::FromThousandths(thousandths)});
   }
-  SortByKey(&task->resources, &SlotRequest::slot);
+  if (!task->resources.empty()) SortByKey(&task->resources.Mutable(), &SlotRequest::slot);
   for (v1::Mount& mount : *message->mutable_mounts()) {
     task->mounts.push_back(
         {std::move(*mount.mutable_folder()), std::move(*mount.mutable_path()), mount.read_only()});

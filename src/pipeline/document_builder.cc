@@ -146,6 +146,11 @@ bool DocumentBuilder::AddNull(Position position) {
   if (!Count(position, 1, 0)) return false;
   DocumentNode node;
   node.position = position;
+  if (!frames_.empty() && frames_.back().has_key) {
+    // The parser knows that there is no value only when it meets what comes after.
+    const Position key = frames_.back().node.members.back().key_position;
+    if (position.line != key.line) node.position = key;
+  }
   return Attach(std::move(node));
 }
 

@@ -430,7 +430,7 @@ class FastTrackReader {
     std::string name;
     if (name_node == nullptr || !reader_.Text(*name_node, name_path, &name)) return;
     task->name = *task_names_->Find(name);
-    NoteName(*name_node, name_path, name, task->name, &task->labels);
+    NoteName(*name_node, name_path, name, task->name, &task->labels.Mutable());
   }
 
   void ReadKind(const DocumentNode& node, const NodePath& path, Task* task) {
@@ -445,7 +445,7 @@ class FastTrackReader {
                          "\"Custom Task\", \"custom\", \"deployment\" or \"serving\"");
       }
       if (type->scalar != fasttrack::kCustomTask) {
-        SetLabel(&task->labels, fasttrack::kTypeLabel, type->scalar);
+        SetLabel(&task->labels.Mutable(), fasttrack::kTypeLabel, type->scalar);
       }
     }
     if (service == nullptr) return;
@@ -453,7 +453,7 @@ class FastTrackReader {
     ReadLabels(*service, service_path, "service",
                {"name", "model_mount_destination", "model_definition_path", "runtime_variant",
                 "replicas", "open_to_public", "ephemeral", "max_surge", "max_unavailable"},
-               fasttrack::kServicePrefix, &task->labels);
+               fasttrack::kServicePrefix, &task->labels.Mutable());
     if (task->kind == TaskKind::command) Warning(*service, service_path, kNotActedOn);
   }
 
@@ -469,7 +469,7 @@ class FastTrackReader {
     }
     if (const DocumentNode* module = Get(node, "module_uri")) {
       const std::string text = GetText(node, path, "module_uri");
-      SetLabel(&task->labels, fasttrack::kModuleLabel, text);
+      SetLabel(&task->labels.Mutable(), fasttrack::kModuleLabel, text);
       if (!text.empty()) Warning(*module, NodePath(path, "module_uri"), kNotActedOn);
     }
   }
@@ -498,7 +498,7 @@ class FastTrackReader {
                  {"project", "scaling-group", "scaling_group", "image", "envs"})) {
       return;
     }
-    SetLabel(&task->labels, fasttrack::kEnvironmentProjectLabel,
+    SetLabel(&task->labels.Mutable(), fasttrack::kEnvironmentProjectLabel,
              GetText(*environment, environment_path, "project"));
     task->image = GetText(*environment, environment_path, "image");
     task->resource_group = GetText(*environment, environment_path, "scaling-group");
@@ -528,7 +528,7 @@ class FastTrackReader {
       return;
     ReadSharedMemory(*options, options_path, task);
     if (const DocumentNode* fragmentation = Get(*options, kFragmentation)) {
-      SetLabel(&task->labels,
+      SetLabel(&task->labels.Mutable(),
                std::string(fasttrack::kResourceOptionPrefix) + std::string(kFragmentation),
                GetText(*options, options_path, kFragmentation));
       Warning(*fragmentation, NodePath(options_path, kFragmentation), kNotActedOn);
@@ -554,7 +554,7 @@ class FastTrackReader {
     if (node == nullptr) return;
     const NodePath shmem_path(path, "shmem");
     const std::string text = GetText(options, path, "shmem");
-    SetLabel(&task->labels, fasttrack::kSharedMemoryLabel, text);
+    SetLabel(&task->labels.Mutable(), fasttrack::kSharedMemoryLabel, text);
     const StatusOr<Quantity> amount = Quantity::ParseBytes(text);
     if (!amount.ok()) {
       reader_.Error(*node, shmem_path, std::string(Message(amount.status())));

@@ -343,8 +343,9 @@ class FastTrackWriter {
   }
 
   void WriteService(const Task& task) {
-    const auto first = task.labels.lower_bound(std::string(fasttrack::kServicePrefix));
-    if (first == task.labels.end() || !first->first.starts_with(fasttrack::kServicePrefix)) return;
+    const std::map<std::string, std::string>& labels = task.labels;
+    const auto first = labels.lower_bound(std::string(fasttrack::kServicePrefix));
+    if (first == labels.end() || !first->first.starts_with(fasttrack::kServicePrefix)) return;
     out_.OpenMap("service");
     WriteLabels(task.labels, fasttrack::kServicePrefix);
     out_.CloseMap();

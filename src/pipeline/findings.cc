@@ -10,7 +10,7 @@ namespace trackbed {
 namespace {
 
 // Looking for the nearest of very many names, very many times, would take minutes.
-constexpr size_t kMaxComparedNames = 1'000'000;
+constexpr size_t kMaxComparedNames = 200'000;
 
 }  // namespace
 

@@ -60,7 +60,7 @@ std::vector<std::string> Marks(const Task& task) {
   if (task.trigger != Trigger::all_succeeded) {
     marks.push_back("trigger " + std::string(TriggerName(task.trigger)));
   }
-  if (!task.when.empty()) marks.push_back("when " + task.when);
+  if (!task.when.empty()) marks.push_back("when " + task.when.get());
   if (task.skip) marks.emplace_back("skip");
   if (task.allow_failure) marks.emplace_back("may fail");
   return marks;

@@ -122,7 +122,7 @@ void ReadResources(SchemaReader& reader, const DocumentNode& node, const NodePat
                    std::string(Message(amount.status())));
     }
   }
-  MergeByKey(std::move(own), &SlotRequest::slot, &task->resources);
+  MergeByKey(std::move(own), &SlotRequest::slot, &task->resources.Mutable());
 }
 
 // "FOLDER[:PATH[:ro|rw]]".
@@ -248,10 +248,10 @@ void ReadCluster(SchemaReader& reader, const DocumentNode& node, const NodePath&
   reader.Fields<Task>(node, path, "cluster", kFields, task);
 }
 
-template <std::string Task::* member>
+template <Sparse<std::string> Task::* member>
 void ReadTextField(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                    Task* task) {
-  reader.Text(node, path, &(task->*member));
+  reader.Text(node, path, &(task->*member).Mutable());
 }
 
 template <bool Task::* member>
@@ -271,17 +271,17 @@ void ReadName(SchemaReader& reader, const DocumentNode& node, const NodePath& pa
 }
 
 void ReadFiles(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {
-  ReadTexts(reader, node, path, &task->files);
+  ReadTexts(reader, node, path, &task->files.Mutable());
 }
 
 void ReadTaskLabels(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                     Task* task) {
-  ReadLabels(reader, node, path, &task->labels);
+  ReadLabels(reader, node, path, &task->labels.Mutable());
 }
 
 void ReadTaskEnvironment(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                          Task* task) {
-  ReadEnvironment(reader, node, path, &task->environment);
+  ReadEnvironment(reader, node, path, &task->environment.Mutable());
 }
 
 // Those that belong to one task only come first, so that the rest are the fields of `defaults`.

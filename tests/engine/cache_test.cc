@@ -1,11 +1,10 @@
 // When an earlier result stands for a task, and when equal tasks wait for each other.
-#include "trackbed/engine/cache_key.hpp"
-
 #include <set>
 #include <string>
 #include <vector>
 
 #include "support/engine_lab.hpp"
+#include "trackbed/engine/cache_key.hpp"
 
 namespace trackbed {
 namespace {
@@ -52,7 +51,8 @@ TEST_CASE("A second run takes the result of the first") {
   lab.RunToEnd();
   CHECK(lab.StatesOf(second) == "train:cached use:succeeded");
   CHECK(lab.executor.StartedTasks() == Names{"train/1", "use/1", "use/1"});
-  const TaskResult* result = lab.Stored(second).state->Result(0);
+  const StoredRun stored = lab.Stored(second);
+  const TaskResult* result = stored.state->Result(0);
   REQUIRE(result != nullptr);
   CHECK(result->run == first);
   CHECK(result->task == "train");
@@ -101,11 +101,10 @@ TEST_CASE("What a result depends on makes another key") {
     Scene s;
     s.pipeline = base();
     s.options.parameters = {{"alpha", 0.5}};
-    s.options.source = {"/sources/1",
-                        "sha256:all",
-                        {{"lib/a.py", "sha256:a"},
-                         {"library.py", "sha256:unseen"},
-                         {"train.py", "sha256:t"}}};
+    s.options.source = {
+        "/sources/1",
+        "sha256:all",
+        {{"lib/a.py", "sha256:a"}, {"library.py", "sha256:unseen"}, {"train.py", "sha256:t"}}};
     s.options.folders = {{"data", "/mnt/data", "sha256:data"}};
     return s;
   };

@@ -154,8 +154,8 @@ TEST_CASE("Whenever the engine dies, the run ends the same") {
     ScriptEventful(story.lab.executor);
     story.lab.Open();
     story.lab.process().DieAt(write, point);
-    const auto submitted = story.lab.engine().Submit(
-        std::make_shared<const Pipeline>(Eventful()), SubmitOptions());
+    const auto submitted =
+        story.lab.engine().Submit(std::make_shared<const Pipeline>(Eventful()), SubmitOptions());
     if (!submitted.ok()) {
       // Either it never was, or it was stored and waits to be taken up.
       const size_t runs = story.lab.store().ListRuns(10)->size();

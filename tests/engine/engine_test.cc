@@ -294,16 +294,17 @@ TEST_CASE("Outputs are read by what the task declares") {
       {"\nepochs=many\n", "bad_output: output line 2: epochs: "},
       {"epochs=1.5\n", "bad_output: output line 1: epochs: "},
       {"accuracy=nan\n", "bad_output: output line 1: accuracy: "},
-      {"just words\n",
-       "bad_output: output line 1: found \"just words\", expected NAME=VALUE"},
-      {"{\"accuracy\": \n", "bad_output: output line 1: found \"{…\", expected one whole JSON object"},
+      {"just words\n", "bad_output: output line 1: found \"just words\", expected NAME=VALUE"},
+      {"{\"accuracy\": \n",
+       "bad_output: output line 1: found \"{…\", expected one whole JSON object"},
       {"{\"accuracy\": [1]}\n",
        "bad_output: output line 1: accuracy: expected a text, a number or a boolean"},
       {"{\"accuracy\": null}\n",
        "bad_output: output line 1: accuracy: expected a text, a number or a boolean"},
       {"name=\xff\xfe\n", "bad_output: output line 1: found bytes that are not UTF-8"},
-      {"", "bad_output: the task ended without its output \"accuracy\"; write accuracy=VALUE to "
-           "$TRACKBED_OUTPUT"},
+      {"",
+       "bad_output: the task ended without its output \"accuracy\"; write accuracy=VALUE to "
+       "$TRACKBED_OUTPUT"},
   };
   for (const Case& c : cases) {
     EngineLab lab;
@@ -339,8 +340,9 @@ TEST_CASE("Values of outputs and parameters go into later commands and variables
   pipeline.environment = {{"MODE", "all"}, {"PLACE", "pipeline"}};
   AddTask(pipeline, "split").outputs = {{"rows", ValueType::integer}, {"where", ValueType::string}};
   Task& train = AddTask(pipeline, "train", {"split"});
-  train.command = {"train --rows ${{ tasks.split.outputs.rows }} ${{ tasks.split.outputs.where }} "
-                   "--alpha ${{ params.alpha }} $${{ literal"};
+  train.command = {
+      "train --rows ${{ tasks.split.outputs.rows }} ${{ tasks.split.outputs.where }} "
+      "--alpha ${{ params.alpha }} $${{ literal"};
   train.environment = {{"ID", "${{ run.id }}-${{ task.name }}-${{ task.attempt }}"},
                        {"PLACE", "task"},
                        {"WHERE", "${{ tasks.split.outputs.where }}"}};
@@ -356,12 +358,10 @@ TEST_CASE("Values of outputs and parameters go into later commands and variables
 
   const AttemptSpec& spec = lab.executor.spec(run + "/train/1");
   CHECK(spec.shell);
-  CHECK(spec.command ==
-        Names{"train --rows 150 'it'\\''s here' --alpha 0.1 ${{ literal"});
-  CHECK(spec.environment == std::vector<EnvironmentVariable>{{"ID", run + "-train-1"},
-                                                             {"MODE", "all"},
-                                                             {"PLACE", "task"},
-                                                             {"WHERE", "it's here"}});
+  CHECK(spec.command == Names{"train --rows 150 'it'\\''s here' --alpha 0.1 ${{ literal"});
+  CHECK(spec.environment ==
+        std::vector<EnvironmentVariable>{
+            {"ID", run + "-train-1"}, {"MODE", "all"}, {"PLACE", "task"}, {"WHERE", "it's here"}});
   CHECK(spec.folder == "/home/lab/runs/" + run + "/train/1");
   CHECK(lab.executor.spec(run + "/program/1").command == Names{"score", "it's here"});
 }

@@ -57,9 +57,8 @@ TEST_CASE("bytes that are no event are refused") {
 
 TEST_CASE("a detail of another type is refused") {
   // A skip that calls itself a success: type 12, detail 15.
-  StatusOr<std::string> bytes =
-      EncodeEvent(MakeEvent(EventType::task_skipped, 1, 0,
-                            Encode(TaskSkipped{SkipReason::condition, "because"})));
+  StatusOr<std::string> bytes = EncodeEvent(MakeEvent(
+      EventType::task_skipped, 1, 0, Encode(TaskSkipped{SkipReason::condition, "because"})));
   REQUIRE(bytes.ok());
   const size_t type = bytes->find('\x14');  // 20, task_skipped
   REQUIRE(type != std::string::npos);

@@ -87,9 +87,7 @@ TEST_CASE("An engine that was away too long is fenced: it stores, starts and sto
               .Submit(std::make_shared<const Pipeline>(pipeline), SubmitOptions())
               .status() == fenced);
   }
-  SECTION("when it is asked to cancel") {
-    CHECK_FALSE(rivals.first.engine().Cancel(run).ok());
-  }
+  SECTION("when it is asked to cancel") { CHECK_FALSE(rivals.first.engine().Cancel(run).ok()); }
   SECTION("when the timeout of the attempt has passed") {
     rivals.first.clock.Advance(seconds(10));
     CHECK_FALSE(rivals.first.engine().Step().ok());

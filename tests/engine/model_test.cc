@@ -145,10 +145,9 @@ void CheckStory(const RunState& run, const std::vector<Event>& events) {
     const TaskIndex task = event.task;
     const Task& definition = run.pipeline().tasks[task];
     Fate& fate = fates[task];
-    const bool begins = event.type == EventType::attempt_intended ||
-                        event.type == EventType::task_cached ||
-                        event.type == EventType::task_skipped ||
-                        event.type == EventType::task_failed;
+    const bool begins =
+        event.type == EventType::attempt_intended || event.type == EventType::task_cached ||
+        event.type == EventType::task_skipped || event.type == EventType::task_failed;
     if (begins) {
       CHECK_FALSE(cancelling);
       CHECK(fate == Fate::open);
@@ -217,7 +216,8 @@ class Model {
       const StoredRun stored = lab_.Stored(spec.key.substr(0, spec.key.find('/')));
       const std::string rest = spec.key.substr(spec.key.find('/') + 1);
       const Pipeline& pipeline = stored.state->pipeline();
-      return RandomOutcome(dice_, pipeline.tasks[IndexOf(pipeline, rest.substr(0, rest.find('/')))]);
+      return RandomOutcome(dice_,
+                           pipeline.tasks[IndexOf(pipeline, rest.substr(0, rest.find('/')))]);
     };
     lab_.options.has_outputs = [this](const std::string&, const std::string&) {
       return !dice_.OneIn(10);
@@ -254,22 +254,22 @@ class Model {
 
  private:
   void Submit() {
-    Pipeline pipeline = dice_.OneIn(2) && !pipelines_.empty()
-                            ? pipelines_[static_cast<size_t>(dice_.Roll(
-                                  static_cast<int>(pipelines_.size())))]
-                            : RandomPipeline(dice_, static_cast<int>(pipelines_.size()));
+    Pipeline pipeline =
+        dice_.OneIn(2) && !pipelines_.empty()
+            ? pipelines_[static_cast<size_t>(dice_.Roll(static_cast<int>(pipelines_.size())))]
+            : RandomPipeline(dice_, static_cast<int>(pipelines_.size()));
     pipelines_.push_back(pipeline);
     SubmitOptions options;
     options.use_cache = !dice_.OneIn(6);
-    const auto run = lab_.engine().Submit(
-        std::make_shared<const Pipeline>(std::move(pipeline)), std::move(options));
+    const auto run = lab_.engine().Submit(std::make_shared<const Pipeline>(std::move(pipeline)),
+                                          std::move(options));
     if (!run.ok()) REQUIRE(lab_.process().dead());
   }
 
   void ArmCrash() {
     if (!dice_.OneIn(2)) return;
-    lab_.process().DieAt(1 + dice_.Roll(15), dice_.OneIn(2) ? FaultyStore::Point::before
-                                                             : FaultyStore::Point::after);
+    lab_.process().DieAt(1 + dice_.Roll(15),
+                         dice_.OneIn(2) ? FaultyStore::Point::before : FaultyStore::Point::after);
   }
 
   // A new process takes up everything that has not ended.
@@ -294,17 +294,16 @@ class Model {
   void Disturb() {
     const std::vector<RunRecord> records = *lab_.store().ListRuns(100);
     if (records.empty()) return;
-    const RunRecord& record = records[static_cast<size_t>(
-        dice_.Roll(static_cast<int>(records.size())))];
+    const RunRecord& record =
+        records[static_cast<size_t>(dice_.Roll(static_cast<int>(records.size())))];
     Status status = absl::OkStatus();
     switch (dice_.Roll(6)) {
       case 0:
         status = lab_.engine().Cancel(record.id);
         break;
       case 1:
-        REQUIRE(lab_.store()
-                    .PostRequest({0, Request::Kind::cancel, record.id}, lab_.clock.now())
-                    .ok());
+        REQUIRE(
+            lab_.store().PostRequest({0, Request::Kind::cancel, record.id}, lab_.clock.now()).ok());
         break;
       case 2:
         status = lab_.engine().Resume(record.id);
@@ -319,8 +318,8 @@ class Model {
         Submit();
     }
     INFO(status);
-    CHECK((status.ok() || status.code() == StatusCode::kFailedPrecondition ||
-           lab_.process().dead()));
+    CHECK(
+        (status.ok() || status.code() == StatusCode::kFailedPrecondition || lab_.process().dead()));
   }
 
   void Compare() {

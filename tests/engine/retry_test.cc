@@ -68,8 +68,8 @@ TEST_CASE("The wait before a try grows to its limit") {
   retry.backoff = 3.0F;
   retry.max_delay = seconds(100);
   const RunId run = RunFailing(lab, retry);
-  CHECK(WaitsOf(lab, run) == std::vector<Duration>{seconds(10), seconds(30), seconds(90),
-                                                   seconds(100), seconds(100)});
+  CHECK(WaitsOf(lab, run) ==
+        std::vector<Duration>{seconds(10), seconds(30), seconds(90), seconds(100), seconds(100)});
 }
 
 TEST_CASE("A try is not made before its time, and the host is told when that is") {
@@ -359,8 +359,7 @@ TEST_CASE("Resume, Retry and Cancel refuse what makes no sense, and say why") {
     CHECK(Message(status) == message);
   };
   refused(engine.Resume(good), "run " + good + " has succeeded");
-  refused(engine.Resume(bad),
-          "run " + bad + " has failed; retry runs its failed tasks again");
+  refused(engine.Resume(bad), "run " + bad + " has failed; retry runs its failed tasks again");
   refused(engine.Retry(good, {}), "run " + good +
                                       " has no failed or cancelled task; name the task to run "
                                       "again");
@@ -408,8 +407,7 @@ TEST_CASE("Retry runs what failed and what was skipped because of it") {
   CHECK(lab.Stored(run).state->finished_at() == Time{});
   lab.RunToEnd();
   CHECK(lab.StatusOf(run) == "succeeded");
-  CHECK(lab.executor.StartedTasks() ==
-        Names{"load/1", "train/1", "plot/1", "train/2", "test/1"});
+  CHECK(lab.executor.StartedTasks() == Names{"load/1", "train/1", "plot/1", "train/2", "test/1"});
   CHECK(lab.Stored(run).record.finished == lab.clock.now());
 }
 

@@ -67,8 +67,8 @@ TEST_CASE("Secrets are in the attempt and in no byte of the store") {
     CHECK(bytes.find(kValue) == std::string::npos);
     found_plain = found_plain || bytes.find("visible-value") != std::string::npos;
   }
-  CHECK(files >= 2);    // the write-ahead log is one of them
-  CHECK(found_plain);   // the search would have found it
+  CHECK(files >= 2);   // the write-ahead log is one of them
+  CHECK(found_plain);  // the search would have found it
 }
 
 TEST_CASE("A secret that is missing fails its task with a word on what to do") {

@@ -43,8 +43,8 @@ TEST_CASE("An engine that is told of no slots runs one task at a time") {
 
 TEST_CASE("Requests of different kinds are met side by side") {
   EngineLab lab;
-  lab.options.slots = {Slot("cpu", 4), Slot("cuda.device", 2),
-                       {"mem", *Quantity::ParseBytes("16g")}};
+  lab.options.slots = {
+      Slot("cpu", 4), Slot("cuda.device", 2), {"mem", *Quantity::ParseBytes("16g")}};
   Pipeline pipeline = NewPipeline("mixed");
   const auto add = [&](const std::string& name, std::vector<SlotRequest> resources) {
     AddTask(pipeline, name).resources = std::move(resources);
@@ -60,8 +60,7 @@ TEST_CASE("Requests of different kinds are met side by side") {
   lab.Step();
   // Those that do not fit let others pass.
   CHECK(lab.executor.StartedTasks() == Names{"gpu1/1", "gpu2/1", "mem1/1", "half/1"});
-  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
-        "needs 1 cpu, 0.5 of 4 free");
+  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) == "needs 1 cpu, 0.5 of 4 free");
   lab.executor.Finish(run + "/half/1");
   lab.Step();
   CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==

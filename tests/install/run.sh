@@ -33,4 +33,7 @@ export PKG_CONFIG_PATH
 if [ -x "$prefix/bin/trackbed" ]; then
   echo "== program"
   "$prefix/bin/trackbed" --version
+  # It finds its supervisor in libexec.
+  printf 'name: installed\ntasks: [{name: one, command: [echo, installed]}]\n' >"$work/one.yaml"
+  "$prefix/bin/trackbed" --home "$work/home" run "$work/one.yaml" --plain
 fi

@@ -314,9 +314,9 @@ tasks:
   CHECK(pipeline.name == "my-birds");
   CHECK(pipeline.labels.at("fasttrack/name") == "my birds");
   CHECK(pipeline.tasks[0].name == "fine-tune-2");
-  CHECK(pipeline.tasks[0].labels.at("fasttrack/name") == "fine tune");
+  CHECK(pipeline.tasks[0].labels.get().at("fasttrack/name") == "fine tune");
   CHECK(pipeline.tasks[1].name == "fine-tune");
-  CHECK(pipeline.tasks[1].labels.count("fasttrack/name") == 0);
+  CHECK(pipeline.tasks[1].labels.get().count("fasttrack/name") == 0);
   CHECK(pipeline.tasks[1].dependencies == std::vector<std::string>{"fine-tune-2"});
   CHECK(pipeline.tasks[2].name == "task");
   CHECK(pipeline.tasks[2].dependencies == std::vector<std::string>{"fine-tune", "fine-tune-3"});
@@ -339,7 +339,7 @@ TEST_CASE("names that are too long are cut and stay unique") {
                "a, type: custom, command: x}\n- {name: " + name + "b, type: custom, command: x}\n");
   CHECK(pipeline.tasks[0].name == std::string(112, 'x'));
   CHECK(pipeline.tasks[1].name == std::string(112, 'x') + "-2");
-  CHECK(pipeline.tasks[1].labels.at("fasttrack/name") == name + "b");
+  CHECK(pipeline.tasks[1].labels.get().at("fasttrack/name") == name + "b");
 }
 
 TEST_CASE("a pipeline that was read is checked like any other") {

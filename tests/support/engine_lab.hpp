@@ -142,7 +142,8 @@ class EngineLab {
   // "a:succeeded b:skipped"
   std::string StatesOf(const RunId& run) {
     std::string text;
-    for (const Task& task : Stored(run).state->pipeline().tasks) {
+    const StoredRun stored = Stored(run);
+    for (const Task& task : stored.state->pipeline().tasks) {
       text += (text.empty() ? "" : " ") + task.name + ":" + StateOf(run, task.name);
     }
     return text;

@@ -31,9 +31,9 @@ struct Outcome {
   std::string message;
   std::string output_text;
   std::string output_digest;
-  bool ignores_terminate = false;    // only a kill ends it …
-  std::optional<int> on_terminate;   // … else it ends by SIGTERM, or by itself with this exit code
-  int reports = 1;                   // how often its end is told
+  bool ignores_terminate = false;     // only a kill ends it …
+  std::optional<int> on_terminate;    // … else it ends by SIGTERM, or by itself with this exit code
+  int reports = 1;                    // how often its end is told
   std::optional<Status> start_error;  // Start fails with this; nothing runs
 
   static Outcome Success(std::string output_text = "") {

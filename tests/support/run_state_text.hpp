@@ -17,14 +17,16 @@ inline std::string RunStateText(const RunState& run) {
   };
   text << run.id() << " " << ToString(run.status()) << " cancel=" << run.cancel_requested()
        << " sequence=" << run.sequence() << " unfinished=" << run.unfinished()
-       << " verdict=" << ToString(run.Verdict()) << " submitted=" << ToNanoseconds(run.submitted_at())
+       << " verdict=" << ToString(run.Verdict())
+       << " submitted=" << ToNanoseconds(run.submitted_at())
        << " finished=" << ToNanoseconds(run.finished_at()) << " seed=" << run.submitted().seed
        << " cache=" << run.submitted().use_cache;
   values(run.submitted().parameters);
   for (TaskIndex i = 0; i < run.pipeline().tasks.size(); ++i) {
     const TaskStatus& task = run.task(i);
-    text << "\n" << run.pipeline().tasks[i].name << " " << ToString(task.state)
-         << " cached=" << task.cached << " stopping=" << task.stopping << " fresh=" << task.fresh
+    text << "\n"
+         << run.pipeline().tasks[i].name << " " << ToString(task.state) << " cached=" << task.cached
+         << " stopping=" << task.stopping << " fresh=" << task.fresh
          << " lost=" << static_cast<int>(task.lost_attempts) << " attempt=" << task.attempt
          << " failed=" << task.failed_attempts << " started=" << ToNanoseconds(task.started)
          << " finished=" << ToNanoseconds(task.finished)
@@ -36,8 +38,7 @@ inline std::string RunStateText(const RunState& run) {
     }
     if (const AttemptEnded* failure = run.Failure(i)) {
       text << " failure=" << ToString(failure->reason) << " " << failure->exit_code << " "
-           << failure->signal << " " << failure->message << " "
-           << ToNanoseconds(failure->retry_at);
+           << failure->signal << " " << failure->message << " " << ToNanoseconds(failure->retry_at);
     }
     if (const TaskSkipped* skip = run.Skip(i)) {
       text << " skip=" << ToString(skip->reason) << " " << skip->message;

@@ -20,7 +20,8 @@ inline int64_t ToNanoseconds(Time time) { return time.time_since_epoch().count()
 inline Time FromNanoseconds(int64_t nanoseconds) { return Time(Duration(nanoseconds)); }
 
 // Reads "90s", "1h30m", "250ms", "2d", "0". Units: ms s m h d, largest first, each once; decimals
-// allowed on the last ("1.5h"). Never negative. kInvalidArgument names what was found.
+// allowed on the last ("1.5h"). Whole milliseconds, never negative. kInvalidArgument names what was
+// found.
 StatusOr<Duration> ParseDuration(std::string_view text);
 // The canonical text of a duration: "1h30m", "250ms", "0s". ParseDuration reads it back. Parts
 // below a millisecond are cut.

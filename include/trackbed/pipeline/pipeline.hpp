@@ -14,6 +14,7 @@
 
 #include "trackbed/base/quantity.hpp"
 #include "trackbed/base/time.hpp"
+#include "trackbed/pipeline/sparse.hpp"
 #include "trackbed/pipeline/value.hpp"
 
 namespace trackbed {
@@ -100,9 +101,10 @@ struct Output {
   friend bool operator==(const Output&, const Output&) = default;
 };
 
+// Fields that most tasks leave empty are Sparse: memory is what bounds the size of a pipeline.
 struct Task {
   std::string name;
-  std::string description;
+  Sparse<std::string> description;
 
   // Either a script for /bin/sh (one element, `shell` true) or a program and its arguments.
   // Both may hold ${{ … }}.
@@ -118,19 +120,19 @@ struct Task {
   bool multi_node = false;     // the members are to be on different nodes
 
   std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
-  std::string when;                       // a condition (expression.hpp); empty: always
+  Sparse<std::string> when;               // a condition (expression.hpp); empty: always
 
-  std::vector<EnvironmentVariable> environment;  // sorted by name
-  std::vector<SlotRequest> resources;            // sorted by slot; empty: one cpu
-  std::vector<Mount> mounts;
-  std::vector<Output> outputs;     // sorted by name
-  std::vector<std::string> files;  // parts of `source` the task sees; empty: all of it
+  Sparse<std::vector<EnvironmentVariable>> environment;  // sorted by name
+  Sparse<std::vector<SlotRequest>> resources;            // sorted by slot; empty: one cpu
+  Sparse<std::vector<Mount>> mounts;
+  Sparse<std::vector<Output>> outputs;     // sorted by name
+  Sparse<std::vector<std::string>> files;  // parts of `source` the task sees; empty: all of it
   Retry retry;
   Duration timeout{0};                               // of one attempt; 0: none
   Duration grace_period = std::chrono::seconds(10);  // from the polite stop to the kill
-  std::string image;                                 // for container executors; others record it
-  std::string resource_group;
-  std::map<std::string, std::string> labels;  // free metadata
+  Sparse<std::string> image;                         // for container executors; others record it
+  Sparse<std::string> resource_group;
+  Sparse<std::map<std::string, std::string>> labels;  // free metadata
   friend bool operator==(const Task&, const Task&) = default;
 };
 
