@@ -355,7 +355,8 @@ bool ReadProcessStat(pid_t pid, uint64_t* start_time, pid_t* parent) {
   int parent_pid = 0;
   if (sscanf(position, " %c %d", &state, &parent_pid) != 2) return false;
   *parent = parent_pid;
-  for (int field = 2; field < 22 && position != nullptr; ++field) {
+  // The space before field 3, the state; then on to the one before field 22.
+  for (int field = 3; field < 22 && position != nullptr; ++field) {
     position = strchr(position + 1, ' ');
   }
   if (position == nullptr) return false;

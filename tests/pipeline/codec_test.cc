@@ -77,7 +77,7 @@ TEST_CASE("The encoding is deterministic") {
 TEST_CASE("What leaves fields out gets defaults") {
   // name: "p", tasks: [{name: "t", retry: {max_attempts: 2}, cluster: {multi_node: true}}]
   const std::string bytes =
-      std::string("\x0a\x01p\x42\x0c\x0a\x01t\x72\x02\x08\x02\xb2\x01\x02", 17) +
+      std::string("\x0a\x01p\x42\x0c\x0a\x01t\x72\x02\x08\x02\xb2\x01\x02", 15) +
       std::string("\x10\x01", 2);
   const auto decoded = DecodePipeline(bytes);
   REQUIRE(decoded.ok());
