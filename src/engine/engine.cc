@@ -307,7 +307,9 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQueue::Line>* lines) {
   std::vector<std::string> problems;
   StatusCode code = StatusCode::kInvalidArgument;
-  lines->assign(pipeline.tasks.size(), 0);
+  // What can never run claims nothing.
+  TRACKBED_ASSIGN_OR_RETURN(const ReadyQueue::Line none, queue_.LineFor({{"cpu", Quantity()}}));
+  lines->assign(pipeline.tasks.size(), none);
   std::optional<size_t> last;  // the task that was given a line last
   for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     const Task& task = pipeline.tasks[i];
@@ -383,13 +385,9 @@ StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose
   std::optional<RunState> state;
   TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
   auto run = std::make_unique<ActiveRun>(record, *std::move(state));
-  if (purpose == Purpose::run) {
-    TRACKBED_RETURN_IF_ERROR(CheckRunnable(run->state.pipeline(), &run->lines));
-  } else {
-    // Cancelling must work where the run could not: its tasks claim nothing.
-    TRACKBED_ASSIGN_OR_RETURN(const ReadyQueue::Line none, queue_.LineFor({{"cpu", Quantity()}}));
-    run->lines.assign(run->state.pipeline().tasks.size(), none);
-  }
+  const Status runnable = CheckRunnable(run->state.pipeline(), &run->lines);
+  // Cancelling must work where the run could not.
+  if (purpose == Purpose::run) TRACKBED_RETURN_IF_ERROR(runnable);
   return runs_.emplace(record.number, std::move(run)).first->second.get();
 }
 

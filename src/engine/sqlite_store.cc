@@ -158,8 +158,11 @@ SqliteStore::~SqliteStore() { sqlite3_close_v2(database_); }
 
 // What SQLite says, in the words of our codes.
 Status SqliteStore::Error(std::string_view doing) const {
+  // SQLite does not always keep the number of a failed write; nothing has changed errno since.
+  const int last_error = errno;
   const int code = sqlite3_errcode(database_);
-  const int os_error = sqlite3_system_errno(database_);
+  const int system_error = sqlite3_system_errno(database_);
+  const int os_error = system_error != 0 ? system_error : last_error;
   std::string message =
       absl::StrCat(path_, ": cannot ", AbslView(doing), ": ", sqlite3_errmsg(database_));
   switch (code) {
@@ -186,7 +189,8 @@ Status SqliteStore::Error(std::string_view doing) const {
     default:
       break;
   }
-  if (os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG) {
+  const bool is_full = os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG;
+  if (code == SQLITE_IOERR && is_full) {
     return ResourceExhausted(absl::StrCat(message, " (", std::strerror(os_error), ")"));
   }
   return Unavailable(message);
@@ -329,7 +333,12 @@ Status SqliteStore::PrepareStatements() {
       {sql_.delete_request, "DELETE FROM requests WHERE number=?"},
   };
   for (const auto& [statement, sql] : all) {
-    if (statement.Prepare(database_, sql) != SQLITE_OK) return Error("read the store");
+    const int code = statement.Prepare(database_, sql);
+    if (code == SQLITE_ERROR) {
+      return DataLoss(absl::StrCat(
+          path_, ": its tables are not those of a store: ", sqlite3_errmsg(database_)));
+    }
+    if (code != SQLITE_OK) return Error("read the store");
   }
   return absl::OkStatus();
 }

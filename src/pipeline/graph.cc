@@ -1,7 +1,7 @@
 // Builds the dependency graph of a pipeline and answers questions about its shape.
 #include "trackbed/pipeline/graph.hpp"
 
-#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <algorithm>
 #include <limits>
@@ -41,39 +41,96 @@ Status CheckSizes(size_t tasks, size_t edges) {
   return absl::OkStatus();
 }
 
+// The dependencies of every task, one row after the other.
+struct Rows {
+  std::vector<uint32_t> offsets{0};
+  std::vector<TaskIndex> values;
+
+  size_t size() const { return offsets.size() - 1; }
+  std::span<const TaskIndex> operator[](size_t task) const {
+    return {values.data() + offsets[task], values.data() + offsets[task + 1]};
+  }
+  void Reserve(size_t tasks, size_t edges) {
+    offsets.reserve(tasks + 1);
+    values.reserve(edges);
+  }
+  void EndRow() { offsets.push_back(static_cast<uint32_t>(values.size())); }
+};
+
+// Finds tasks by name. Holds but their indices, so that it stays small beside the tasks.
+class TaskFinder {
+ public:
+  explicit TaskFinder(const std::vector<Task>& tasks)
+      : tasks_(tasks), indices_(tasks.size(), Hash{&tasks}, Equal{&tasks}) {}
+
+  // False when there is a task of that name already.
+  bool Add(TaskIndex task) { return indices_.insert(task).second; }
+
+  // kNoTask when there is none.
+  TaskIndex Find(std::string_view name) {
+    // Dependencies are often those of the task before, or the ones beside them.
+    for (const TaskIndex guess : {last_ + 1, last_}) {
+      if (guess < tasks_.size() && tasks_[guess].name == name) return last_ = guess;
+    }
+    const auto found = indices_.find(name);
+    return found == indices_.end() ? kNoTask : last_ = *found;
+  }
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    const std::vector<Task>* tasks;
+    size_t operator()(std::string_view name) const { return absl::Hash<std::string_view>()(name); }
+    size_t operator()(TaskIndex task) const { return (*this)((*tasks)[task].name); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    const std::vector<Task>* tasks;
+    bool operator()(TaskIndex a, TaskIndex b) const { return (*tasks)[a].name == (*tasks)[b].name; }
+    bool operator()(TaskIndex a, std::string_view b) const { return (*tasks)[a].name == b; }
+  };
+  const std::vector<Task>& tasks_;
+  absl::flat_hash_set<TaskIndex, Hash, Equal> indices_;
+  TaskIndex last_ = 0;
+};
+
+Status UnknownDependency(const Pipeline& pipeline, const Task& task, const std::string& name) {
+  std::vector<std::string_view> candidates;
+  for (const Task& other : pipeline.tasks) {
+    if (&other != &task) candidates.push_back(other.name);
+  }
+  std::string message = "task " + Quoted(task.name) + " depends on unknown task " + Quoted(name);
+  if (const std::string_view near = ClosestMatch(name, candidates); !near.empty()) {
+    message += "; did you mean " + Quoted(std::string(near)) + "?";
+  }
+  return InvalidArgument(message);
+}
+
 // Turns names into indices; the rows are then checked like any others.
-StatusOr<std::vector<std::vector<TaskIndex>>> ResolveDependencies(const Pipeline& pipeline) {
-  absl::flat_hash_map<std::string_view, TaskIndex> index_of;
-  index_of.reserve(pipeline.tasks.size());
+StatusOr<Rows> ResolveDependencies(const Pipeline& pipeline) {
+  TaskFinder finder(pipeline.tasks);
+  size_t edges = 0;
   for (TaskIndex i = 0; i < pipeline.tasks.size(); ++i) {
-    if (!index_of.emplace(pipeline.tasks[i].name, i).second) {
+    if (!finder.Add(i)) {
       return InvalidArgument("duplicate task " + Quoted(pipeline.tasks[i].name));
     }
+    edges += pipeline.tasks[i].dependencies.size();
   }
-  std::vector<std::vector<TaskIndex>> rows(pipeline.tasks.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i].reserve(pipeline.tasks[i].dependencies.size());
-    for (const std::string& name : pipeline.tasks[i].dependencies) {
-      const auto found = index_of.find(name);
-      if (found != index_of.end()) {
-        rows[i].push_back(found->second);
-        continue;
-      }
-      std::vector<std::string_view> candidates;
-      for (const Task& task : pipeline.tasks) {
-        if (&task != &pipeline.tasks[i]) candidates.push_back(task.name);
-      }
-      const std::string_view near = ClosestMatch(name, candidates);
-      std::string message =
-          "task " + Quoted(pipeline.tasks[i].name) + " depends on unknown task " + Quoted(name);
-      if (!near.empty()) message += "; did you mean " + Quoted(std::string(near)) + "?";
-      return InvalidArgument(message);
+  TRACKBED_RETURN_IF_ERROR(CheckSizes(pipeline.tasks.size(), edges));
+  Rows rows;
+  rows.Reserve(pipeline.tasks.size(), edges);
+  for (const Task& task : pipeline.tasks) {
+    for (const std::string& name : task.dependencies) {
+      const TaskIndex found = finder.Find(name);
+      if (found == kNoTask) return UnknownDependency(pipeline, task, name);
+      rows.values.push_back(found);
     }
+    rows.EndRow();
   }
   return rows;
 }
 
-Status CheckRows(std::span<const std::vector<TaskIndex>> rows, const TaskNames& names) {
+Status CheckRows(const Rows& rows, const TaskNames& names) {
   std::vector<TaskIndex> named_by(rows.size(), kNoTask);
   for (TaskIndex task = 0; task < rows.size(); ++task) {
     for (const TaskIndex dependency : rows[task]) {
@@ -135,34 +192,26 @@ std::vector<TaskIndex> FindCycle(const Graph& graph, const std::vector<bool>& op
 // The steps of Graph::Build that write its private rows.
 class GraphBuilder {
  public:
-  static StatusOr<Graph> Build(std::span<const std::vector<TaskIndex>> rows,
-                               const TaskNames& names) {
-    size_t edges = 0;
-    for (const std::vector<TaskIndex>& row : rows) edges += row.size();
-    TRACKBED_RETURN_IF_ERROR(CheckSizes(rows.size(), edges));
+  static StatusOr<Graph> Build(Rows rows, const TaskNames& names) {
     TRACKBED_RETURN_IF_ERROR(CheckRows(rows, names));
     Graph graph;
-    FillRows(rows, edges, &graph);
+    FillRows(std::move(rows), &graph);
     TRACKBED_RETURN_IF_ERROR(Order(names, &graph));
     return graph;
   }
 
  private:
-  static void FillRows(std::span<const std::vector<TaskIndex>> rows, size_t edges, Graph* graph) {
-    graph->predecessors_.reserve(edges);
-    graph->predecessor_offsets_.reserve(rows.size() + 1);
+  static void FillRows(Rows rows, Graph* graph) {
     std::vector<uint32_t> next(rows.size() + 1, 0);
-    for (const std::vector<TaskIndex>& row : rows) {
-      graph->predecessors_.insert(graph->predecessors_.end(), row.begin(), row.end());
-      graph->predecessor_offsets_.push_back(static_cast<uint32_t>(graph->predecessors_.size()));
-      for (const TaskIndex dependency : row) ++next[dependency + 1];
-    }
+    for (const TaskIndex dependency : rows.values) ++next[dependency + 1];
     for (size_t i = 1; i < next.size(); ++i) next[i] += next[i - 1];
     graph->successor_offsets_ = next;
-    graph->successors_.resize(edges);
+    graph->successors_.resize(rows.values.size());
     for (TaskIndex task = 0; task < rows.size(); ++task) {
       for (const TaskIndex dependency : rows[task]) graph->successors_[next[dependency]++] = task;
     }
+    graph->predecessor_offsets_ = std::move(rows.offsets);
+    graph->predecessors_ = std::move(rows.values);
   }
 
   // Kahn's algorithm by whole levels; a level is put in order of index by a counting sort at the
@@ -205,13 +254,21 @@ class GraphBuilder {
 
 StatusOr<Graph> Graph::Build(const Pipeline& pipeline) {
   TRACKBED_RETURN_IF_ERROR(CheckSizes(pipeline.tasks.size(), 0));
-  TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::vector<TaskIndex>> rows,
-                            ResolveDependencies(pipeline));
-  return GraphBuilder::Build(rows, TaskNames(&pipeline));
+  TRACKBED_ASSIGN_OR_RETURN(Rows rows, ResolveDependencies(pipeline));
+  return GraphBuilder::Build(std::move(rows), TaskNames(&pipeline));
 }
 
 StatusOr<Graph> Graph::Build(std::span<const std::vector<TaskIndex>> dependencies) {
-  return GraphBuilder::Build(dependencies, TaskNames(nullptr));
+  size_t edges = 0;
+  for (const std::vector<TaskIndex>& row : dependencies) edges += row.size();
+  TRACKBED_RETURN_IF_ERROR(CheckSizes(dependencies.size(), edges));
+  Rows rows;
+  rows.Reserve(dependencies.size(), edges);
+  for (const std::vector<TaskIndex>& row : dependencies) {
+    rows.values.insert(rows.values.end(), row.begin(), row.end());
+    rows.EndRow();
+  }
+  return GraphBuilder::Build(std::move(rows), TaskNames(nullptr));
 }
 
 Graph::CriticalPath Graph::FindCriticalPath(std::span<const double> weights) const {

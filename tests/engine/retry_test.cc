@@ -324,6 +324,7 @@ TEST_CASE("A wait for the next try survives the engine") {
   Task& task = AddTask(pipeline, "flaky");
   task.retry.max_attempts = 2;
   task.retry.delay = hours(2);
+  task.retry.max_delay = hours(2);
   lab.executor.Script("flaky", 1, Outcome::Failure());
   const RunId run = lab.Submit(pipeline);
   lab.Step();

@@ -124,21 +124,27 @@ TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
   EngineLab lab;
   lab.options.slots = {Slot("cpu", 4)};
   lab.compare_after_steps = false;
-  Outcome minute;
-  minute.takes = minutes(1);
+  const auto lasts = [&](const std::string& task, Duration time) {
+    Outcome outcome;
+    outcome.takes = time;
+    lab.executor.Script(task, outcome);
+  };
+  Pipeline first = NewPipeline("first");
+  AddTask(first, "holder");
+  lasts("holder", minutes(1));
+  Pipeline large = NewPipeline("large");
+  AddTask(large, "large").resources = {Slot("cpu", 4)};
   Pipeline small = NewPipeline("small");
   for (int i = 0; i < 100; ++i) {
     AddTask(small, "s" + std::to_string(i));
-    Outcome outcome;
-    outcome.takes = minutes(1) + seconds(i);  // ends never fall together
-    lab.executor.Script("s" + std::to_string(i), outcome);
+    lasts("s" + std::to_string(i), minutes(1) + seconds(i));  // never end all together
   }
-  Pipeline large = NewPipeline("large");
-  AddTask(large, "large").resources = {Slot("cpu", 4)};
-  lab.Submit(small);
+  lab.Submit(first);
   lab.Step();
   const RunId run = lab.Submit(large);
+  lab.Step();
   const Time submitted = lab.clock.now();
+  lab.Submit(small);
   lab.RunToEnd();
   const StoredRun stored = lab.Stored(run);
   const Duration waited = stored.state->task(0).started - submitted;

@@ -140,7 +140,8 @@ TEST_CASE("Runs are found by name and listed newest first") {
     for (int i = 0; i < 5; ++i) Add(store, "digits-" + std::to_string(i));
     const auto names = [&](size_t limit) {
       std::string text;
-      for (const RunRecord& record : *store.ListRuns(limit)) text += record.id.back();
+      const std::vector<RunRecord> records = *store.ListRuns(limit);
+      for (const RunRecord& record : records) text += record.id.back();
       return text;
     };
     CHECK(names(10) == "43210");
