@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -21,9 +22,17 @@ class Stopwatch {
   double Seconds() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   }
+  // Of the processor, for this thread: what else the machine does is left out, and so is waiting.
+  double ProcessorSeconds() const { return ThreadTime() - thread_start_; }
 
  private:
+  static double ThreadTime() {
+    struct timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+  }
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  double thread_start_ = ThreadTime();
 };
 
 // Of an even number of values the lower of the two in the middle; 0 of none.

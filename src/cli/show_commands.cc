@@ -123,10 +123,9 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
     if (status.attempt > 0 && IsFinal(status.state) && !status.cached) {
       took = ShortDuration(status.finished - status.started);
     }
-    rows.push_back({std::string(Mark(status)), run.pipeline().tasks[task].name,
-                    std::string(StateName(status)),
-                    status.attempt > 0 ? absl::StrCat(status.attempt) : "", took,
-                    Note(run, task, now)});
+    rows.push_back(
+        {std::string(Mark(status)), run.pipeline().tasks[task].name, std::string(StateName(status)),
+         status.attempt > 0 ? absl::StrCat(status.attempt) : "", took, Note(run, task, now)});
   }
   std::printf("\n%s", Table(rows).c_str());
   return kSuccess;

@@ -4,6 +4,7 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -153,7 +154,8 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
                                    const Workspace& workspace) {
   const Pipeline& pipeline = run.pipeline();
   const Task& task = pipeline.tasks[index];
-  const Resolver resolver = RunResolver(run, index, attempt);
+  const RunResolver names(run, index, attempt);
+  const Resolver resolver = std::cref(names);  // small enough not to need the heap
 
   AttemptSpec spec;
   spec.key = MakeAttemptKey(run.id(), task.name, attempt);
@@ -181,6 +183,7 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   for (const Mount& mount : task.mounts) {
     spec.mounts.push_back({mount.folder, HostPath(run, mount.folder), mount.path, mount.read_only});
   }
+  spec.inputs.reserve(run.graph().Predecessors(index).size());
   for (TaskIndex dependency : run.graph().Predecessors(index)) {
     const TaskResult* result = run.Result(dependency);
     std::string folder;

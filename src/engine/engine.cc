@@ -705,7 +705,8 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
     if (!skip && !definition.when.empty()) {
       const StatusOr<bool> when = EvaluateWhen(run.state, task);
       if (!when.ok()) return FailBeforeAttempt(run, task, when.status());
-      if (!*when) skip = TaskSkipped{SkipReason::condition, absl::StrCat("not: ", definition.when.get())};
+      if (!*when)
+        skip = TaskSkipped{SkipReason::condition, absl::StrCat("not: ", definition.when.get())};
     }
     if (skip) {
       TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_skipped, task, 0, Encode(*skip)));

@@ -100,7 +100,7 @@ void EncodeCommand(const Task& task, v1::Task* message) {
 }
 
 void EncodeTask(const Task& task, v1::Task* message) {
-  static const Task kDefault;
+  static const Task defaults;
   message->set_name(task.name);
   message->set_description(task.description);
   message->set_kind(static_cast<v1::TaskKind>(task.kind));
@@ -124,9 +124,9 @@ void EncodeTask(const Task& task, v1::Task* message) {
     (*message->mutable_outputs())[output.name] = static_cast<v1::ValueType>(output.type);
   }
   for (const std::string& file : task.files) message->add_files(file);
-  if (!(task.retry == kDefault.retry)) EncodeRetry(task.retry, message->mutable_retry());
+  if (!(task.retry == defaults.retry)) EncodeRetry(task.retry, message->mutable_retry());
   message->set_timeout_ns(task.timeout.count());
-  if (task.grace_period != kDefault.grace_period) {
+  if (task.grace_period != defaults.grace_period) {
     message->set_grace_period_ns(task.grace_period.count());
   }
   message->set_cache(static_cast<v1::CacheMode>(task.cache));

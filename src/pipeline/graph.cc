@@ -78,13 +78,13 @@ class TaskFinder {
 
  private:
   struct Hash {
-    using is_transparent = void;
+    using is_transparent = void;  // NOLINT(readability-identifier-naming)
     const std::vector<Task>* tasks;
     size_t operator()(std::string_view name) const { return absl::Hash<std::string_view>()(name); }
     size_t operator()(TaskIndex task) const { return (*this)((*tasks)[task].name); }
   };
   struct Equal {
-    using is_transparent = void;
+    using is_transparent = void;  // NOLINT(readability-identifier-naming)
     const std::vector<Task>* tasks;
     bool operator()(TaskIndex a, TaskIndex b) const { return (*tasks)[a].name == (*tasks)[b].name; }
     bool operator()(TaskIndex a, std::string_view b) const { return (*tasks)[a].name == b; }

@@ -81,11 +81,11 @@ bool ReadValue(SchemaReader& reader, const DocumentNode& node, const NodePath& p
   return true;
 }
 
-template <std::optional<double> Parameter::* member>
+template <std::optional<double> Parameter::* Member>
 void ReadBound(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                ParameterDraft* draft) {
   double bound = 0;
-  if (reader.Number(node, path, -kLargest, kLargest, &bound)) draft->parameter.*member = bound;
+  if (reader.Number(node, path, -kLargest, kLargest, &bound)) draft->parameter.*Member = bound;
 }
 
 constexpr SchemaField<ParameterDraft> kParameterFields[] = {

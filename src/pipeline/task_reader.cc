@@ -248,22 +248,22 @@ void ReadCluster(SchemaReader& reader, const DocumentNode& node, const NodePath&
   reader.Fields<Task>(node, path, "cluster", kFields, task);
 }
 
-template <Sparse<std::string> Task::* member>
+template <Sparse<std::string> Task::* Member>
 void ReadTextField(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                    Task* task) {
-  reader.Text(node, path, &(task->*member).Mutable());
+  reader.Text(node, path, &(task->*Member).Mutable());
 }
 
-template <bool Task::* member>
+template <bool Task::* Member>
 void ReadBooleanField(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                       Task* task) {
-  reader.Boolean(node, path, &(task->*member));
+  reader.Boolean(node, path, &(task->*Member));
 }
 
-template <Duration Task::* member>
+template <Duration Task::* Member>
 void ReadTimeField(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                    Task* task) {
-  reader.TimeSpan(node, path, &(task->*member));
+  reader.TimeSpan(node, path, &(task->*Member));
 }
 
 void ReadName(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {

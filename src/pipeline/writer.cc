@@ -166,14 +166,14 @@ void PutCluster(const Task& task, Json* map) {
 
 // In the order of the schema.
 Json FromTask(const Task& task) {
-  static const Task kDefault;
+  static const Task defaults;
   Json map = Json::object();
   Put(&map, "name", task.name);
   PutText(&map, "description", task.description);
   if (task.kind == TaskKind::serve) Put(&map, "kind", "serve");
   PutCommand(task, &map);
   PutNonEmpty(&map, "dependencies", Texts(task.dependencies));
-  if (task.trigger != kDefault.trigger) {
+  if (task.trigger != defaults.trigger) {
     Put(&map, "trigger", std::string(TriggerName(task.trigger)));
   }
   PutText(&map, "when", task.when);
@@ -183,8 +183,8 @@ Json FromTask(const Task& task) {
   PutNonEmpty(&map, "outputs", FromOutputs(task.outputs));
   PutNonEmpty(&map, "files", Texts(task.files));
   PutNonEmpty(&map, "retry", FromRetry(task.retry));
-  PutDuration(&map, "timeout", task.timeout, kDefault.timeout);
-  PutDuration(&map, "grace_period", task.grace_period, kDefault.grace_period);
+  PutDuration(&map, "timeout", task.timeout, defaults.timeout);
+  PutDuration(&map, "grace_period", task.grace_period, defaults.grace_period);
   if (task.cache != CacheMode::automatic) Put(&map, "cache", task.cache == CacheMode::on);
   if (task.skip) Put(&map, "skip", true);
   if (task.allow_failure) Put(&map, "allow_failure", true);

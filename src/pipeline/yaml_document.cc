@@ -201,7 +201,7 @@ std::string ReadableMessage(std::string_view message) {
     std::string_view theirs;
     std::string_view ours;
   };
-  static const Entry kEntries[] = {
+  static const Entry entries_of_set[] = {
       {YAML::ErrorMsg::END_OF_MAP,
        "expected \"key: value\" in line with the keys above; check the indentation"},
       {YAML::ErrorMsg::END_OF_SEQ,
@@ -223,7 +223,7 @@ std::string ReadableMessage(std::string_view message) {
       {YAML::ErrorMsg::UNKNOWN_ANCHOR, "the alias stands for an anchor that is not defined"},
       {"bad file", "lists and maps are nested too deep"},
   };
-  for (const Entry& entry : kEntries) {
+  for (const Entry& entry : entries_of_set) {
     if (entry.theirs == message) return std::string(entry.ours);
   }
   return std::string(message);

@@ -198,7 +198,7 @@ TEST_CASE("Events are read from any place on") {
       batch.events.push_back({run.number, i, event});
     }
     REQUIRE(store.Commit(fence, batch).ok());
-    for (const uint64_t from : {0, 1, 2, 50, 100, 101, 1000}) {
+    for (const uint64_t from : std::initializer_list<uint64_t>{0, 1, 2, 50, 100, 101, 1000}) {
       const auto events = Read(store, run.number, from);
       const uint64_t first = std::max<uint64_t>(from, 1);
       CAPTURE(from);

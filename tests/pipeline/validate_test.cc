@@ -184,7 +184,7 @@ TEST_CASE("Distant references are answered right") {
   uint64_t state = 7;
   for (size_t i = 0; i < kTasks; ++i) {
     Task task = MakeTask("t" + std::to_string(i));
-    for (const size_t back : {2, 7}) {
+    for (const size_t back : {size_t{2}, size_t{7}}) {
       if (i < back || (i % 5 == 0)) continue;
       task.dependencies.push_back("t" + std::to_string(i - back));
       upstream[i][i - back] = true;

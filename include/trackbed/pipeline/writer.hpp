@@ -25,8 +25,8 @@ std::string CanonicalForm(const Pipeline& pipeline);
 std::string PipelineVersion(const Pipeline& pipeline);
 
 // trackbed.v1.Pipeline as protobuf bytes, and back. DecodePipeline does not validate;
-// kInvalidArgument when the bytes are no such message, hold values out of range, or fields that this
-// version does not know.
+// kInvalidArgument when the bytes are no such message, hold values out of range, or fields that
+// this version does not know.
 std::string EncodePipeline(const Pipeline& pipeline);
 StatusOr<Pipeline> DecodePipeline(std::string_view bytes);
 
