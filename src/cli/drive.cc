@@ -22,12 +22,12 @@ class SignalPipe {
  public:
   SignalPipe() {
     if (pipe2(ends_.data(), O_CLOEXEC | O_NONBLOCK) != 0) return;
-    write_end_ = ends_[1];
+    write_end = ends_[1];
     struct sigaction action{};
     action.sa_handler = [](int signal) {
       const int saved = errno;
       const char byte = static_cast<char>(signal);
-      [[maybe_unused]] const ssize_t ignored = ::write(write_end_, &byte, 1);
+      [[maybe_unused]] const ssize_t ignored = ::write(write_end, &byte, 1);
       errno = saved;
     };
     for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &before_[i]);
@@ -49,7 +49,7 @@ class SignalPipe {
 
  private:
   static constexpr std::array<int, 3> kSignals = {SIGINT, SIGTERM, SIGHUP};
-  static inline int write_end_ = -1;
+  static inline int write_end = -1;
   std::array<int, 2> ends_{-1, -1};
   std::array<struct sigaction, 3> before_{};
 };

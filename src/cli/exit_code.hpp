@@ -6,15 +6,13 @@
 
 namespace trackbed::cli {
 
-enum ExitCode : int {
-  kSuccess = 0,
-  kRunFailed = 1,
-  kBadInput = 2,  // usage, a file with mistakes, an unknown run or task
-  kCancelled = 3,
-  kInterrupted = 4,  // the run can be resumed
-  kStoreHeld = 5,    // another process holds the store
-  kEnvironment = 6,  // disk full, unwritable store, missing program, damaged data
-};
+inline constexpr int kSuccess = 0;
+inline constexpr int kRunFailed = 1;
+inline constexpr int kBadInput = 2;  // usage, a file with mistakes, an unknown run or task
+inline constexpr int kCancelled = 3;
+inline constexpr int kInterrupted = 4;  // the run can be resumed
+inline constexpr int kStoreHeld = 5;    // another process holds the store
+inline constexpr int kEnvironment = 6;  // disk full, unwritable store, missing program, damage
 
 // The exit code for an error that ends a command.
 inline int ExitCodeFor(const Status& status) {

@@ -168,14 +168,16 @@ Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunStat
                  *std::move(graph));
   Status applied = absl::OkStatus();
   uint64_t expected = 1;
-  TRACKBED_RETURN_IF_ERROR(store.ReadEvents(record.number, 1, [&](uint64_t sequence, Event event) {
-    if (!applied.ok()) return;
-    if (sequence != expected++) {
-      applied = DataLoss(absl::StrCat("run ", record.id, ": event ", expected - 1, " is missing"));
-      return;
-    }
-    applied = (*state)->Apply(event);
-  }));
+  TRACKBED_RETURN_IF_ERROR(
+      store.ReadEvents(record.number, 1, [&](uint64_t sequence, const Event& event) {
+        if (!applied.ok()) return;
+        if (sequence != expected++) {
+          applied =
+              DataLoss(absl::StrCat("run ", record.id, ": event ", expected - 1, " is missing"));
+          return;
+        }
+        applied = (*state)->Apply(event);
+      }));
   if (applied.ok() && expected == 1) {
     return DataLoss(absl::StrCat("run ", record.id, " has no events"));
   }
@@ -186,7 +188,7 @@ Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunStat
 
 class Engine::Impl {
  public:
-  Impl(EngineOptions options, Lease lease)
+  Impl(EngineOptions options, const Lease& lease)
       : options_(std::move(options)),
         workspace_(options_.home),
         queue_(SlotPool(options_.slots)),
@@ -236,7 +238,7 @@ class Engine::Impl {
   Status Consider(ActiveRun& run, TaskIndex task);
   std::optional<TaskSkipped> JudgeTrigger(const ActiveRun& run, TaskIndex task) const;
   Status ConsiderCache(ActiveRun& run, TaskIndex task);
-  Status UseCached(ActiveRun& run, TaskIndex task, TaskCached cached);
+  Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
   Status StartAttempt(ActiveRun& run, TaskIndex task);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -814,7 +816,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   return absl::OkStatus();
 }
 
-Status Engine::Impl::UseCached(ActiveRun& run, TaskIndex task, TaskCached cached) {
+Status Engine::Impl::UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached) {
   TRACKBED_RETURN_IF_ERROR(Record(run, EventType::task_cached, task, 0, Encode(cached)));
   LandFlight(run, task, nullptr);  // it may have led one, before its first try failed
   return OnFinal(run, task);

@@ -141,6 +141,7 @@ int Spawn(const SpawnRequest& request, pid_t* child) {
                  request.shielded,
                  getpid(),
                  0};
+  // NOLINTNEXTLINE(bugprone-unsafe-functions): the child does nothing but what it may
   const pid_t pid = vfork();
   if (pid == 0) RunChild(&plan);
   if (pid < 0) return errno;
