@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs every benchmark of a release build; `./dev bench` calls it. --quick: seconds instead of
+# minutes. Results for programs are left in build/release/benchmarks/*.json.
+set -eu
+build=$(cd "$(dirname "$0")/.." && pwd)/build/release
+cd "$build/benchmarks"
+echo "== engine_overhead"
+./engine_overhead --json engine_overhead.json "$@"
+echo
+echo "== process_wall_time"
+python3 ../../../benchmarks/process_wall_time.py --trackbed "$build/bin/trackbed" \
+  --json process_wall_time.json "$@"
