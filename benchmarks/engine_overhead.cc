@@ -210,7 +210,7 @@ int RepetitionsOf(StoreKind store, Shape shape, size_t tasks, bool quick) {
   if (chain && store == StoreKind::power) return 0;
   if (chain && store == StoreKind::process && tasks > 1000) return tasks > 10'000 || quick ? 0 : 3;
   if (quick) return tasks > 1000 ? 1 : 3;
-  if (tasks > 10'000) return store == StoreKind::power ? 1 : 3;
+  if (tasks > 10'000) return store == StoreKind::memory ? 3 : 1;
   return tasks > 1000 ? 5 : 9;
 }
 

@@ -18,9 +18,22 @@ constexpr size_t kSmallMap = 16;
 // Reading, copying and freeing a tree recurse; deeper than this no limit may be set.
 constexpr int kMaxDepth = 400;
 
-// The length of the UTF-8 sequence at the front of `text`, 0 when there is none: overlong forms,
-// surrogates and what lies beyond U+10FFFF are none.
-size_t SequenceLength(std::string_view text) {
+// What is wrong with the character at the front of `text`; "" when it is fine.
+std::string CharacterProblem(std::string_view text) {
+  const auto byte = static_cast<unsigned char>(text.front());
+  if (byte == 0) return "found a NUL byte, expected text; this looks like a binary file";
+  if (byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') {
+    return absl::StrFormat("found the control character U+%04X, expected text", byte);
+  }
+  if (Utf8SequenceLength(text) == 0) {
+    return absl::StrFormat("found the byte 0x%02X, which is not valid UTF-8", byte);
+  }
+  return "";
+}
+
+}  // namespace
+
+size_t Utf8SequenceLength(std::string_view text) {
   const auto byte = [&](size_t i) {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
   };
@@ -48,21 +61,6 @@ size_t SequenceLength(std::string_view text) {
   }
   return length;
 }
-
-// What is wrong with the character at the front of `text`; "" when it is fine.
-std::string CharacterProblem(std::string_view text) {
-  const auto byte = static_cast<unsigned char>(text.front());
-  if (byte == 0) return "found a NUL byte, expected text; this looks like a binary file";
-  if (byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') {
-    return absl::StrFormat("found the control character U+%04X, expected text", byte);
-  }
-  if (SequenceLength(text) == 0) {
-    return absl::StrFormat("found the byte 0x%02X, which is not valid UTF-8", byte);
-  }
-  return "";
-}
-
-}  // namespace
 
 DocumentWeight Weigh(const DocumentNode& node) {
   DocumentWeight total{1, node.scalar.size(), 0};
@@ -261,7 +259,7 @@ bool CheckText(std::string_view text, const ReaderLimits& limits, Diagnostics* d
       diagnostics->Error(TextIndex(text.substr(0, i)).At(i), "", problem);
       return false;
     }
-    i += SequenceLength(rest);
+    i += Utf8SequenceLength(rest);
   }
   if (WithoutByteOrderMark(text).find_first_not_of(" \t\r\n") == std::string_view::npos) {
     diagnostics->Error({1, 1}, "", "the document is empty");

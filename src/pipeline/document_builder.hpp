@@ -67,6 +67,10 @@ class DocumentBuilder {
 // Refuses text that is too large, empty, binary or not UTF-8, before a parser sees it.
 bool CheckText(std::string_view text, const ReaderLimits& limits, Diagnostics* diagnostics);
 
+// The length of the UTF-8 sequence at the front of `text`, 0 when there is none: overlong forms,
+// surrogates and what lies beyond U+10FFFF are none.
+size_t Utf8SequenceLength(std::string_view text);
+
 // `text` without the byte order mark that some editors put first.
 std::string_view WithoutByteOrderMark(std::string_view text);
 

@@ -22,6 +22,26 @@ namespace {
 constexpr size_t kMaxReadAhead = 1 << 20;
 constexpr std::string_view kCoreTagPrefix = "tag:yaml.org,2002:";
 
+// yaml-cpp turns the escapes "\N" and "\_" into the bytes 0x85 and 0xA0 instead of the code points
+// of these numbers. All else in a scalar is valid UTF-8, so that such a byte is found where a
+// sequence should begin.
+std::string WithSoundEscapes(const std::string& value) {
+  std::string sound;
+  const std::string_view text = value;
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8SequenceLength(text.substr(i));
+    if (length == 0) sound += '\xc2';
+    sound += text.substr(i, std::max<size_t>(length, 1));
+    i += std::max<size_t>(length, 1);
+  }
+  return sound;
+}
+
+bool IsAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
 // Ends the parse after an error that is already reported.
 struct Stop {};
 // Ends the parse of a text whose next value is too far away.
@@ -83,8 +103,9 @@ class Handler final : public YAML::EventHandler {
   }
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& value) override {
+                const std::string& raw_value) override {
     const Position position = Note(mark);
+    const std::string value = IsAscii(raw_value) ? raw_value : WithSoundEscapes(raw_value);
     CheckTag(position, tag, {"str", "int", "float", "bool"});
     const bool quoted = tag == "!" || tag == absl::StrCat(AbslView(kCoreTagPrefix), "str");
     const bool key = builder_.expects_key();

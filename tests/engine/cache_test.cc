@@ -382,6 +382,29 @@ TEST_CASE("While the one that runs is tried again, the others go on waiting") {
   CHECK(lab.StatesOf(run) == "a:succeeded b:cached");
 }
 
+TEST_CASE("When the one that leads finds a result after all, those that wait have it too") {
+  EngineLab lab;
+  bool there = false;
+  lab.options.has_outputs = [&](const std::string&, const std::string&) { return there; };
+  Pipeline pipeline = NewPipeline("twins");
+  for (const char* name : {"a", "b"}) {
+    Task& task = AddCached(pipeline, name);
+    task.command = {"same"};
+    task.retry.max_attempts = 2;
+    task.retry.delay = seconds(10);
+  }
+  for (const char* name : {"a", "b"}) lab.executor.Script(name, Outcome::Files("sha256:x"));
+  lab.Submit(pipeline);
+  lab.RunToEnd();
+  lab.executor.Script("a", Outcome::Failure());
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  REQUIRE(lab.StatesOf(run) == "a:pending b:pending");
+  there = true;  // the disk is back
+  lab.RunToEnd();
+  CHECK(lab.StatesOf(run) == "a:cached b:cached");
+}
+
 TEST_CASE("When the run that leads is cancelled, the other run takes over") {
   EngineLab lab;
   lab.executor.Script("train", Outcome::Waits());

@@ -265,6 +265,34 @@ TEST_CASE("What a cancelled run left in the queue holds nobody up") {
   CHECK(lab.engine().IsActive(next));
 }
 
+TEST_CASE("A task that stands in the queue twice after a cancellation starts when it is due") {
+  EngineLab lab;
+  lab.options.slots = {Slot("cpu", 1)};
+  Pipeline others = NewPipeline("others");
+  AddTask(others, "first");
+  AddTask(others, "second");
+  Pipeline pipeline = NewPipeline("twice");
+  Task& task = AddTask(pipeline, "flaky");
+  task.retry.max_attempts = 2;
+  task.retry.delay = seconds(100);
+  lab.executor.Script("first", Outcome::Waits());
+  lab.executor.Script("flaky", 1, Outcome::Failure());
+  const RunId holder = lab.Submit(others);
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  // It leaves a place in the queue behind "second", and takes another.
+  REQUIRE(lab.engine().Cancel(run).ok());
+  lab.Step();
+  REQUIRE(lab.engine().Resume(run).ok());
+  lab.Step();
+  lab.executor.Finish(holder + "/first/1");
+  lab.StepAfter(seconds(1));
+  CHECK(lab.executor.StartedTasks() == Names{"first/1", "second/1", "flaky/1"});
+  lab.StepAfter(seconds(100));
+  CHECK(lab.executor.StartedTasks().back() == "flaky/2");
+  CHECK(lab.StatusOf(run) == "succeeded");
+}
+
 TEST_CASE("A timeout during a cancellation is a cancellation") {
   EngineLab lab;
   Pipeline pipeline = NewPipeline("both");

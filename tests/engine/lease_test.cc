@@ -100,6 +100,26 @@ TEST_CASE("An engine that was away too long is fenced: it stores, starts and sto
   CHECK_FALSE(rivals.first.TryOpen().ok());
 }
 
+TEST_CASE("An engine that was replaced kills nothing, though it has nothing to store") {
+  Rivals rivals;
+  Pipeline pipeline = NewPipeline("kill");
+  AddTask(pipeline, "a").grace_period = seconds(1);
+  FakeExecutor& executor = rivals.first.executor;
+  Outcome stubborn = Outcome::Waits();
+  stubborn.ignores_terminate = true;
+  executor.Script("a", stubborn);
+  const RunId run = rivals.first.Submit(pipeline);
+  rivals.first.Step();
+  REQUIRE(rivals.first.engine().Cancel(run).ok());
+  REQUIRE(executor.stops().size() == 1);
+  // Somebody is sure that the first is dead, takes over and takes the cancellation back.
+  rivals.second.options.is_gone = [](const LeaseHolder&) { return true; };
+  REQUIRE(rivals.second.engine().Resume(run).ok());
+  rivals.first.clock.Advance(seconds(1));  // the end of the grace; the lease is not due yet
+  CHECK(rivals.first.engine().Step().code() == StatusCode::kFailedPrecondition);
+  CHECK(executor.stops().size() == 1);
+}
+
 TEST_CASE("A holder that is known to be dead need not be waited out") {
   Rivals rivals;
   Pipeline pipeline = NewPipeline("dead");

@@ -223,6 +223,29 @@ TEST_CASE("A timeout ends the try, not the task; an exit code of 0 does not save
   CHECK(timed_out);
 }
 
+TEST_CASE("The timeout and the grace of one try do not touch the next") {
+  EngineLab lab;
+  Pipeline pipeline = NewPipeline("slow");
+  Task& task = AddTask(pipeline, "slow");
+  task.timeout = seconds(60);
+  task.grace_period = seconds(10);
+  task.retry.max_attempts = 3;
+  Outcome early = Outcome::Failure();
+  early.takes = seconds(50);
+  lab.executor.Script("slow", 1, early);
+  lab.executor.Script("slow", 2, Outcome::Waits());  // from 50 s to 110 s
+  lab.executor.Script("slow", 3, Outcome::Waits());  // from 110 s on
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  for (int second = 1; second <= 169; ++second) lab.StepAfter(seconds(1));
+  CHECK(lab.executor.stops() ==
+        std::vector<FakeExecutor::StopCall>{{run + "/slow/2", StopMode::terminate}});
+  CHECK(lab.StateOf(run, "slow") == "running");
+  lab.StepAfter(seconds(1));
+  CHECK(lab.executor.stops().back() ==
+        FakeExecutor::StopCall{run + "/slow/3", StopMode::terminate});
+}
+
 TEST_CASE("An end that comes with the timeout counts") {
   EngineLab lab;
   Pipeline pipeline = NewPipeline("slow");

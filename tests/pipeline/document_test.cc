@@ -66,6 +66,14 @@ TEST_CASE("YAML with a byte order mark, Windows line ends and document markers")
   CHECK(parsed.root.Find("b")->position == Position{4, 4});
 }
 
+TEST_CASE("Every escape of YAML gives UTF-8") {
+  const Parsed parsed = Yaml("\"\\N\": \"é\\N\\_\\L\\P\\x85\\u00a0\\U0001F600\\e\"\n");
+  REQUIRE(parsed.ok);
+  CHECK(parsed.root.members[0].key == "\xc2\x85");
+  CHECK(parsed.root.members[0].value.scalar ==
+        "é\xc2\x85\xc2\xa0\xe2\x80\xa8\xe2\x80\xa9\xc2\x85\xc2\xa0\xf0\x9f\x98\x80\x1b");
+}
+
 TEST_CASE("YAML aliases stand for copies") {
   const Parsed parsed = Yaml("a: &x {k: [1, 2]}\nb: *x\nc: &s text\n*s : d\n");
   REQUIRE(parsed.ok);
