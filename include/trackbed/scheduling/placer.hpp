@@ -1,0 +1,25 @@
+// The port that chooses where a demand is met. A host may bring its own.
+#pragma once
+
+#include <optional>
+
+#include "trackbed/scheduling/cluster.hpp"
+
+namespace trackbed {
+
+// Chooses among the nodes of one cluster. The choice follows from the cluster, the demand and
+// what was observed before: the same story, the same choices. Not thread-safe.
+class Placer {
+ public:
+  virtual ~Placer() = default;
+
+  // Where to meet the demand, or none when no open node has room. Takes nothing. A placer serves
+  // one cluster, always the same.
+  virtual std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) = 0;
+
+  // A demand has arrived: placers that learn what mix of work to expect learn it here, once for
+  // each task and before it is placed.
+  virtual void Observe(const Demand& demand) { static_cast<void>(demand); }
+};
+
+}  // namespace trackbed
