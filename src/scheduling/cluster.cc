@@ -176,7 +176,6 @@ void Cluster::SetOpen(NodeIndex node, bool open) {
 }
 
 void Cluster::Note(NodeIndex node) {
-  if (!changes_.empty() && changes_.back() == node) return;
   // Whoever is behind by more than every node looks at them all anyway.
   if (changes_.size() >= 4 * nodes_.size() + 64) {
     const size_t kept = nodes_.size();
