@@ -63,6 +63,11 @@ inline void ChooseFirstDevices(const NodeCapacity& capacity, const NodeState& st
   scored->whole_devices = FirstWholeDevices(capacity, state, demand, scored->shared_device);
 }
 
+// What is left of the device, by its number.
+inline int LeftOf(const NodeState& state, int device) {
+  return state.device[static_cast<size_t>(device)];
+}
+
 inline int64_t DeviceLeft(const NodeCapacity& capacity, const NodeState& state) {
   int64_t left = 0;
   for (size_t device = 0; device < capacity.device_count; ++device) left += state.device[device];

@@ -56,7 +56,7 @@ class GpuPackingScorer final : public FirstDevicesScorer {
                 const Demand& demand, const Scored& devices) const override {
     if (!demand.wants_devices()) return 0;
     if (devices.shared_device >= 0) {
-      const int left = state.device[static_cast<size_t>(devices.shared_device)];
+      const int left = LeftOf(state, devices.shared_device);
       if (left < kWholeDevice) return std::max(100 - left / 10, 50);
     }
     int free = 0;
@@ -141,7 +141,7 @@ class SpreadScorer final : public Scorer {
     if (demand.share > 0) {  // the emptiest device instead
       int most = -1;
       ForEachChoice(capacity, state, demand, [&](const Scored& choice) {
-        const int left = state.device[static_cast<size_t>(choice.shared_device)];
+        const int left = LeftOf(state, choice.shared_device);
         if (left <= most) return;
         most = left;
         scored = choice;
@@ -177,8 +177,7 @@ class PowerScorer final : public FirstDevicesScorer {
   int32_t Value(const NodeCapacity& capacity, const NodeState& state, uint32_t /*tag*/,
                 const Demand& demand, const Scored& devices) const override {
     int woken = std::popcount(devices.whole_devices);
-    if (devices.shared_device >= 0 &&
-        state.device[static_cast<size_t>(devices.shared_device)] == kWholeDevice) {
+    if (devices.shared_device >= 0 && LeftOf(state, devices.shared_device) == kWholeDevice) {
       ++woken;
     }
     double watts = woken * static_cast<double>(capacity.watts_per_device);
