@@ -165,8 +165,7 @@ class Scheduler::Impl : public SchedulerState {
       return ResourceExhausted(absl::StrCat("task ", request.id, ": even the empty nodes hold ",
                                             members, " of its ", request.members, " members"));
     }
-    SchedulerOptions nothing;
-    SchedulerState empty(std::move(nothing));
+    SchedulerState empty{SchedulerOptions{}};
     empty.resources = resources;
     empty.node_names = node_names;
     empty.node_resource = node_resource;
@@ -1015,6 +1014,11 @@ StatusOr<Prediction> Scheduler::Predict(const TaskRequest& task, Time now) {
 bool Scheduler::IsWaiting(TaskId task) const {
   const auto found = impl_->by_id.find(task);
   return found != impl_->by_id.end() && !impl_->tasks[found->second].running;
+}
+std::optional<TenantIndex> Scheduler::TenantOf(TaskId task) const {
+  const auto found = impl_->by_id.find(task);
+  if (found == impl_->by_id.end()) return std::nullopt;
+  return impl_->tasks[found->second].request.tenant;
 }
 const Placements* Scheduler::Find(TaskId task) const {
   const auto found = impl_->by_id.find(task);

@@ -345,8 +345,7 @@ TEST_CASE("Quotas hold at every level, and the one that refuses is named") {
   task = lab.Task(5, 9);
   task.tenant = ada;
   const Status status = lab.scheduler.Submit(task, lab.now);
-  CHECK(Message(status) ==
-        "task 5: needs 9 cpu; \"research\" may use 8 cpu and uses 0 cpu");
+  CHECK(Message(status) == "task 5: needs 9 cpu; \"research\" may use 8 cpu and uses 0 cpu");
 }
 
 TEST_CASE("A reason tells shortage from fragmentation") {

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -199,6 +200,8 @@ class Scheduler {
   StatusOr<Prediction> Predict(const TaskRequest& task, Time now);
 
   bool IsWaiting(TaskId task) const;
+  // Whose task it is; none when it is not known.
+  std::optional<TenantIndex> TenantOf(TaskId task) const;
   // Where a running task is; null when it does not run.
   const Placements* Find(TaskId task) const;
   size_t waiting() const;

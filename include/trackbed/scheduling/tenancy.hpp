@@ -46,8 +46,9 @@ struct QuotaRefusal {
 
 class Tenancy {
  public:
-  // What there is of each resource: shares are measured against it. `half_life` of past use.
-  explicit Tenancy(Duration half_life = std::chrono::hours(24 * 7));
+  // Past use is halved every 7 days.
+  Tenancy() : Tenancy(std::chrono::hours(24 * 7)) {}
+  explicit Tenancy(Duration half_life);
 
   // Adds a tenant below `parent`. kAlreadyExists for a name taken among its siblings; kNotFound
   // for an unknown parent; kInvalidArgument for a weight that is not positive, a negative amount,
@@ -87,6 +88,7 @@ class Tenancy {
   // use all that is guaranteed to them of each resource in `amounts`: its loss hurts no guarantee.
   bool CanGiveBack(TenantIndex tenant, const Amounts& amounts) const;
 
+  // What there is of each resource: shares are measured against it.
   void SetCapacity(const Amounts& capacity) { capacity_ = capacity; }
   // The largest of the tenant's shares of the group's resources, over its weight (Ghodsi et al.,
   // "Dominant Resource Fairness", NSDI 2011). Resources that the group has none of do not count.
