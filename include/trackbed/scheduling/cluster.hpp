@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "trackbed/base/status.hpp"
@@ -47,6 +48,11 @@ struct Demand {
   int64_t device_amount() const { return int64_t{whole_devices} * kWholeDevice + share; }
   friend bool operator==(const Demand&, const Demand&) = default;
   friend auto operator<=>(const Demand&, const Demand&) = default;
+  template <typename H>
+  friend H AbslHashValue(H hash, const Demand& demand) {
+    return H::combine(std::move(hash), demand.cpu, demand.memory, demand.whole_devices,
+                      demand.share, demand.device_kinds, demand.architectures);
+  }
 };
 
 // Where a demand is met.
