@@ -95,8 +95,8 @@ void MixEstimate::Publish() {
     const auto here = entry++;
     if (here->second < 1e-3 * unit_) weights_.erase(here);
   }
-  next_look_ = static_cast<double>(observed_) +
-               std::clamp(kLookAgain * total_, 16.0, kLookAtLeastEvery);
+  next_look_ =
+      static_cast<double>(observed_) + std::clamp(kLookAgain * total_, 16.0, kLookAtLeastEvery);
   if (mix.empty() || (!mix_.empty() && Distance(mix, mix_) < kSameMix)) return;
   mix_ = std::move(mix);
   ++epoch_;

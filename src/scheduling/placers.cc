@@ -56,7 +56,8 @@ class RandomPlacer final : public ScoredPlacer {
   }
   std::optional<NodeIndex> Scan(const Cluster& cluster, const Demand& demand) override {
     return Draw(cluster, [&](NodeIndex node) {
-      return cluster.state(node).memory >= demand.memory && ScoreOf(cluster, node, demand) > kNoRoom;
+      return cluster.state(node).memory >= demand.memory &&
+             ScoreOf(cluster, node, demand) > kNoRoom;
     });
   }
 
@@ -157,9 +158,8 @@ Status UnknownName(std::string_view name) {
   const auto distance = [&](std::string_view known) {
     return name.size() > kLongestName ? kLongestName : EditDistance(name, known);
   };
-  const auto nearest =
-      std::min_element(kPlacerNames.begin(), kPlacerNames.end(),
-                       [&](auto a, auto b) { return distance(a) < distance(b); });
+  const auto nearest = std::min_element(kPlacerNames.begin(), kPlacerNames.end(),
+                                        [&](auto a, auto b) { return distance(a) < distance(b); });
   if (distance(*nearest) <= 3) {
     absl::StrAppend(&message, "; did you mean \"", AbslView(*nearest), "\"?");
   } else {
@@ -195,8 +195,8 @@ StatusOr<std::unique_ptr<Placer>> MakeWeightedPlacer(const std::vector<WeightedP
       return UnknownName(part.name);
     }
     if (!(part.weight > 0) || !(part.weight <= 1e6)) {
-      return InvalidArgument(absl::StrCat("weight of placement policy \"", part.name,
-                                          "\": found ", part.weight,
+      return InvalidArgument(absl::StrCat("weight of placement policy \"", part.name, "\": found ",
+                                          part.weight,
                                           ", expected a number above 0 and up to 1000000"));
     }
     scorers.push_back(std::move(scorer));

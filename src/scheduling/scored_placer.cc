@@ -110,8 +110,9 @@ void ScoredPlacer::NumberCapacities(const Cluster& cluster) {
 
 void ScoredPlacer::Number(const Cluster& cluster, NodeIndex node) {
   const NodeState& state = cluster.state(node);
-  const StateKey key{capacity_of_[node],    scorer_->TagOf(cluster, node), state.open, state.tasks > 0,
-                     state.cpu, state.device};
+  const StateKey key{capacity_of_[node], scorer_->TagOf(cluster, node),
+                     state.open,         state.tasks > 0,
+                     state.cpu,          state.device};
   const auto number = static_cast<uint32_t>(states_.size());
   state_of_[node] = states_.try_emplace(key, number).first->second;
 }
@@ -148,8 +149,8 @@ ScoredPlacer::Shape& ScoredPlacer::ShapeFor(const Cluster& cluster, const Demand
   key.memory = 0;
   auto found = shapes_.find(key);
   if (found == shapes_.end()) {
-    const size_t most = std::clamp(kMostScores / std::max<size_t>(cluster.size(), 1),
-                                   kLeastShapes, kMostShapes);
+    const size_t most =
+        std::clamp(kMostScores / std::max<size_t>(cluster.size(), 1), kLeastShapes, kMostShapes);
     if (shapes_.size() >= most) {
       // The one not asked for longest.
       auto oldest = shapes_.begin();

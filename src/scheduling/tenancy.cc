@@ -202,13 +202,13 @@ void Tenancy::Ends(TenantIndex tenant, const Amounts& amounts, Time now) {
 }
 
 bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts) const {
-  bool guaranteed = false;
+  bool guaranteed = false;  // some of it
   for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
     const Tenant& at = tenants_[tenant];
-    if (at.quota.guaranteed == kNothing) continue;
-    guaranteed = true;
     for (size_t i = 0; i < kMaxResources; ++i) {
-      if (amounts[i] > 0 && at.used[i] + amounts[i] > at.quota.guaranteed[i]) return true;
+      if (amounts[i] == 0 || at.quota.guaranteed[i] == 0) continue;
+      guaranteed = true;
+      if (at.used[i] + amounts[i] > at.quota.guaranteed[i]) return true;
     }
   }
   return !guaranteed;
@@ -217,9 +217,9 @@ bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts) const {
 bool Tenancy::CanGiveBack(TenantIndex tenant, const Amounts& amounts) const {
   for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
     const Tenant& at = tenants_[tenant];
-    if (at.quota.guaranteed == kNothing) continue;
     for (size_t i = 0; i < kMaxResources; ++i) {
-      if (amounts[i] > 0 && at.used[i] - amounts[i] < at.quota.guaranteed[i]) return false;
+      if (amounts[i] == 0 || at.quota.guaranteed[i] == 0) continue;
+      if (at.used[i] - amounts[i] < at.quota.guaranteed[i]) return false;
     }
   }
   return true;

@@ -106,7 +106,6 @@ Status ForEachRow(const std::string& text, const std::string& origin,
   return absl::OkStatus();
 }
 
-
 StatusOr<Demand> ReadDevices(const Row& row, size_t count_column, size_t amount_column) {
   Demand demand;
   TRACKBED_ASSIGN_OR_RETURN(const int64_t count, row.Number(count_column, "num_gpu", kMaxDevices));
@@ -207,8 +206,7 @@ StatusOr<std::vector<Task>> ReadTasks(const std::string& text, const std::string
         Task task;
         task.name = std::string(row.at(column(0)));
         TRACKBED_ASSIGN_OR_RETURN(task.demand, ReadDevices(row, column(3), column(4)));
-        TRACKBED_ASSIGN_OR_RETURN(task.demand.cpu,
-                                  row.Number(column(1), "cpu_milli", kMostAmount));
+        TRACKBED_ASSIGN_OR_RETURN(task.demand.cpu, row.Number(column(1), "cpu_milli", kMostAmount));
         TRACKBED_ASSIGN_OR_RETURN(const int64_t mebibytes,
                                   row.Number(column(2), "memory_mib", kMostAmount));
         task.demand.memory = mebibytes * kMebibyte;

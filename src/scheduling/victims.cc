@@ -7,6 +7,7 @@
 // evict each other again and again.
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "scheduling/scheduler_state.hpp"
 
@@ -107,6 +108,7 @@ std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskStat
       Placement placement;
       int32_t priority = 0;  // of the most important victim
       size_t stopped = 0;    // members in all
+      Duration lost{0};      // of work, by all members
     };
     std::optional<Choice> best;
     for (NodeIndex node = 0; node < state.cluster.size(); ++node) {
@@ -162,6 +164,7 @@ std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskStat
       for (const TaskSlot slot : choice.victims) {
         choice.priority = std::max(choice.priority, state.tasks[slot].request.priority);
         choice.stopped += state.tasks[slot].members.size();
+        choice.lost += now - state.tasks[slot].started;
       }
       if (!best ||
           std::pair(choice.priority, choice.stopped) < std::pair(best->priority, best->stopped)) {

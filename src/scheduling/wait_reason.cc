@@ -147,8 +147,10 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
   if (total < nearest.needed) {
     reason.rule = WaitReason::Rule::shortage;
     reason.available = total;
-    reason.sentence = absl::StrCat(needs, "; ", FormatAmount(state, nearest.resource, total),
-                                   total == 0 ? " is free" : " are free in all");
+    reason.sentence = absl::StrCat(
+        needs, "; ",
+        total == 0 ? "none is free"
+                   : absl::StrCat(FormatAmount(state, nearest.resource, total), " free in all"));
     return reason;
   }
   reason.rule = WaitReason::Rule::fragmentation;

@@ -81,11 +81,12 @@ class Tenancy {
   void Starts(TenantIndex tenant, const Amounts& amounts, Time now);
   void Ends(TenantIndex tenant, const Amounts& amounts, Time now);
 
-  // True when, with `amounts` more, the tenant or one above it would use more than is guaranteed
-  // to it of a resource that `amounts` has any of; tenants with no guarantee at all borrow always.
+  // True when, with `amounts` more, the tenant or one above it would use more than is guaranteed to
+  // it. Resources without a guarantee do not count beside one that has; what has none of a
+  // guaranteed resource borrows always.
   bool WouldBorrow(TenantIndex tenant, const Amounts& amounts) const;
-  // True when, with `amounts` less, the tenant and all above it that have a guarantee would still
-  // use all that is guaranteed to them of each resource in `amounts`: its loss hurts no guarantee.
+  // True when, with `amounts` less, the tenant and all above it would still use all that is
+  // guaranteed to them of each resource in `amounts`: its loss hurts no guarantee.
   bool CanGiveBack(TenantIndex tenant, const Amounts& amounts) const;
 
   // What there is of each resource: shares are measured against it.
