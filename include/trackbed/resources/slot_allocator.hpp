@@ -194,9 +194,7 @@ class SlotAllocator {
   void AddLinks(const NodeDescription& node, Slot* slot) const;
   void AddCards(const NodeDescription& node);
 
-  bool Allowed(uint32_t device, uint64_t nodes) const {
-    return (numa_bits_[device] & nodes) != 0;
-  }
+  bool Allowed(uint32_t device, uint64_t nodes) const { return (numa_bits_[device] & nodes) != 0; }
   uint64_t NodesOf(const Placement& placement, size_t from = 0) const;
 
   // Each adds to *placement; false, with it as it was, when there is not enough on `nodes`.
@@ -237,7 +235,8 @@ class SlotAllocator {
   std::shared_ptr<std::deque<std::string>> names_;
   std::vector<Slot> slots_;  // accelerators first, then cpu, mem
   std::vector<Device> devices_;
-  // Beside devices_: what may be given of each, and the bit of its NUMA node, all bits when unknown.
+  // Beside devices_: what may be given of each, and the bit of its NUMA node, all bits when
+  // unknown.
   std::vector<int64_t> open_;
   std::vector<uint64_t> numa_bits_;
   std::vector<Card> cards_;
