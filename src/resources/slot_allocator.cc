@@ -39,7 +39,8 @@ bool Exclude(const SlotType& a, const SlotType& b) {
 
 // ---- The machine -----------------------------------------------------------------------------
 
-StatusOr<SlotAllocator> SlotAllocator::Create(NodeDescription node, SlotAllocatorOptions options) {
+StatusOr<SlotAllocator> SlotAllocator::Create(const NodeDescription& node,
+                                              SlotAllocatorOptions options) {
   TRACKBED_RETURN_IF_ERROR(ValidateNode(node));
   if (node.devices.size() > kMaxDevices) {
     return InvalidArgument(absl::StrCat("found ", node.devices.size(), " devices, expected ",
