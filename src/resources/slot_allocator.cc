@@ -16,8 +16,9 @@ namespace {
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 constexpr int64_t kOne = 1000;  // a whole unit in thousandths
 constexpr size_t kMaxDevices = 1024;
-// An id is a serial number above the place in the table of live allocations.
-constexpr uint64_t kPlaceBits = 20;
+// An id is a serial number above the place in the table of live allocations. So many places that no
+// machine needs more, and so few that a wrong id cannot make the table huge.
+constexpr uint64_t kPlaceBits = 16;
 constexpr uint64_t kMaxLive = uint64_t{1} << kPlaceBits;
 
 Quantity Thousandths(int64_t amount) { return Quantity::FromThousandths(amount); }
@@ -39,7 +40,8 @@ bool Exclude(const SlotType& a, const SlotType& b) {
 
 // ---- The machine -----------------------------------------------------------------------------
 
-StatusOr<SlotAllocator> SlotAllocator::Create(NodeDescription node, SlotAllocatorOptions options) {
+StatusOr<SlotAllocator> SlotAllocator::Create(const NodeDescription& node,
+                                              SlotAllocatorOptions options) {
   TRACKBED_RETURN_IF_ERROR(ValidateNode(node));
   if (node.devices.size() > kMaxDevices) {
     return InvalidArgument(absl::StrCat("found ", node.devices.size(), " devices, expected ",

@@ -463,6 +463,18 @@ TEST_CASE("A request for nothing holds nothing") {
   CHECK(allocator.Release(nothing).ok());
 }
 
+TEST_CASE("There is a limit to how many are live at once") {
+  SlotAllocator allocator = Make({});
+  const auto nothing = allocator.Prepare({});
+  Allocation allocation;
+  bool all = true;
+  for (int i = 0; i < 65'536; ++i) all = allocator.TryAllocate(*nothing, &allocation) && all;
+  CHECK(all);
+  CHECK(Refusal(allocator, {}) == "there are 65536 allocations already");
+  CHECK(allocator.Release(allocation).ok());
+  CHECK(allocator.TryAllocate(*nothing, &allocation));
+}
+
 TEST_CASE("The account is rebuilt from live allocations, or not touched") {
   NodeDescription node = EightGpus("cuda.shares");
   node.devices.push_back(Device("whole0", "cuda.device", 1000));

@@ -86,8 +86,9 @@ enum class MigReconfigure : uint8_t { never, destroy_free };
 // the one that creates the fewest, so that free instances are used before others are created. Among
 // equals the GPUs that are fullest are used. Instances in use are never touched.
 //
-// It searches all choices but equivalent ones, up to kMaxMigSteps: far more than the GPUs of one
-// machine need. A search that reaches the limit gives the best plan so far.
+// It searches all choices but equivalent ones, up to kMaxMigSteps. A search that reaches the limit,
+// as one for very many instances that just do not fit may, gives the best plan so far, or a refusal
+// that says that not all choices were tried.
 //
 // kInvalidArgument   an unknown model or profile, instances that overlap or lie where they cannot
 // kResourceExhausted the message tells too few free slices (shortage) from slices that lie wrongly

@@ -114,7 +114,8 @@ struct DeviceUsage {
 class SlotAllocator {
  public:
   // kInvalidArgument when the description is wrong (ValidateNode) or the options are.
-  static StatusOr<SlotAllocator> Create(NodeDescription node, SlotAllocatorOptions options = {});
+  static StatusOr<SlotAllocator> Create(const NodeDescription& node,
+                                        SlotAllocatorOptions options = {});
 
   // kInvalidArgument for a negative amount, one that is no multiple of the slot's quantum, and
   //   slots that exclude each other
