@@ -2,6 +2,7 @@
 #include "trackbed/resources/node_reader.hpp"
 
 #include "support/catch.hpp"
+#include "trackbed/resources/node_writer.hpp"
 
 namespace trackbed {
 namespace {
@@ -53,6 +54,17 @@ TEST_CASE("A description of a node is read as a whole") {
   CHECK(node.peak_watts == 2800);
   CHECK(node.price_per_hour.thousandths() == 12'500);
   CHECK(ValidateNode(node).ok());
+}
+
+TEST_CASE("What is written of a node is read back the same") {
+  NodeDescription node = *ReadNode(kNode, "n.yaml", TextFormat::yaml).node;
+  node.labels["note"] = "two: lines\nand \"quotes\"";
+  const std::string text = WriteNode(node);
+  const ParsedNode again = ReadNode(text, "again", TextFormat::yaml);
+  CHECK(again.diagnostics.ToString().empty());
+  REQUIRE(again.node.has_value());
+  CHECK(*again.node == node);
+  CHECK(WriteNode(*again.node) == text);
 }
 
 TEST_CASE("A node is read from JSON as well") {
