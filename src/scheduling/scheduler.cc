@@ -731,7 +731,6 @@ class Scheduler::Impl : public SchedulerState {
     reservations.erase(found);
     // Who was behind it may now be the first that waits for room.
     for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
-      shapes_[index].held_back = false;
       if (shapes_[index].no_room) ActivateShape(index);
     }
     WakeHeldBack();

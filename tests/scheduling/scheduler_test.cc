@@ -625,5 +625,17 @@ TEST_CASE("Requests that make no sense are refused and change nothing") {
         "tenant \"x\": found weight 0, expected more than 0");
 }
 
+TEST_CASE("Who was held back for a task goes on when that task is withdrawn") {
+  Lab lab(With(Backfill::easy));
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 1));
+  CHECK(lab.Step() == Ids{1});
+  lab.Submit(lab.Task(2, 2));
+  lab.Submit(lab.Task(3, 1, 600));
+  CHECK(lab.Step().empty());
+  lab.Finish(2);
+  CHECK(lab.Step() == Ids{3});
+}
+
 }  // namespace
 }  // namespace trackbed
