@@ -361,8 +361,9 @@ class Scheduler::Impl : public SchedulerState {
       plan.next = std::min(plan.next, tasks[slot].lost_at + policy.gang_grace);
     }
     for (const Reservation& reservation : reservations) {
-      plan.next =
-          std::min(plan.next, reservation.claim ? reservation.claim_ends : reservation.start);
+      // What stops, or runs longer than expected, may end at any moment, but not at this one.
+      const Time due = reservation.claim ? reservation.claim_ends : reservation.start;
+      plan.next = std::min(plan.next, std::max<Time>(due, now + std::chrono::seconds(1)));
     }
     return plan;
   }

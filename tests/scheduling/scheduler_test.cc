@@ -637,5 +637,23 @@ TEST_CASE("Who was held back for a task goes on when that task is withdrawn") {
   CHECK(lab.Step() == Ids{3});
 }
 
+TEST_CASE("The next decision is due later than now, also while tasks are stopping") {
+  GroupPolicy policy = With(Backfill::easy);
+  policy.preempt_by_priority = true;
+  Lab lab(policy);
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 2));
+  CHECK(lab.Step() == Ids{1});
+  TaskRequest urgent = lab.Task(2, 1);
+  urgent.priority = 1;
+  lab.Submit(urgent);
+  lab.Submit(lab.Task(3, 2));
+  CHECK(lab.Step().empty());
+  CHECK(lab.plan.evictions.size() == 1);
+  CHECK(lab.plan.next > lab.now);
+  CHECK(lab.Step(seconds(5)).empty());
+  CHECK(lab.plan.next > lab.now);
+}
+
 }  // namespace
 }  // namespace trackbed
