@@ -352,8 +352,12 @@ class Scheduler::Impl : public SchedulerState {
     MendGangs(now, &plan);
     WakeWhatMayFit();
     LookAtReservations(now, &plan);
-    while (const std::optional<LineIndex> line = NextLine(now)) {
-      if (!TryHead(*line, now, &plan)) break;
+    overtaken_ = false;
+    TryLines(now, &plan);
+    while (overtaken_) {
+      overtaken_ = false;
+      PlanReservations(now);
+      TryLines(now, &plan);
     }
     seen_ = cluster.end_change();
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
@@ -561,6 +565,12 @@ class Scheduler::Impl : public SchedulerState {
     return aged >= 0 ? aged / step : (aged - step + 1) / step;
   }
 
+  void TryLines(Time now, Plan* plan) {
+    while (const std::optional<LineIndex> line = NextLine(now)) {
+      if (!TryHead(*line, now, plan)) return;
+    }
+  }
+
   // Tries to start the first task of the line. False: nobody may go before it.
   bool TryHead(LineIndex index, Time now, Plan* plan) {
     const TaskSlot slot = lines_[index].tasks.begin()->second;
@@ -588,6 +598,11 @@ class Scheduler::Impl : public SchedulerState {
         WaitsNoMore(task);
         task.started = now;
         Run(slot, members, now);
+        // It may have taken what was kept for those that it goes before.
+        overtaken_ = overtaken_ || std::any_of(reservations.begin(), reservations.end(),
+                                               [&](const Reservation& reservation) {
+                                                 return !Binds(reservation, task);
+                                               });
         return true;
       }
       if (found == Found::nowhere) shape.no_room = true;
@@ -814,8 +829,11 @@ class Scheduler::Impl : public SchedulerState {
     for (const Reservation& reservation : reservations) {
       stale = stale || (!reservation.claim && reservation.start <= now);
     }
+    if (stale) PlanReservations(now);
+  }
+
+  void PlanReservations(Time now) {
     reservations_changed_ = false;
-    if (!stale) return;
     std::vector<TaskSlot> holders;
     while (!reservations.empty() && !reservations.back().claim) {
       holders.push_back(reservations.back().task);
@@ -983,6 +1001,7 @@ class Scheduler::Impl : public SchedulerState {
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;  // changes of the cluster that are dealt with
   bool reservations_changed_ = false;
+  bool overtaken_ = false;  // a task started that some reservation does not bind
   size_t waiting_ = 0;
   size_t running_ = 0;
 };

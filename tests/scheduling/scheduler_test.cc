@@ -655,5 +655,20 @@ TEST_CASE("The next decision is due later than now, also while tasks are stoppin
   CHECK(lab.plan.next > lab.now);
 }
 
+TEST_CASE("A reservation follows when a more important task takes its room") {
+  Lab lab(With(Backfill::easy));
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 1, 60));
+  CHECK(lab.Step() == Ids{1});
+  lab.Submit(lab.Task(2, 2));
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start < lab.now + minutes(120));
+  TaskRequest important = lab.Task(3, 1, 120);
+  important.priority = 1;
+  lab.Submit(important);
+  CHECK(lab.Step() == Ids{3});
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start >= lab.now + minutes(120));
+}
+
 }  // namespace
 }  // namespace trackbed
