@@ -351,6 +351,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     MendGangs(now, &plan);
     WakeWhatMayFit();
+    WakeWhatMayMakeRoom(now);
     LookAtReservations(now, &plan);
     overtaken_ = false;
     TryLines(now, &plan);
@@ -360,6 +361,7 @@ class Scheduler::Impl : public SchedulerState {
       TryLines(now, &plan);
     }
     seen_ = cluster.end_change();
+    if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
       plan.next = std::min(plan.next, tasks[slot].lost_at + policy.gang_grace);
@@ -672,6 +674,7 @@ class Scheduler::Impl : public SchedulerState {
     task.members = members;
     for (const Placement& member : members) on_node[member.node].push_back(slot);
     tenancy.Starts(task.request.tenant, Charge(task.request), now);
+    CountStoppable(slot, true);
     ++running_;
   }
 
@@ -683,6 +686,8 @@ class Scheduler::Impl : public SchedulerState {
       Leave(task.members[member].node, slot);
     }
     tenancy.Ends(task.request.tenant, Charge(task.request), now);
+    CountStoppable(slot, false);
+    ended_ = true;
     --running_;
     crippled_.erase(slot);
     for (TenantIndex tenant = task.request.tenant;; tenant = tenancy.parent(tenant)) {
@@ -845,12 +850,63 @@ class Scheduler::Impl : public SchedulerState {
 
   // -- eviction
 
+  bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
+
+  static bool MayBeStopped(const TaskRequest& request) {
+    return request.preemptible && request.kind != WorkKind::system;
+  }
+
+  // What any eviction for this task requires, at a glance.
+  bool MayEvict(const TaskRequest& request) const {
+    if (policy.preempt_by_priority && !stoppable_.empty() &&
+        stoppable_.begin()->first < request.priority) {
+      return true;
+    }
+    return policy.reclaim && !stoppable_.empty() &&
+           !tenancy.WouldBorrow(request.tenant, Charge(request));
+  }
+
+  // Lines that can have room made for them since the last time: something has ended, so that less
+  // has to be stopped, or has run for long enough.
+  void WakeWhatMayMakeRoom(Time now) {
+    if (!Evicts()) return;
+    while (!ripe_.empty() && ripe_.begin()->first <= now) {
+      ripe_.erase(ripe_.begin());
+      ended_ = true;
+    }
+    if (!ended_) return;
+    ended_ = false;
+    for (const Shape& shape : shapes_) {
+      if (!shape.no_room) continue;
+      for (const LineIndex index : shape.lines) {
+        const Line& line = lines_[index];
+        if (line.active || line.tasks.empty()) continue;
+        if (MayEvict(tasks[line.tasks.begin()->second].request)) Activate(index);
+      }
+    }
+  }
+
+  void CountStoppable(TaskSlot slot, bool runs) {
+    const TaskState& task = tasks[slot];
+    if (!Evicts() || !MayBeStopped(task.request)) return;
+    const auto ripe = std::pair(task.started + policy.minimum_run_time, slot);
+    const auto found = stoppable_.try_emplace(task.request.priority, 0).first;
+    if (runs) {
+      ++found->second;
+      if (policy.minimum_run_time > Duration{0}) ripe_.insert(ripe);
+    } else {
+      if (--found->second == 0) stoppable_.erase(found);
+      ripe_.erase(ripe);
+    }
+  }
+
   bool MakeRoom(TaskSlot slot, Time now, Plan* plan) {
-    if (!policy.preempt_by_priority && !policy.reclaim) return false;
+    if (!Evicts()) return false;
     const TaskState& task = tasks[slot];
     for (const Reservation& reservation : reservations) {
       if (reservation.claim && reservation.task == slot) return true;  // it is being made
     }
+    if (!MayEvict(task.request)) return false;
     const std::optional<Victims> victims = ChooseVictims(*this, task, now);
     if (!victims) return false;
     DropReservation(slot);
@@ -998,6 +1054,11 @@ class Scheduler::Impl : public SchedulerState {
   std::map<TenantIndex, std::set<LineIndex>> parked_;  // by the tenant whose quota refuses
   std::set<std::pair<Time, TaskSlot>> later_;
   std::set<TaskSlot> crippled_;
+  // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
+  // too young for it have run long enough.
+  std::map<int32_t, size_t> stoppable_;
+  std::set<std::pair<Time, TaskSlot>> ripe_;
+  bool ended_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;  // changes of the cluster that are dealt with
   bool reservations_changed_ = false;
