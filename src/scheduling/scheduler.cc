@@ -42,10 +42,35 @@ Time SchedulerState::ExpectedEnd(const TaskState& task, Time now) const {
   return now + std::max<Duration>((now - task.started) / 2, std::chrono::seconds(1));
 }
 
-bool SchedulerState::Binds(const Reservation& reservation, const TaskState& task) const {
+bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex tenant_b,
+                                const Rank& b, Time now) const {
+  const bool drf = policy.order == QueueOrder::drf;
+  if (tenant_a != tenant_b && (drf || policy.order == QueueOrder::fair_share)) {
+    const int64_t band_a = Band(a, now);
+    const int64_t band_b = Band(b, now);
+    if (band_a != band_b) return band_a > band_b;
+    const auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
+    if (rival_a != rival_b) {
+      const double share_a = drf ? tenancy.DominantShare(rival_a) : tenancy.PastUse(rival_a, now);
+      const double share_b = drf ? tenancy.DominantShare(rival_b) : tenancy.PastUse(rival_b, now);
+      if (share_a != share_b) return share_a < share_b;
+    }
+  }
+  return a < b;
+}
+
+int64_t SchedulerState::Band(const Rank& rank, Time now) const {
+  if (policy.ageing <= Duration{0}) return -rank.major;
+  const int64_t aged = ToNanoseconds(now) - rank.major;
+  const int64_t step = policy.ageing.count();
+  return aged >= 0 ? aged / step : (aged - step + 1) / step;
+}
+
+bool SchedulerState::Binds(const Reservation& reservation, const TaskState& task, Time now) const {
   const TaskState& holder = tasks[reservation.task];
   if (&holder == &task) return false;
-  return reservation.claim || holder.rank < task.rank;
+  return reservation.claim ||
+         GoesBefore(holder.request.tenant, holder.rank, task.request.tenant, task.rank, now);
 }
 
 class Scheduler::Impl : public SchedulerState {
@@ -351,18 +376,25 @@ class Scheduler::Impl : public SchedulerState {
     }
     MendGangs(now, &plan);
     WakeWhatMayFit();
+    WakeWhatMayMakeRoom(now);
     LookAtReservations(now, &plan);
-    while (const std::optional<LineIndex> line = NextLine(now)) {
-      if (!TryHead(*line, now, &plan)) break;
+    overtaken_ = false;
+    TryLines(now, &plan);
+    while (overtaken_) {
+      overtaken_ = false;
+      PlanReservations(now);
+      TryLines(now, &plan);
     }
     seen_ = cluster.end_change();
+    if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
       plan.next = std::min(plan.next, tasks[slot].lost_at + policy.gang_grace);
     }
     for (const Reservation& reservation : reservations) {
-      plan.next =
-          std::min(plan.next, reservation.claim ? reservation.claim_ends : reservation.start);
+      // What stops, or runs longer than expected, may end at any moment, but not at this one.
+      const Time due = reservation.claim ? reservation.claim_ends : reservation.start;
+      plan.next = std::min(plan.next, std::max<Time>(due, now + std::chrono::seconds(1)));
     }
     return plan;
   }
@@ -528,36 +560,19 @@ class Scheduler::Impl : public SchedulerState {
     const std::pair<Rank, LineIndex>* best = nullptr;
     for (const auto& [tenant, lines] : active_) {
       const auto& head = *lines.begin();
-      if (best == nullptr || GoesBefore(head, *best, now)) best = &head;
+      if (best == nullptr ||
+          GoesBefore(tenant, head.first, lines_[best->second].tenant, best->first, now)) {
+        best = &head;
+      }
     }
     if (best == nullptr) return std::nullopt;
     return best->second;
   }
 
-  bool GoesBefore(const std::pair<Rank, LineIndex>& a, const std::pair<Rank, LineIndex>& b,
-                  Time now) const {
-    if (policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share) {
-      const int64_t band_a = Band(a.first, now);
-      const int64_t band_b = Band(b.first, now);
-      if (band_a != band_b) return band_a > band_b;
-      const auto [rival_a, rival_b] =
-          tenancy.Rivals(lines_[a.second].tenant, lines_[b.second].tenant);
-      if (rival_a != rival_b) {
-        const bool drf = policy.order == QueueOrder::drf;
-        const double share_a = drf ? tenancy.DominantShare(rival_a) : tenancy.PastUse(rival_a, now);
-        const double share_b = drf ? tenancy.DominantShare(rival_b) : tenancy.PastUse(rival_b, now);
-        if (share_a != share_b) return share_a < share_b;
-      }
+  void TryLines(Time now, Plan* plan) {
+    while (const std::optional<LineIndex> line = NextLine(now)) {
+      if (!TryHead(*line, now, plan)) return;
     }
-    return a.first < b.first;
-  }
-
-  // The priority with what ageing added.
-  int64_t Band(const Rank& rank, Time now) const {
-    if (policy.ageing <= Duration{0}) return -rank.major;
-    const int64_t aged = ToNanoseconds(now) - rank.major;
-    const int64_t step = policy.ageing.count();
-    return aged >= 0 ? aged / step : (aged - step + 1) / step;
   }
 
   // Tries to start the first task of the line. False: nobody may go before it.
@@ -585,6 +600,11 @@ class Scheduler::Impl : public SchedulerState {
         Dequeue(slot);
         plan->starts.push_back({task.request.id, members});
         WaitsNoMore(task);
+        // It may have taken what was kept for those that it goes before.
+        overtaken_ = overtaken_ || std::any_of(reservations.begin(), reservations.end(),
+                                               [&](const Reservation& reservation) {
+                                                 return !Binds(reservation, task, now);
+                                               });
         task.started = now;
         Run(slot, members, now);
         return true;
@@ -656,6 +676,7 @@ class Scheduler::Impl : public SchedulerState {
     task.members = members;
     for (const Placement& member : members) on_node[member.node].push_back(slot);
     tenancy.Starts(task.request.tenant, Charge(task.request), now);
+    CountStoppable(slot, true);
     ++running_;
   }
 
@@ -667,6 +688,8 @@ class Scheduler::Impl : public SchedulerState {
       Leave(task.members[member].node, slot);
     }
     tenancy.Ends(task.request.tenant, Charge(task.request), now);
+    CountStoppable(slot, false);
+    ended_ = true;
     --running_;
     crippled_.erase(slot);
     for (TenantIndex tenant = task.request.tenant;; tenant = tenancy.parent(tenant)) {
@@ -731,7 +754,6 @@ class Scheduler::Impl : public SchedulerState {
     reservations.erase(found);
     // Who was behind it may now be the first that waits for room.
     for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
-      shapes_[index].held_back = false;
       if (shapes_[index].no_room) ActivateShape(index);
     }
     WakeHeldBack();
@@ -761,18 +783,17 @@ class Scheduler::Impl : public SchedulerState {
       if (reservation.task == slot) return;
       if (reservation.claim) continue;
       ++kept;
-      if (tasks[reservation.task].rank < task.rank) ++before;
+      if (Binds(reservation, task, now)) ++before;
     }
     if (before >= depth) return;
     std::optional<Reservation> earliest = EarliestStart(*this, task, now);
     if (!earliest) return;
     earliest->task = slot;
-    reservations.push_back(*std::move(earliest));
-    std::sort(reservations.begin(), reservations.end(),
-              [&](const Reservation& a, const Reservation& b) {
-                if (a.claim != b.claim) return a.claim;
-                return tasks[a.task].rank < tasks[b.task].rank;
-              });
+    const auto behind =
+        std::find_if(reservations.begin(), reservations.end(), [&](const Reservation& reservation) {
+          return !reservation.claim && !Binds(reservation, task, now);
+        });
+    reservations.insert(behind, *std::move(earliest));
     if (kept == depth) reservations.pop_back();
   }
 
@@ -814,8 +835,11 @@ class Scheduler::Impl : public SchedulerState {
     for (const Reservation& reservation : reservations) {
       stale = stale || (!reservation.claim && reservation.start <= now);
     }
+    if (stale) PlanReservations(now);
+  }
+
+  void PlanReservations(Time now) {
     reservations_changed_ = false;
-    if (!stale) return;
     std::vector<TaskSlot> holders;
     while (!reservations.empty() && !reservations.back().claim) {
       holders.push_back(reservations.back().task);
@@ -827,12 +851,63 @@ class Scheduler::Impl : public SchedulerState {
 
   // -- eviction
 
+  bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
+
+  static bool MayBeStopped(const TaskRequest& request) {
+    return request.preemptible && request.kind != WorkKind::system;
+  }
+
+  // What any eviction for this task requires, at a glance.
+  bool MayEvict(const TaskRequest& request) const {
+    if (policy.preempt_by_priority && !stoppable_.empty() &&
+        stoppable_.begin()->first < request.priority) {
+      return true;
+    }
+    return policy.reclaim && !stoppable_.empty() &&
+           !tenancy.WouldBorrow(request.tenant, Charge(request));
+  }
+
+  // Lines that can have room made for them since the last time: something has ended, so that less
+  // has to be stopped, or has run for long enough.
+  void WakeWhatMayMakeRoom(Time now) {
+    if (!Evicts()) return;
+    while (!ripe_.empty() && ripe_.begin()->first <= now) {
+      ripe_.erase(ripe_.begin());
+      ended_ = true;
+    }
+    if (!ended_) return;
+    ended_ = false;
+    for (const Shape& shape : shapes_) {
+      if (!shape.no_room) continue;
+      for (const LineIndex index : shape.lines) {
+        const Line& line = lines_[index];
+        if (line.active || line.tasks.empty()) continue;
+        if (MayEvict(tasks[line.tasks.begin()->second].request)) Activate(index);
+      }
+    }
+  }
+
+  void CountStoppable(TaskSlot slot, bool runs) {
+    const TaskState& task = tasks[slot];
+    if (!Evicts() || !MayBeStopped(task.request)) return;
+    const auto ripe = std::pair(task.started + policy.minimum_run_time, slot);
+    const auto found = stoppable_.try_emplace(task.request.priority, 0).first;
+    if (runs) {
+      ++found->second;
+      if (policy.minimum_run_time > Duration{0}) ripe_.insert(ripe);
+    } else {
+      if (--found->second == 0) stoppable_.erase(found);
+      ripe_.erase(ripe);
+    }
+  }
+
   bool MakeRoom(TaskSlot slot, Time now, Plan* plan) {
-    if (!policy.preempt_by_priority && !policy.reclaim) return false;
+    if (!Evicts()) return false;
     const TaskState& task = tasks[slot];
     for (const Reservation& reservation : reservations) {
       if (reservation.claim && reservation.task == slot) return true;  // it is being made
     }
+    if (!MayEvict(task.request)) return false;
     const std::optional<Victims> victims = ChooseVictims(*this, task, now);
     if (!victims) return false;
     DropReservation(slot);
@@ -980,9 +1055,15 @@ class Scheduler::Impl : public SchedulerState {
   std::map<TenantIndex, std::set<LineIndex>> parked_;  // by the tenant whose quota refuses
   std::set<std::pair<Time, TaskSlot>> later_;
   std::set<TaskSlot> crippled_;
+  // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
+  // too young for it have run long enough.
+  std::map<int32_t, size_t> stoppable_;
+  std::set<std::pair<Time, TaskSlot>> ripe_;
+  bool ended_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;  // changes of the cluster that are dealt with
   bool reservations_changed_ = false;
+  bool overtaken_ = false;  // a task started that some reservation does not bind
   size_t waiting_ = 0;
   size_t running_ = 0;
 };

@@ -625,5 +625,93 @@ TEST_CASE("Requests that make no sense are refused and change nothing") {
         "tenant \"x\": found weight 0, expected more than 0");
 }
 
+TEST_CASE("Who was held back for a task goes on when that task is withdrawn") {
+  Lab lab(With(Backfill::easy));
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 1));
+  CHECK(lab.Step() == Ids{1});
+  lab.Submit(lab.Task(2, 2));
+  lab.Submit(lab.Task(3, 1, 600));
+  CHECK(lab.Step().empty());
+  lab.Finish(2);
+  CHECK(lab.Step() == Ids{3});
+}
+
+TEST_CASE("The next decision is due later than now, also while tasks are stopping") {
+  GroupPolicy policy = With(Backfill::easy);
+  policy.preempt_by_priority = true;
+  Lab lab(policy);
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 2));
+  CHECK(lab.Step() == Ids{1});
+  TaskRequest urgent = lab.Task(2, 1);
+  urgent.priority = 1;
+  lab.Submit(urgent);
+  lab.Submit(lab.Task(3, 2));
+  CHECK(lab.Step().empty());
+  CHECK(lab.plan.evictions.size() == 1);
+  CHECK(lab.plan.next > lab.now);
+  CHECK(lab.Step(seconds(5)).empty());
+  CHECK(lab.plan.next > lab.now);
+}
+
+TEST_CASE("A reservation follows when a more important task takes its room") {
+  Lab lab(With(Backfill::easy));
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 1, 60));
+  CHECK(lab.Step() == Ids{1});
+  lab.Submit(lab.Task(2, 2));
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start < lab.now + minutes(120));
+  TaskRequest important = lab.Task(3, 1, 120);
+  important.priority = 1;
+  lab.Submit(important);
+  CHECK(lab.Step() == Ids{3});
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start >= lab.now + minutes(120));
+}
+
+TEST_CASE("Room is made once the minimum run time has passed, without anything else happening") {
+  GroupPolicy policy;
+  policy.preempt_by_priority = true;
+  policy.minimum_run_time = minutes(10);
+  Lab lab(policy);
+  lab.Node(2, 0, "n1");
+  lab.Submit(lab.Task(1, 2));
+  CHECK(lab.Step() == Ids{1});
+  TaskRequest urgent = lab.Task(2, 2);
+  urgent.priority = 1;
+  lab.Submit(urgent);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(lab.plan.evictions.empty());
+  CHECK(lab.plan.next == lab.now + minutes(9));
+  CHECK(lab.Step(minutes(9)).empty());
+  REQUIRE(lab.plan.evictions.size() == 1);
+  CHECK(lab.plan.evictions[0].victim == 1);
+}
+
+TEST_CASE("Room is made as soon as what could not be stopped has ended") {
+  GroupPolicy policy = With(Backfill::any);
+  policy.preempt_by_priority = true;
+  Lab lab(policy);
+  lab.Node(8, 0, "n1");
+  TaskRequest first = lab.Task(1, 4);
+  first.priority = 6;
+  lab.Submit(first);
+  lab.Submit(lab.Task(2, 4));
+  CHECK(lab.Step() == Ids{1, 2});
+  TaskRequest urgent = lab.Task(3, 8);
+  urgent.priority = 5;
+  lab.Submit(urgent);
+  lab.Submit(lab.Task(4, 4));
+  CHECK(lab.Step().empty());
+  CHECK(lab.plan.evictions.empty());
+  lab.Finish(1);
+  CHECK(lab.Step().empty());  // what came free is kept for task 3
+  REQUIRE(lab.plan.evictions.size() == 1);
+  CHECK(lab.plan.evictions[0].victim == 2);
+  lab.Finish(2);
+  CHECK(lab.Step() == Ids{3});
+}
+
 }  // namespace
 }  // namespace trackbed
