@@ -61,6 +61,17 @@ int ImportFile(const std::string& file, const std::string& output);
 int ExportPipeline(const CommonOptions& common, const std::string& what, const std::string& format,
                    const std::string& output);
 
+struct SimulateOptions {
+  std::string nodes;
+  std::string workload;
+  std::string policy = "default";
+  double inflate = 1.3;
+  std::string seeds = "42-51";  // FIRST-LAST, or numbers joined by commas
+  bool learn = false;           // the policy is not told the mix of work beforehand
+  bool json = false;
+};
+int Simulate(const SimulateOptions& options);
+
 // Prints an error to standard error and gives the exit code for it.
 int Fail(const Status& status);
 

@@ -162,6 +162,27 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   export_command->add_option("--output,-o", output, "File to write (default: standard output)");
 
+  SimulateOptions simulate;
+  std::string trace_format = "openb";
+  CLI::App* simulate_command =
+      command("simulate", "Fill a cluster with the work of a trace and show how full it gets",
+              [&] { return Simulate(simulate); });
+  simulate_command->add_option("--format", trace_format, "Form of the trace")
+      ->check(CLI::IsMember({"openb"}))
+      ->capture_default_str();
+  simulate_command->add_option("--nodes", simulate.nodes, "CSV of the nodes")->required();
+  simulate_command->add_option("--workload", simulate.workload, "CSV of the work")->required();
+  simulate_command->add_option("--policy", simulate.policy, "Placement policy")
+      ->capture_default_str();
+  simulate_command
+      ->add_option("--inflate", simulate.inflate, "Load that arrives, 1: as many devices as exist")
+      ->capture_default_str();
+  simulate_command->add_option("--seeds", simulate.seeds, "Runs: FIRST-LAST, or N,N,…")
+      ->capture_default_str();
+  simulate_command->add_flag("--learn", simulate.learn,
+                             "Do not tell the policy beforehand what work to expect");
+  simulate_command->add_flag("--json", simulate.json, "As JSON");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,5 +1,7 @@
 #include "trackbed/scheduling/placers.hpp"
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
@@ -125,7 +127,63 @@ class RoundRobinPlacer final : public ScoredPlacer {
   size_t next_ = 0;
 };
 
+// The members of a gang come one after the other, as equal demands: the location of the one before
+// goes first, then any that is in use, then the rest; in each the fullest node.
+class TopologyPlacer final : public ScoredPlacer {
+ public:
+  explicit TopologyPlacer(bool scan) : ScoredPlacer(MakePackScorer(), scan) {}
+
+ private:
+  std::optional<NodeIndex> Pick(const Cluster& cluster, const Demand& demand,
+                                const ScoreIndex& index) override {
+    return Nearest(cluster, demand, [&](NodeIndex node) { return index.at(node); });
+  }
+  std::optional<NodeIndex> Scan(const Cluster& cluster, const Demand& demand) override {
+    return Nearest(cluster, demand, [&](NodeIndex node) { return ScoreOf(cluster, node, demand); });
+  }
+
+  template <typename Score>
+  std::optional<NodeIndex> Nearest(const Cluster& cluster, const Demand& demand, Score&& score) {
+    for (NodeIndex node = static_cast<NodeIndex>(known_); node < cluster.size(); ++node) {
+      nodes_of_[cluster.capacity(node).location].push_back(node);
+    }
+    known_ = cluster.size();
+    std::optional<NodeIndex> best;
+    int32_t highest = kNoRoom;
+    const auto look = [&](NodeIndex node) {
+      const int32_t value = score(node);
+      if (value <= highest || cluster.state(node).memory < demand.memory) return;
+      highest = value;
+      best = node;
+    };
+    if (last_ && *last_ == demand) {
+      for (const NodeIndex node : nodes_of_[location_]) look(node);
+    }
+    if (!best) {
+      absl::flat_hash_set<uint32_t> in_use;
+      for (NodeIndex node = 0; node < cluster.size(); ++node) {
+        if (cluster.state(node).tasks > 0) in_use.insert(cluster.capacity(node).location);
+      }
+      for (NodeIndex node = 0; node < cluster.size(); ++node) {
+        if (in_use.contains(cluster.capacity(node).location)) look(node);
+      }
+    }
+    if (!best) {
+      for (NodeIndex node = 0; node < cluster.size(); ++node) look(node);
+    }
+    last_ = demand;
+    if (best) location_ = cluster.capacity(*best).location;
+    return best;
+  }
+
+  std::optional<Demand> last_;
+  uint32_t location_ = 0;
+  absl::flat_hash_map<uint32_t, std::vector<NodeIndex>> nodes_of_;
+  size_t known_ = 0;
+};
+
 std::unique_ptr<Scorer> MakeScorer(std::string_view name, const PlacerOptions& options) {
+  if (name == "default") return MakeExpectedLossScorer(options.mix);
   if (name == "fgd") return MakeFgdScorer(options.mix);
   if (name == "best-fit") return MakeBestFitScorer();
   if (name == "dot-product") return MakeDotProductScorer();
@@ -176,6 +234,7 @@ Status UnknownName(std::string_view name) {
 StatusOr<std::unique_ptr<Placer>> MakePlacer(std::string_view name, const PlacerOptions& options) {
   if (name == "random") return std::make_unique<RandomPlacer>(options.seed, options.scan);
   if (name == "round-robin") return std::make_unique<RoundRobinPlacer>(options.scan);
+  if (name == "topology-aware") return std::make_unique<TopologyPlacer>(options.scan);
   std::unique_ptr<Scorer> scorer = MakeScorer(name, options);
   if (scorer == nullptr) return UnknownName(name);
   return std::make_unique<ScoredPlacer>(std::move(scorer), options.scan);

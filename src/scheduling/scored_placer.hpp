@@ -47,7 +47,8 @@ class ScoredPlacer : public Placer {
     friend bool operator==(const StateKey&, const StateKey&) = default;
     template <typename H>
     friend H AbslHashValue(H hash, const StateKey& key) {
-      return H::combine(std::move(hash), key.capacity, key.tag, key.open, key.used, key.cpu, key.device);
+      return H::combine(std::move(hash), key.capacity, key.tag, key.open, key.used, key.cpu,
+                        key.device);
     }
   };
   struct Shape {
@@ -73,7 +74,7 @@ class ScoredPlacer : public Placer {
 
   std::vector<uint32_t> capacity_of_;  // by node: a number for equal capacities
   absl::flat_hash_map<StateKey, uint32_t> states_;
-  std::vector<uint32_t> state_of_;      // by node
+  std::vector<uint32_t> state_of_;     // by node
   std::vector<uint64_t> last_change_;  // by node
   uint64_t followed_ = 0;
   uint64_t states_epoch_ = 1;  // numbers of states were given anew

@@ -102,9 +102,10 @@ class GpuClusteringScorer final : public FirstDevicesScorer {
     if (!demand.wants_devices()) return 0;
     const uint32_t wanted = 1U << ClassOf(demand);
     const int base = tag == wanted ? 75 : (tag & wanted) != 0 ? 50 : tag == 0 ? 25 : 0;
-    const int64_t used =
-        int64_t{capacity.device_count} * kWholeDevice - DeviceLeft(capacity, state);
-    return base + static_cast<int>(25 * used / (int64_t{kMostDevices} * kWholeDevice));
+    // Of eight devices, however many there are: a small node counts as nearly used up.
+    const int64_t all = int64_t{kMostDevices} * kWholeDevice;
+    const int64_t used = std::max<int64_t>(all - DeviceLeft(capacity, state), 0);
+    return base + static_cast<int>(25 * used / all);
   }
 
   std::vector<std::array<uint8_t, kMaxDevices>> class_of_;  // by node

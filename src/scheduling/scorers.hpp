@@ -21,6 +21,7 @@ std::unique_ptr<Scorer> MakeCostScorer();
 std::unique_ptr<Scorer> MakePowerScorer();
 
 std::unique_ptr<Scorer> MakeFgdScorer(const Mix& mix);
+std::unique_ptr<Scorer> MakeExpectedLossScorer(const Mix& mix);  // expected_loss.hpp
 
 struct WeightedScorer {
   std::unique_ptr<Scorer> scorer;

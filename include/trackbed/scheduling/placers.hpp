@@ -29,7 +29,7 @@ struct PlacerOptions {
   bool scan = false;
 };
 
-// default           least expected to be left unusable, see DESIGN in scheduling/expected_loss.hpp
+// default           least expected to be left unusable, see src/scheduling/expected_loss.hpp
 // fgd               fragmentation gradient descent (Weng et al., "Beware of Fragmentation:
 //                   Scheduling GPU-Sharing Workloads with FGD", USENIX ATC 2023)
 // best-fit, dot-product, gpu-packing, gpu-clustering, random
@@ -37,13 +37,12 @@ struct PlacerOptions {
 // pack              the fullest node
 // spread            the emptiest node
 // round-robin       the next node, in order
-// topology-aware    a location that is in use already, there the fullest node
+// topology-aware    where the equal demand before went, else a location in use; the fullest node
 // cost-aware        what adds least to the price of the nodes in use
 // power-aware       what adds least to the watts drawn
 inline constexpr std::array<std::string_view, 13> kPlacerNames = {
-    "default",        "fgd",        "best-fit",   "dot-product", "gpu-packing",
-    "gpu-clustering", "random",     "pack",       "spread",      "round-robin",
-    "topology-aware", "cost-aware", "power-aware"};
+    "default", "fgd",    "best-fit",    "dot-product",    "gpu-packing", "gpu-clustering", "random",
+    "pack",    "spread", "round-robin", "topology-aware", "cost-aware",  "power-aware"};
 
 // kInvalidArgument, with the nearest name that there is, for an unknown one.
 StatusOr<std::unique_ptr<Placer>> MakePlacer(std::string_view name,

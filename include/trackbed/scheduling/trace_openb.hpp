@@ -6,8 +6,8 @@
 // not used: the benchmark fills an empty cluster with tasks that stay.
 #pragma once
 
-#include <cstdint>
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>

@@ -1,0 +1,410 @@
+#include "trackbed/scheduling/placers.hpp"
+
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "scheduling/expected_loss.hpp"
+#include "scheduling/fragmentation.hpp"
+#include "scheduling/score_index.hpp"
+#include "scheduling/scorers.hpp"
+#include "support/catch.hpp"
+#include "trackbed/base/random.hpp"
+
+namespace trackbed {
+namespace {
+
+Demand Share(int16_t share, int64_t cpu = 1000) {
+  Demand demand;
+  demand.share = share;
+  demand.cpu = cpu;
+  return demand;
+}
+
+Demand Whole(int16_t devices, int64_t cpu = 1000) {
+  Demand demand;
+  demand.whole_devices = devices;
+  demand.cpu = cpu;
+  return demand;
+}
+
+Demand CpuOnly(int64_t cpu) { return Whole(0, cpu); }
+
+NodeCapacity Node(uint8_t devices, int64_t cpu, uint8_t kind = 0) {
+  NodeCapacity capacity;
+  capacity.cpu = cpu;
+  capacity.memory = 1'000'000;
+  capacity.device_count = devices;
+  capacity.device_kind.fill(kind);
+  return capacity;
+}
+
+void Put(Cluster* cluster, NodeIndex node, const Demand& demand) {
+  REQUIRE(cluster->Fits(node, demand));
+  REQUIRE(cluster->Take(demand, cluster->FirstDevices(node, demand)));
+}
+
+Cluster Make(const std::vector<NodeCapacity>& nodes) {
+  Cluster cluster;
+  for (const NodeCapacity& node : nodes) REQUIRE(cluster.AddNode(node).ok());
+  return cluster;
+}
+
+NodeIndex Chosen(const Cluster& cluster, std::string_view policy, const Demand& demand,
+                 const Mix& mix = {}) {
+  PlacerOptions options;
+  options.mix = mix;
+  const auto placer = MakePlacer(policy, options);
+  REQUIRE(placer.ok());
+  const auto placement = (*placer)->Choose(cluster, demand);
+  REQUIRE(placement.has_value());
+  return placement->node;
+}
+
+TEST_CASE("the fragment of a node as the paper defines it", "[fgd]") {
+  // Devices with 500 and 1000 left, 10 cores.
+  NodeCapacity capacity = Node(2, 10'000);
+  NodeState state;
+  state.cpu = 10'000;
+  state.device = {500, 1000};
+  const Mix mix = {{Share(600), 0.5}, {Whole(1, 20'000), 0.25}, {CpuOnly(1000), 0.25}};
+  // The share cannot use 500; the whole device lacks cpu, so all 1500; without devices, all 1500.
+  CHECK(Fragmentation(mix).Of(capacity, state) == 0.5 * 500 + 0.25 * 1500 + 0.25 * 1500);
+  state.device = {500, 400};
+  CHECK(Fragmentation(mix).Of(capacity, state) == 900);  // no device has room for the share
+  state.device = {500, 1000};
+  CHECK(Fragmentation({{Whole(2), 1}}).Of(capacity, state) == 1500);  // only one is whole
+  CHECK(Fragmentation({{Whole(1), 1}}).Of(capacity, state) == 500);
+  Demand other = Share(100);
+  other.device_kinds = 2;
+  CHECK(Fragmentation({{other, 1}}).Of(capacity, state) == 1500);  // of another model
+}
+
+TEST_CASE("the score of fgd is the truncated sigmoid of what the fragment shrinks by", "[fgd]") {
+  const NodeCapacity capacity = Node(2, 10'000);
+  NodeState state;
+  state.cpu = 10'000;
+  state.device = {500, 1000};
+  const Mix mix = {{Share(600), 0.5}, {Whole(1, 20'000), 0.25}, {CpuOnly(1000), 0.25}};
+  const auto scorer = MakeFgdScorer(mix);
+  // From 1000 to 900: 100 * sigmoid(0.1) = 52.5.
+  Scored scored = scorer->Score(capacity, state, 0, Share(600));
+  CHECK(scored.score == 52);
+  CHECK(scored.shared_device == 1);
+  // On the first device to 0.5 * 100 + 0.25 * 1100 + 0.25 * 1100 = 600, 400 less.
+  scored = scorer->Score(capacity, state, 0, Share(400));
+  CHECK(scored.score == static_cast<int32_t>(100 / (1 + std::exp(-0.4))));
+  CHECK(scored.shared_device == 0);
+}
+
+TEST_CASE("typical shapes cover at least what they have to", "[mix]") {
+  std::vector<Demand> demands;
+  for (int i = 0; i < 90; ++i) demands.push_back(Share(500));
+  for (int i = 0; i < 5; ++i) demands.push_back(Whole(1));
+  for (int i = 0; i < 5; ++i) demands.push_back(Whole(8));
+  demands[0].memory = 7;  // memory makes no shape of its own
+  const Mix typical = MixOf(demands, 0.95);
+  REQUIRE(typical.size() == 2);
+  CHECK(typical[0].demand == Share(500));
+  CHECK(std::abs(typical[0].weight - 90.0 / 95) < 1e-12);
+  CHECK(typical[1].demand == Whole(1));  // of equal counts the smaller
+  CHECK(MixOf(demands).size() == 3);
+}
+
+TEST_CASE("the estimate of the mix follows what arrives and forgets", "[mix]") {
+  MixEstimate estimate(100);
+  for (int i = 0; i < 1000; ++i) estimate.Observe(Share(500));
+  REQUIRE(estimate.mix().size() == 1);
+  const uint64_t epoch = estimate.epoch();
+  for (int i = 0; i < 1000; ++i) estimate.Observe(Share(500));
+  CHECK(estimate.epoch() == epoch);  // nothing new
+  for (int i = 0; i < 5000; ++i) estimate.Observe(Whole(1));
+  REQUIRE(!estimate.mix().empty());
+  CHECK(estimate.mix()[0].demand == Whole(1));
+  CHECK(estimate.mix()[0].weight > 0.95);
+  for (int i = 0; i < 100'000; ++i) estimate.Observe(Whole(2));  // weights stay in range
+  CHECK(std::isfinite(estimate.arrivals()));
+}
+
+TEST_CASE("each policy chooses as it says", "[placer]") {
+  SECTION("best-fit: least left over, scaled by the paper's largest node") {
+    Cluster cluster = Make({Node(8, 96'000), Node(2, 96'000), Node(8, 96'000)});
+    CHECK(Chosen(cluster, "best-fit", Whole(1)) == 1);
+    Put(&cluster, 2, Whole(7));
+    CHECK(Chosen(cluster, "best-fit", Whole(1)) == 2);
+  }
+  SECTION("dot-product: where what is free points least along the demand") {
+    Cluster cluster = Make({Node(8, 96'000), Node(2, 96'000), Node(8, 96'000)});
+    CHECK(Chosen(cluster, "dot-product", Whole(2, 32'000)) == 1);
+    CHECK(Chosen(cluster, "dot-product", Whole(0, 0)) == 0);  // all alike: the first
+  }
+  SECTION("gpu-packing: a shared device, then a node in use, then an idle one") {
+    Cluster cluster = Make({Node(4, 96'000), Node(4, 96'000), Node(4, 96'000)});
+    CHECK(Chosen(cluster, "gpu-packing", Share(300)) == 0);
+    Put(&cluster, 1, Whole(1));
+    CHECK(Chosen(cluster, "gpu-packing", Share(300)) == 1);
+    Put(&cluster, 2, Share(500));
+    CHECK(Chosen(cluster, "gpu-packing", Share(300)) == 2);
+    CHECK(Chosen(cluster, "gpu-packing", Share(600)) == 1);
+    CHECK(Chosen(cluster, "gpu-packing", CpuOnly(100)) == 0);
+  }
+  SECTION("gpu-clustering: with demands for as many devices") {
+    Cluster cluster = Make({Node(8, 96'000), Node(8, 96'000), Node(8, 96'000)});
+    const auto placer = MakePlacer("gpu-clustering");
+    REQUIRE(placer.ok());
+    const auto place = [&](const Demand& demand) {
+      const auto placement = (*placer)->Choose(cluster, demand);
+      REQUIRE(placement.has_value());
+      REQUIRE(cluster.Take(demand, *placement));
+      return placement->node;
+    };
+    CHECK(place(Whole(1)) == 0);
+    CHECK(place(Share(300)) == 1);  // empty before one that holds another class
+    CHECK(place(Whole(2)) == 2);
+    CHECK(place(Whole(1)) == 0);
+    CHECK(place(Share(300)) == 1);
+    CHECK(place(Whole(2)) == 2);
+    CHECK(place(Whole(4)) == 2);  // nobody holds its class: the fullest
+  }
+  SECTION("pack and spread") {
+    Cluster cluster = Make({Node(4, 40'000), Node(4, 40'000)});
+    Put(&cluster, 1, Whole(1));
+    CHECK(Chosen(cluster, "pack", Whole(1)) == 1);
+    CHECK(Chosen(cluster, "spread", Whole(1)) == 0);
+    Put(&cluster, 0, Whole(2));
+    CHECK(Chosen(cluster, "pack", Whole(1)) == 0);
+    CHECK(Chosen(cluster, "spread", Whole(1)) == 1);
+  }
+  SECTION("round-robin") {
+    Cluster cluster = Make({Node(1, 40'000), Node(0, 40'000), Node(1, 40'000)});
+    const auto placer = MakePlacer("round-robin");
+    REQUIRE(placer.ok());
+    CHECK((*placer)->Choose(cluster, Share(10))->node == 0);
+    CHECK((*placer)->Choose(cluster, Share(10))->node == 2);
+    CHECK((*placer)->Choose(cluster, Share(10))->node == 0);
+    CHECK((*placer)->Choose(cluster, CpuOnly(10))->node == 1);
+  }
+  SECTION("topology-aware: gangs stay together") {
+    std::vector<NodeCapacity> nodes(6, Node(2, 40'000));
+    for (size_t i = 0; i < nodes.size(); ++i) nodes[i].location = static_cast<uint32_t>(i % 2);
+    Cluster cluster = Make(nodes);
+    Put(&cluster, 3, Share(100));
+    const auto placer = MakePlacer("topology-aware");
+    REQUIRE(placer.ok());
+    for (const NodeIndex expected : {1U, 5U, 0U}) {  // location 1 while there is room
+      const auto placement = (*placer)->Choose(cluster, Whole(2));
+      REQUIRE(placement.has_value());
+      CHECK(placement->node == expected);
+      REQUIRE(cluster.Take(Whole(2), *placement));
+    }
+  }
+  SECTION("cost-aware and power-aware") {
+    NodeCapacity dear = Node(2, 40'000);
+    dear.price_per_hour = 10;
+    dear.idle_watts = 100;
+    dear.watts_per_device = 50;
+    NodeCapacity cheap = Node(2, 40'000);
+    cheap.price_per_hour = 2;
+    cheap.idle_watts = 300;
+    cheap.watts_per_device = 300;
+    Cluster cluster = Make({dear, cheap});
+    CHECK(Chosen(cluster, "cost-aware", Whole(1)) == 1);
+    CHECK(Chosen(cluster, "power-aware", Whole(1)) == 0);
+    Put(&cluster, 0, Share(100));
+    CHECK(Chosen(cluster, "cost-aware", Whole(1)) == 0);  // it is paid for already
+  }
+}
+
+TEST_CASE("what is expected to be lost", "[default]") {
+  // Half of the shares take 600, half 400; as many demands for one whole device with 8 cores.
+  const Mix mix = {{Whole(1, 8000), 0.5}, {Share(600, 4000), 0.25}, {Share(400, 4000), 0.25}};
+  const Cluster cluster = Make({Node(8, 96'000)});
+  const ExpectedLoss loss(mix, cluster);
+  CHECK(loss.Remainder(399) == 399);  // nothing fits
+  // 400 fits half of the shares; a quarter of the 0.25 devices they open waits: almost surely.
+  const double none = std::exp(-0.25 / (0.25 * 0.25));
+  CHECK(std::abs(loss.Remainder(400) - none * 400) < 1e-9);
+  CHECK(loss.Remainder(1000) == 0);
+  CHECK(std::abs(loss.CpuPerDevice() - (0.5 * 8000 + 0.5 * 4000) / (500 + 150 + 100)) < 1e-12);
+  CHECK(loss.KindPrice(0) == 0);
+}
+
+TEST_CASE("devices that some cannot do without are spared", "[default]") {
+  Demand picky = Whole(1);
+  picky.device_kinds = 1;
+  const Mix mix = {{Whole(1), 0.7}, {picky, 0.3}};
+  const Cluster cluster = Make({Node(4, 40'000, 0), Node(4, 40'000, 1)});
+  CHECK(Chosen(cluster, "default", Whole(1), mix) == 1);
+  CHECK(Chosen(cluster, "default", picky, mix) == 0);
+}
+
+TEST_CASE("demands for cpu alone leave the cpu that devices need", "[default]") {
+  const Mix mix = {{Whole(1, 10'000), 0.8}, {CpuOnly(10'000), 0.2}};
+  const Cluster cluster = Make({Node(4, 40'000), Node(2, 80'000), Node(0, 30'000)});
+  CHECK(Chosen(cluster, "default", CpuOnly(20'000), mix) != 0);
+}
+
+TEST_CASE("the default places without having seen anything", "[default]") {
+  const Cluster cluster = Make({Node(0, 40'000), Node(4, 40'000)});
+  CHECK(Chosen(cluster, "default", Share(10)) == 1);
+  const auto placer = MakePlacer("default");
+  REQUIRE(placer.ok());
+  CHECK_FALSE((*placer)->Choose(cluster, Whole(5)).has_value());
+  CHECK_FALSE((*placer)->Choose(Make({}), Whole(5)).has_value());
+}
+
+TEST_CASE("the index finds what a look at all finds", "[index]") {
+  SeededRandom random(3);
+  for (const size_t size : {0, 1, 15, 16, 17, 255, 256, 257, 4097}) {
+    ScoreIndex index;
+    index.Reset(size);
+    std::vector<int32_t> scores(size, ScoreIndex::kAbsent);
+    for (int step = 0; step < 300 && size > 0; ++step) {
+      const size_t position = random.Next() % size;
+      scores[position] = static_cast<int32_t>(random.Next() % 9) - 4;
+      index.Set(position, scores[position]);
+      const auto best = std::max_element(scores.begin(), scores.end());
+      REQUIRE(index.highest() == *best);
+      REQUIRE(index.FirstHighest() == static_cast<size_t>(best - scores.begin()));
+      const size_t from = random.Next() % (size + 1);
+      const auto next = std::find_if(scores.begin() + static_cast<ptrdiff_t>(from), scores.end(),
+                                     [](int32_t score) { return score >= 2; });
+      const size_t found = index.FirstAtLeast(2, from);
+      REQUIRE((next == scores.end() ? size_t(-1) : static_cast<size_t>(next - scores.begin())) ==
+              found);
+    }
+    if (size == 0) CHECK(index.highest() == ScoreIndex::kAbsent);
+  }
+}
+
+// What could arrive; some of it rare, some constrained, some short of memory.
+Demand AnyDemand(RandomSource* random) {
+  static constexpr std::array<int16_t, 6> kShares = {100, 230, 470, 500, 650, 810};
+  Demand demand;
+  demand.cpu = static_cast<int64_t>(1 + random->Next() % 6) * 2000;
+  demand.memory = static_cast<int64_t>(random->Next() % 3) * 60'000;
+  const uint64_t kind = random->Next() % 16;
+  if (kind < 6) {
+    demand.share = kShares[random->Next() % kShares.size()];
+  } else if (kind < 13) {
+    demand.whole_devices = static_cast<int16_t>(kind < 11 ? 1 : 2 << random->Next() % 2);
+    if (kind == 12) demand.share = 300;
+  }
+  if (random->Next() % 8 == 0) demand.device_kinds = uint64_t{1} << random->Next() % 2;
+  if (random->Next() % 64 == 0) demand.architectures = 2;
+  return demand;
+}
+
+Cluster AnyCluster(RandomSource* random, int nodes) {
+  Cluster cluster;
+  for (int i = 0; i < nodes; ++i) {
+    NodeCapacity node = Node(static_cast<uint8_t>(i % 5 == 0 ? 0 : 1 << random->Next() % 4),
+                             32'000 * static_cast<int64_t>(1 + random->Next() % 3),
+                             static_cast<uint8_t>(random->Next() % 2));
+    node.architecture = static_cast<uint8_t>(i % 7 == 0);
+    node.location = static_cast<uint32_t>(random->Next() % 6);
+    node.price_per_hour = static_cast<float>(random->Next() % 3);
+    node.idle_watts = static_cast<float>(random->Next() % 3 * 100);
+    node.watts_per_device = static_cast<float>(random->Next() % 3 * 100);
+    REQUIRE(cluster.AddNode(node).ok());
+  }
+  return cluster;
+}
+
+void CheckEqualChoices(Placer* quick, Placer* scan, int steps) {
+  SeededRandom random(11);
+  Cluster cluster = AnyCluster(&random, 60);
+  struct Running {
+    Demand demand;
+    Placement placement;
+  };
+  std::vector<Running> running;
+  int placed = 0;
+  for (int step = 0; step < steps; ++step) {
+    const uint64_t dice = random.Next() % 100;
+    if (dice == 0) {
+      const auto node = static_cast<NodeIndex>(random.Next() % cluster.size());
+      cluster.SetOpen(node, !cluster.state(node).open);
+      continue;
+    }
+    if (dice < 42 && !running.empty()) {
+      const size_t which = random.Next() % running.size();
+      cluster.Give(running[which].demand, running[which].placement);
+      running[which] = running.back();
+      running.pop_back();
+      continue;
+    }
+    if (step == steps / 2) REQUIRE(cluster.AddNode(Node(8, 96'000)).ok());
+    const Demand demand = AnyDemand(&random);
+    quick->Observe(demand);
+    scan->Observe(demand);
+    const auto first = quick->Choose(cluster, demand);
+    const auto second = scan->Choose(cluster, demand);
+    REQUIRE(first == second);
+    bool fits = false;
+    for (NodeIndex node = 0; node < cluster.size() && !fits; ++node) {
+      fits = cluster.Fits(node, demand);
+    }
+    REQUIRE(first.has_value() == fits);  // nothing that fits is refused
+    if (!first) continue;
+    REQUIRE(cluster.Take(demand, *first));
+    running.push_back({demand, *first});
+    ++placed;
+  }
+  CHECK(placed > steps / 4);
+}
+
+TEST_CASE("kept scores choose what rescoring every node chooses", "[placer]") {
+  for (const std::string_view name : kPlacerNames) {
+    DYNAMIC_SECTION(name) {
+      PlacerOptions options;
+      options.seed = 5;
+      const auto quick = MakePlacer(name, options);
+      options.scan = true;
+      const auto scan = MakePlacer(name, options);
+      REQUIRE(quick.ok());
+      REQUIRE(scan.ok());
+      CheckEqualChoices(quick->get(), scan->get(), 12'000);
+    }
+  }
+  SECTION("a composition") {
+    const std::vector<WeightedPlacer> parts = {
+        {"default", 2}, {"cost-aware", 1}, {"gpu-clustering", 1}};
+    PlacerOptions options;
+    const auto quick = MakeWeightedPlacer(parts, options);
+    options.scan = true;
+    const auto scan = MakeWeightedPlacer(parts, options);
+    REQUIRE(quick.ok());
+    REQUIRE(scan.ok());
+    CheckEqualChoices(quick->get(), scan->get(), 12'000);
+  }
+}
+
+TEST_CASE("a composition weighs its parts", "[placer]") {
+  Cluster cluster = Make({Node(4, 40'000), Node(4, 40'000)});
+  Put(&cluster, 1, Whole(1));
+  const auto chosen = [&](double pack, double spread) {
+    const auto placer = MakeWeightedPlacer({{"pack", pack}, {"spread", spread}});
+    REQUIRE(placer.ok());
+    return (*placer)->Choose(cluster, Whole(1))->node;
+  };
+  CHECK(chosen(2, 1) == 1);
+  CHECK(chosen(1, 2) == 0);
+}
+
+TEST_CASE("names that are none are refused with help", "[placer]") {
+  const Status near = MakePlacer("best-fut").status();
+  CHECK(near.code() == StatusCode::kInvalidArgument);
+  CHECK(Message(near) == "unknown placement policy \"best-fut\"; did you mean \"best-fit\"?");
+  const Status far = MakePlacer("something else").status();
+  CHECK(Message(far).find("expected one of default, fgd, ") != std::string_view::npos);
+  CHECK(MakePlacer(std::string(100'000, 'x')).status().code() == StatusCode::kInvalidArgument);
+  CHECK_FALSE(MakeWeightedPlacer({}).ok());
+  CHECK_FALSE(MakeWeightedPlacer({{"random", 1}}).ok());
+  CHECK_FALSE(MakeWeightedPlacer({{"packk", 1}}).ok());
+  CHECK_FALSE(MakeWeightedPlacer({{"pack", 0}}).ok());
+  CHECK_FALSE(MakeWeightedPlacer({{"pack", std::nan("")}}).ok());
+}
+
+}  // namespace
+}  // namespace trackbed
