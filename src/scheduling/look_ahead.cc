@@ -35,7 +35,7 @@ std::vector<Interval> IntervalsOn(const SchedulerState& state, const TaskState& 
     }
   }
   for (const Reservation& reservation : state.reservations) {
-    if (!state.Binds(reservation, task)) continue;
+    if (!state.Binds(reservation, task, now)) continue;
     const TaskState& holder = state.tasks[reservation.task];
     for (const Placement& placement : reservation.members) {
       if (placement.node != node) continue;
@@ -124,7 +124,7 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         TaskId* delayed) {
   const Time end = EndOf(now, task.expected);
   for (const Reservation& reservation : state.reservations) {
-    if (!state.Binds(reservation, task) || end <= reservation.start) continue;
+    if (!state.Binds(reservation, task, now) || end <= reservation.start) continue;
     const TaskState& holder = state.tasks[reservation.task];
     bool here = false;
     for (const Placement& member : reservation.members) here |= member.node == placement.node;
@@ -158,7 +158,7 @@ bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, 
   NodeState room = state.cluster.state(node);
   const Time end = EndOf(now, task.expected);
   for (const Reservation& reservation : state.reservations) {
-    if (!state.Binds(reservation, task) || end <= reservation.start) continue;
+    if (!state.Binds(reservation, task, now) || end <= reservation.start) continue;
     const TaskState& holder = state.tasks[reservation.task];
     for (const Placement& member : reservation.members) {
       if (member.node == node) SubtractRoom(holder.request.demand, member, &room);

@@ -42,10 +42,35 @@ Time SchedulerState::ExpectedEnd(const TaskState& task, Time now) const {
   return now + std::max<Duration>((now - task.started) / 2, std::chrono::seconds(1));
 }
 
-bool SchedulerState::Binds(const Reservation& reservation, const TaskState& task) const {
+bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex tenant_b,
+                                const Rank& b, Time now) const {
+  const bool drf = policy.order == QueueOrder::drf;
+  if (tenant_a != tenant_b && (drf || policy.order == QueueOrder::fair_share)) {
+    const int64_t band_a = Band(a, now);
+    const int64_t band_b = Band(b, now);
+    if (band_a != band_b) return band_a > band_b;
+    const auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
+    if (rival_a != rival_b) {
+      const double share_a = drf ? tenancy.DominantShare(rival_a) : tenancy.PastUse(rival_a, now);
+      const double share_b = drf ? tenancy.DominantShare(rival_b) : tenancy.PastUse(rival_b, now);
+      if (share_a != share_b) return share_a < share_b;
+    }
+  }
+  return a < b;
+}
+
+int64_t SchedulerState::Band(const Rank& rank, Time now) const {
+  if (policy.ageing <= Duration{0}) return -rank.major;
+  const int64_t aged = ToNanoseconds(now) - rank.major;
+  const int64_t step = policy.ageing.count();
+  return aged >= 0 ? aged / step : (aged - step + 1) / step;
+}
+
+bool SchedulerState::Binds(const Reservation& reservation, const TaskState& task, Time now) const {
   const TaskState& holder = tasks[reservation.task];
   if (&holder == &task) return false;
-  return reservation.claim || holder.rank < task.rank;
+  return reservation.claim ||
+         GoesBefore(holder.request.tenant, holder.rank, task.request.tenant, task.rank, now);
 }
 
 class Scheduler::Impl : public SchedulerState {
@@ -535,36 +560,13 @@ class Scheduler::Impl : public SchedulerState {
     const std::pair<Rank, LineIndex>* best = nullptr;
     for (const auto& [tenant, lines] : active_) {
       const auto& head = *lines.begin();
-      if (best == nullptr || GoesBefore(head, *best, now)) best = &head;
+      if (best == nullptr ||
+          GoesBefore(tenant, head.first, lines_[best->second].tenant, best->first, now)) {
+        best = &head;
+      }
     }
     if (best == nullptr) return std::nullopt;
     return best->second;
-  }
-
-  bool GoesBefore(const std::pair<Rank, LineIndex>& a, const std::pair<Rank, LineIndex>& b,
-                  Time now) const {
-    if (policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share) {
-      const int64_t band_a = Band(a.first, now);
-      const int64_t band_b = Band(b.first, now);
-      if (band_a != band_b) return band_a > band_b;
-      const auto [rival_a, rival_b] =
-          tenancy.Rivals(lines_[a.second].tenant, lines_[b.second].tenant);
-      if (rival_a != rival_b) {
-        const bool drf = policy.order == QueueOrder::drf;
-        const double share_a = drf ? tenancy.DominantShare(rival_a) : tenancy.PastUse(rival_a, now);
-        const double share_b = drf ? tenancy.DominantShare(rival_b) : tenancy.PastUse(rival_b, now);
-        if (share_a != share_b) return share_a < share_b;
-      }
-    }
-    return a.first < b.first;
-  }
-
-  // The priority with what ageing added.
-  int64_t Band(const Rank& rank, Time now) const {
-    if (policy.ageing <= Duration{0}) return -rank.major;
-    const int64_t aged = ToNanoseconds(now) - rank.major;
-    const int64_t step = policy.ageing.count();
-    return aged >= 0 ? aged / step : (aged - step + 1) / step;
   }
 
   void TryLines(Time now, Plan* plan) {
@@ -598,13 +600,13 @@ class Scheduler::Impl : public SchedulerState {
         Dequeue(slot);
         plan->starts.push_back({task.request.id, members});
         WaitsNoMore(task);
-        task.started = now;
-        Run(slot, members, now);
         // It may have taken what was kept for those that it goes before.
         overtaken_ = overtaken_ || std::any_of(reservations.begin(), reservations.end(),
                                                [&](const Reservation& reservation) {
-                                                 return !Binds(reservation, task);
+                                                 return !Binds(reservation, task, now);
                                                });
+        task.started = now;
+        Run(slot, members, now);
         return true;
       }
       if (found == Found::nowhere) shape.no_room = true;
@@ -781,18 +783,17 @@ class Scheduler::Impl : public SchedulerState {
       if (reservation.task == slot) return;
       if (reservation.claim) continue;
       ++kept;
-      if (tasks[reservation.task].rank < task.rank) ++before;
+      if (Binds(reservation, task, now)) ++before;
     }
     if (before >= depth) return;
     std::optional<Reservation> earliest = EarliestStart(*this, task, now);
     if (!earliest) return;
     earliest->task = slot;
-    reservations.push_back(*std::move(earliest));
-    std::sort(reservations.begin(), reservations.end(),
-              [&](const Reservation& a, const Reservation& b) {
-                if (a.claim != b.claim) return a.claim;
-                return tasks[a.task].rank < tasks[b.task].rank;
-              });
+    const auto behind =
+        std::find_if(reservations.begin(), reservations.end(), [&](const Reservation& reservation) {
+          return !reservation.claim && !Binds(reservation, task, now);
+        });
+    reservations.insert(behind, *std::move(earliest));
     if (kept == depth) reservations.pop_back();
   }
 

@@ -100,8 +100,17 @@ struct SchedulerState {
   // When a running task ends, as far as is known; later than `now` unless it is stopping.
   Time ExpectedEnd(const TaskState& task, Time now) const;
 
+  // True when a task of this tenant and rank goes before the other by the order of the queue. Where
+  // that looks at shares it is no total order, and it changes as tasks start and end.
+  bool GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex tenant_b, const Rank& b,
+                  Time now) const;
+
   // True when `reservation` must not be delayed by `task`.
-  bool Binds(const Reservation& reservation, const TaskState& task) const;
+  bool Binds(const Reservation& reservation, const TaskState& task, Time now) const;
+
+ private:
+  // The priority with what ageing added.
+  int64_t Band(const Rank& rank, Time now) const;
 };
 
 // Looking ahead (look_ahead.cc).
