@@ -20,16 +20,23 @@ class Fragmentation {
   double Of(const NodeCapacity& capacity, const NodeState& state) const;
 
  private:
-  struct Shape {
-    int64_t cpu = 0;
+  // Weights are counted in these, so that sums are exact whatever their order: scores are
+  // truncated, and no change must count as none.
+  static constexpr double kUnit = 0x1p-32;
+
+  // Shapes that can use the same devices and differ in cpu only.
+  struct Group {
     uint64_t device_kinds = 0;
     uint32_t architectures = 0;
     int16_t whole_devices = 0;
     int16_t share = 0;
-    double weight = 0;
+    size_t first = 0;  // of cpu_ and weight_
+    size_t end = 0;
   };
-  std::vector<Shape> shapes_;  // those that ask for devices
-  double others_ = 0;          // weight of the rest
+  std::vector<Group> groups_;
+  std::vector<int64_t> cpu_;     // ascending within a group
+  std::vector<int64_t> weight_;  // of all of the group that want at most as much cpu
+  int64_t all_ = 0;              // weight of all shapes, those without devices included
 };
 
 }  // namespace trackbed

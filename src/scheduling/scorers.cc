@@ -73,11 +73,12 @@ class GpuPackingScorer final : public FirstDevicesScorer {
 class GpuClusteringScorer final : public FirstDevicesScorer {
  public:
   uint32_t TagOf(const Cluster& cluster, NodeIndex node) const override {
-    if (node >= class_of_.size()) return 0;
+    // What took a device before this could see it counts as a share.
+    const bool known = node < class_of_.size();
     uint32_t classes = 0;
     for (size_t device = 0; device < cluster.capacity(node).device_count; ++device) {
       if (cluster.state(node).device[device] != kWholeDevice) {
-        classes |= 1U << class_of_[node][device];
+        classes |= 1U << (known ? class_of_[node][device] : 0);
       }
     }
     return classes;
