@@ -245,6 +245,7 @@ class Scheduler::Impl : public SchedulerState {
       shape.members = request.members;
       shape.on_different_nodes = request.on_different_nodes;
       shape.expected = expected;
+      by_demand_[shape.demand].shapes.insert(place->second);
     }
     ++shapes_[place->second].waiting;
     return place->second;
@@ -265,6 +266,9 @@ class Scheduler::Impl : public SchedulerState {
       by_tenant_and_shape_.erase(std::pair(lines_[line].tenant, task.shape));
       free_lines_.push_back(line);
     }
+    const auto like = by_demand_.find(shape.demand);
+    like->second.shapes.erase(task.shape);
+    if (like->second.shapes.empty()) by_demand_.erase(like);
     free_shapes_.push_back(task.shape);
   }
 
@@ -492,6 +496,12 @@ class Scheduler::Impl : public SchedulerState {
     friend auto operator<=>(const ShapeKey&, const ShapeKey&) = default;
   };
 
+  // The shapes of one demand.
+  struct AlikeShapes {
+    std::set<ShapeIndex> shapes;
+    bool no_room = false;  // nowhere now, for one member
+  };
+
   static bool IsLost(const TaskState& task, uint32_t member) {
     return std::find(task.lost.begin(), task.lost.end(), member) != task.lost.end();
   }
@@ -591,6 +601,8 @@ class Scheduler::Impl : public SchedulerState {
       }
       return true;
     }
+    bool& none_like_it = by_demand_.find(shape.demand)->second.no_room;
+    if (none_like_it) shape.no_room = true;
     if (!shape.no_room) {
       Placements members;
       TaskId delayed = 0;
@@ -609,7 +621,10 @@ class Scheduler::Impl : public SchedulerState {
         Run(slot, members, now);
         return true;
       }
-      if (found == Found::nowhere) shape.no_room = true;
+      if (found == Found::nowhere) {
+        shape.no_room = true;
+        none_like_it = none_like_it || task.request.members == 1;
+      }
       if (found == Found::reserved) {
         // Another task of the line may be ranked, or expected to run, the same: none fits.
         shape.held_back = true;
@@ -724,16 +739,19 @@ class Scheduler::Impl : public SchedulerState {
       changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
     }
     if (changed.empty()) return;
-    for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
-      Shape& shape = shapes_[index];
-      if (!shape.no_room && !shape.held_back) continue;
-      const bool fits = std::any_of(changed.begin(), changed.end(), [&](NodeIndex node) {
-        return cluster.Fits(node, shape.demand);
-      });
+    for (auto& [demand, like] : by_demand_) {
+      const bool fits =
+          std::any_of(changed.begin(), changed.end(),
+                      [&, &wanted = demand](NodeIndex node) { return cluster.Fits(node, wanted); });
       if (!fits) continue;
-      shape.no_room = false;
-      shape.held_back = false;
-      ActivateShape(index);
+      like.no_room = false;
+      for (const ShapeIndex index : like.shapes) {
+        Shape& shape = shapes_[index];
+        if (!shape.no_room && !shape.held_back) continue;
+        shape.no_room = false;
+        shape.held_back = false;
+        ActivateShape(index);
+      }
     }
   }
 
@@ -840,13 +858,27 @@ class Scheduler::Impl : public SchedulerState {
 
   void PlanReservations(Time now) {
     reservations_changed_ = false;
-    std::vector<TaskSlot> holders;
+    std::vector<Reservation> before;
     while (!reservations.empty() && !reservations.back().claim) {
-      holders.push_back(reservations.back().task);
+      before.push_back(std::move(reservations.back()));
       reservations.pop_back();
     }
-    for (size_t i = holders.size(); i-- > 0;) Reserve(holders[i], now);
-    if (!holders.empty()) WakeHeldBack();
+    if (before.empty()) return;
+    for (size_t i = before.size(); i-- > 0;) Reserve(before[i].task, now);
+    // What was held back stays so while the same room is kept, and no longer than before: what may
+    // start on a node that has changed is woken for that. Where shares decide who goes first,
+    // whom a reservation binds changes with them.
+    bool same = policy.order == QueueOrder::fifo || policy.order == QueueOrder::lifo;
+    const size_t claims = reservations.size() - std::min(reservations.size(), before.size());
+    same = same && reservations.size() >= before.size() &&
+           std::all_of(reservations.begin(), reservations.begin() + static_cast<ptrdiff_t>(claims),
+                       [](const Reservation& reservation) { return reservation.claim; });
+    for (size_t i = 0; same && i < before.size(); ++i) {
+      const Reservation& now_kept = reservations[reservations.size() - 1 - i];
+      same = now_kept.task == before[i].task && now_kept.members == before[i].members &&
+             now_kept.start <= before[i].start;
+    }
+    if (!same) WakeHeldBack();
   }
 
   // -- eviction
@@ -1048,6 +1080,7 @@ class Scheduler::Impl : public SchedulerState {
   std::vector<Shape> shapes_;
   std::vector<ShapeIndex> free_shapes_;
   std::map<ShapeKey, ShapeIndex> by_shape_;
+  std::map<Demand, AlikeShapes> by_demand_;
   std::vector<Line> lines_;
   std::vector<LineIndex> free_lines_;
   absl::flat_hash_map<std::pair<TenantIndex, ShapeIndex>, LineIndex> by_tenant_and_shape_;
