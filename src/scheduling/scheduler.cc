@@ -431,7 +431,7 @@ class Scheduler::Impl : public SchedulerState {
         prediction.starts_now = true;
         prediction.start = now;
         prediction.members = std::move(members);
-      } else if (const std::optional<Reservation> earliest = EarliestStart(*this, task, now)) {
+      } else if (LookAhead fresh; const auto earliest = EarliestStart(*this, task, now, &fresh)) {
         prediction.start = earliest->start;
       }
     }
@@ -768,6 +768,7 @@ class Scheduler::Impl : public SchedulerState {
   void DropReservation(TaskSlot slot) {
     const auto found = std::find_if(reservations.begin(), reservations.end(),
                                     [&](const Reservation& r) { return r.task == slot; });
+    look_ahead_.erase(slot);
     if (found == reservations.end()) return;
     reservations.erase(found);
     // Who was behind it may now be the first that waits for room.
@@ -804,7 +805,7 @@ class Scheduler::Impl : public SchedulerState {
       if (Binds(reservation, task, now)) ++before;
     }
     if (before >= depth) return;
-    std::optional<Reservation> earliest = EarliestStart(*this, task, now);
+    std::optional<Reservation> earliest = EarliestStart(*this, task, now, &look_ahead_[slot]);
     if (!earliest) return;
     earliest->task = slot;
     const auto behind =
@@ -812,7 +813,9 @@ class Scheduler::Impl : public SchedulerState {
           return !reservation.claim && !Binds(reservation, task, now);
         });
     reservations.insert(behind, *std::move(earliest));
-    if (kept == depth) reservations.pop_back();
+    if (kept < depth) return;
+    look_ahead_.erase(reservations.back().task);
+    reservations.pop_back();
   }
 
   // Starts what claims have room now, gives up claims whose time is over, and plans reservations
@@ -957,6 +960,7 @@ class Scheduler::Impl : public SchedulerState {
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
     for (const TaskSlot victim : victims.tasks) {
       tasks[victim].stopping = true;
+      ++stops;
       plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, victims.cause});
     }
   }
@@ -1050,7 +1054,8 @@ class Scheduler::Impl : public SchedulerState {
       reason = WhatIsShort(*this, task.request);
       reason.expected_start = expected_start;
       if (expected_start == kNever) {
-        if (const auto earliest = EarliestStart(*this, task, now)) {
+        LookAhead fresh;
+        if (const auto earliest = EarliestStart(*this, task, now, &fresh)) {
           reason.expected_start = earliest->start;
         }
       }
@@ -1087,6 +1092,7 @@ class Scheduler::Impl : public SchedulerState {
   std::map<TenantIndex, std::set<std::pair<Rank, LineIndex>>> active_;
   std::map<TenantIndex, std::set<LineIndex>> parked_;  // by the tenant whose quota refuses
   std::set<std::pair<Time, TaskSlot>> later_;
+  absl::flat_hash_map<TaskSlot, LookAhead> look_ahead_;  // of those that reserve, or wanted to
   std::set<TaskSlot> crippled_;
   // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
   // too young for it have run long enough.
