@@ -40,28 +40,28 @@ T Check(StatusOr<T> value) {
   return *std::move(value);
 }
 
-// First fit. For each demand the first node that may have room is remembered: nodes before it had
-// none and have not changed since.
+// First fit. For each demand the first node that may have room is remembered: those before it had
+// none, and none of them has changed since in a way that gives it room.
 class IndexedFirstFit final : public Placer {
  public:
   std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
-    if (seen_ < cluster.first_change()) first_.clear();
-    for (uint64_t i = std::max(seen_, cluster.first_change()); i < cluster.end_change(); ++i) {
-      const NodeIndex node = cluster.Changed(i);
-      for (auto& [other, first] : first_) {
-        if (node < first && cluster.Fits(node, other)) first = node;
-      }
+    Hint& hint = hints_[demand];
+    if (hint.seen < cluster.first_change()) hint = {0, cluster.end_change()};
+    for (; hint.seen < cluster.end_change(); ++hint.seen) {
+      const NodeIndex node = cluster.Changed(hint.seen);
+      if (node < hint.first && cluster.Fits(node, demand)) hint.first = node;
     }
-    seen_ = cluster.end_change();
-    NodeIndex& first = first_[demand];
-    while (first < cluster.size() && !cluster.Fits(first, demand)) ++first;
-    if (first == cluster.size()) return std::nullopt;
-    return cluster.FirstDevices(first, demand);
+    while (hint.first < cluster.size() && !cluster.Fits(hint.first, demand)) ++hint.first;
+    if (hint.first == cluster.size()) return std::nullopt;
+    return cluster.FirstDevices(hint.first, demand);
   }
 
  private:
-  absl::flat_hash_map<Demand, NodeIndex> first_;
-  uint64_t seen_ = 0;
+  struct Hint {
+    NodeIndex first = 0;
+    uint64_t seen = 0;
+  };
+  absl::flat_hash_map<Demand, Hint> hints_;
 };
 
 const char* NameOf(Backfill backfill) {

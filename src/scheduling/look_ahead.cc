@@ -58,63 +58,92 @@ NodeState RoomBetween(const SchedulerState& state, NodeIndex node, Time from, Ti
   return room;
 }
 
-struct MemberTime {
-  Time start;
-  Placement placement;
-};
-
-// The earliest times of up to `most` members on one node.
-void AddMemberTimes(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now,
-                    size_t most, std::vector<MemberTime>* times) {
+// Looks at one node anew: the earliest times of up to `most` members.
+void Renew(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now,
+           size_t most, LookAhead* kept) {
+  auto& members = kept->on_node[node];
+  for (uint32_t i = 0; i < members.size(); ++i) {
+    kept->earliest.erase({members[i].first, node, i});
+  }
+  members.clear();
+  if (kept->expires[node] != kNever) kept->expiring.erase({kept->expires[node], node});
+  kept->expires[node] = kNever;
+  if (!state.cluster.state(node).open || !state.cluster.FitsEmpty(node, task.request.demand)) {
+    return;
+  }
   const NodeCapacity& capacity = state.cluster.capacity(node);
   const std::vector<Interval> intervals = IntervalsOn(state, task, node, now);
   std::vector<Time> starts = {now};
   for (const Interval& interval : intervals) {
-    if (interval.to > now && interval.to != kNever) starts.push_back(interval.to);
+    // The times hold until a task should have ended, and never while one is overdue or a
+    // reservation is near.
+    if (interval.from != Time::min()) kept->expires[node] = now;
+    if (interval.to <= now || interval.to == kNever) continue;
+    starts.push_back(interval.to);
+    kept->expires[node] = std::min(kept->expires[node], interval.to);
   }
+  for (const TaskSlot slot : state.on_node[node]) {
+    const TaskState& other = state.tasks[slot];
+    if (!other.stopping && other.started + other.expected <= now) kept->expires[node] = now;
+  }
+  if (kept->expires[node] != kNever) kept->expiring.emplace(kept->expires[node], node);
   std::sort(starts.begin(), starts.end());
   starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
-  size_t placed = 0;
-  std::vector<Placement> earlier;  // members that are counted already
   for (const Time start : starts) {
     NodeState room = RoomBetween(state, node, start, EndOf(start, task.expected), intervals);
-    for (const Placement& placement : earlier) {
+    for (const auto& [time, placement] : members) {
       SubtractRoom(task.request.demand, placement, &room);
     }
     Placement placement;
     placement.node = node;
-    while (placed < most && TakeRoom(capacity, task.request.demand, &room, &placement)) {
-      times->push_back({start, placement});
-      earlier.push_back(placement);
-      ++placed;
+    while (members.size() < most && TakeRoom(capacity, task.request.demand, &room, &placement)) {
+      const Time time = start == now ? Time::min() : start;
+      kept->earliest.emplace(time, node, static_cast<uint32_t>(members.size()));
+      members.emplace_back(time, placement);
     }
-    if (placed == most) return;
+    if (members.size() == most) return;
   }
 }
 
 }  // namespace
 
 std::optional<Reservation> EarliestStart(const SchedulerState& state, const TaskState& task,
-                                         Time now) {
+                                         Time now, LookAhead* kept) {
   const size_t members = task.request.members;
-  std::vector<MemberTime> times;
-  for (NodeIndex node = 0; node < state.cluster.size(); ++node) {
-    if (!state.cluster.state(node).open || !state.cluster.FitsEmpty(node, task.request.demand)) {
-      continue;
+  std::vector<NodeIndex> stale;
+  const bool none = kept->on_node.size() != state.cluster.size() || kept->stops != state.stops ||
+                    kept->seen < state.cluster.first_change();
+  if (none) {
+    *kept = LookAhead();
+    kept->on_node.resize(state.cluster.size());
+    kept->expires.resize(state.cluster.size(), kNever);
+    kept->stops = state.stops;
+    for (NodeIndex node = 0; node < state.cluster.size(); ++node) stale.push_back(node);
+  } else {
+    for (uint64_t i = kept->seen; i < state.cluster.end_change(); ++i) {
+      stale.push_back(state.cluster.Changed(i));
     }
-    AddMemberTimes(state, task, node, now, task.request.on_different_nodes ? 1 : members, &times);
+    for (const auto& [time, node] : kept->expiring) {
+      if (time > now) break;
+      stale.push_back(node);
+    }
+    for (const Reservation& reservation : state.reservations) {
+      if (!state.Binds(reservation, task, now)) continue;
+      for (const Placement& member : reservation.members) stale.push_back(member.node);
+    }
+    std::sort(stale.begin(), stale.end());
+    stale.erase(std::unique(stale.begin(), stale.end()), stale.end());
   }
-  if (times.size() < members) return std::nullopt;
-  std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(members) - 1, times.end(),
-                   [](const MemberTime& a, const MemberTime& b) {
-                     return a.start != b.start ? a.start < b.start
-                                               : a.placement.node < b.placement.node;
-                   });
+  kept->seen = state.cluster.end_change();
+  const size_t most = task.request.on_different_nodes ? 1 : members;
+  for (const NodeIndex node : stale) Renew(state, task, node, now, most, kept);
+  if (kept->earliest.size() < members) return std::nullopt;
   Reservation reservation;
   reservation.start = now;
-  for (size_t i = 0; i < members; ++i) {
-    reservation.start = std::max(reservation.start, times[i].start);
-    reservation.members.push_back(times[i].placement);
+  for (const auto& [time, node, number] : kept->earliest) {
+    if (reservation.members.size() == members) break;
+    reservation.start = std::max(reservation.start, time);
+    reservation.members.push_back(kept->on_node[node][number].second);
   }
   return reservation;
 }

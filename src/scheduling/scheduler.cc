@@ -245,6 +245,7 @@ class Scheduler::Impl : public SchedulerState {
       shape.members = request.members;
       shape.on_different_nodes = request.on_different_nodes;
       shape.expected = expected;
+      by_demand_[shape.demand].shapes.insert(place->second);
     }
     ++shapes_[place->second].waiting;
     return place->second;
@@ -265,6 +266,9 @@ class Scheduler::Impl : public SchedulerState {
       by_tenant_and_shape_.erase(std::pair(lines_[line].tenant, task.shape));
       free_lines_.push_back(line);
     }
+    const auto like = by_demand_.find(shape.demand);
+    like->second.shapes.erase(task.shape);
+    if (like->second.shapes.empty()) by_demand_.erase(like);
     free_shapes_.push_back(task.shape);
   }
 
@@ -427,7 +431,7 @@ class Scheduler::Impl : public SchedulerState {
         prediction.starts_now = true;
         prediction.start = now;
         prediction.members = std::move(members);
-      } else if (const std::optional<Reservation> earliest = EarliestStart(*this, task, now)) {
+      } else if (LookAhead fresh; const auto earliest = EarliestStart(*this, task, now, &fresh)) {
         prediction.start = earliest->start;
       }
     }
@@ -490,6 +494,12 @@ class Scheduler::Impl : public SchedulerState {
     bool on_different_nodes;
     int64_t expected;
     friend auto operator<=>(const ShapeKey&, const ShapeKey&) = default;
+  };
+
+  // The shapes of one demand.
+  struct AlikeShapes {
+    std::set<ShapeIndex> shapes;
+    bool no_room = false;  // nowhere now, for one member
   };
 
   static bool IsLost(const TaskState& task, uint32_t member) {
@@ -591,6 +601,8 @@ class Scheduler::Impl : public SchedulerState {
       }
       return true;
     }
+    bool& none_like_it = by_demand_.find(shape.demand)->second.no_room;
+    if (none_like_it) shape.no_room = true;
     if (!shape.no_room) {
       Placements members;
       TaskId delayed = 0;
@@ -609,7 +621,10 @@ class Scheduler::Impl : public SchedulerState {
         Run(slot, members, now);
         return true;
       }
-      if (found == Found::nowhere) shape.no_room = true;
+      if (found == Found::nowhere) {
+        shape.no_room = true;
+        none_like_it = none_like_it || task.request.members == 1;
+      }
       if (found == Found::reserved) {
         // Another task of the line may be ranked, or expected to run, the same: none fits.
         shape.held_back = true;
@@ -724,16 +739,19 @@ class Scheduler::Impl : public SchedulerState {
       changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
     }
     if (changed.empty()) return;
-    for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
-      Shape& shape = shapes_[index];
-      if (!shape.no_room && !shape.held_back) continue;
-      const bool fits = std::any_of(changed.begin(), changed.end(), [&](NodeIndex node) {
-        return cluster.Fits(node, shape.demand);
-      });
+    for (auto& [demand, like] : by_demand_) {
+      const bool fits =
+          std::any_of(changed.begin(), changed.end(),
+                      [&, &wanted = demand](NodeIndex node) { return cluster.Fits(node, wanted); });
       if (!fits) continue;
-      shape.no_room = false;
-      shape.held_back = false;
-      ActivateShape(index);
+      like.no_room = false;
+      for (const ShapeIndex index : like.shapes) {
+        Shape& shape = shapes_[index];
+        if (!shape.no_room && !shape.held_back) continue;
+        shape.no_room = false;
+        shape.held_back = false;
+        ActivateShape(index);
+      }
     }
   }
 
@@ -750,6 +768,7 @@ class Scheduler::Impl : public SchedulerState {
   void DropReservation(TaskSlot slot) {
     const auto found = std::find_if(reservations.begin(), reservations.end(),
                                     [&](const Reservation& r) { return r.task == slot; });
+    look_ahead_.erase(slot);
     if (found == reservations.end()) return;
     reservations.erase(found);
     // Who was behind it may now be the first that waits for room.
@@ -786,7 +805,7 @@ class Scheduler::Impl : public SchedulerState {
       if (Binds(reservation, task, now)) ++before;
     }
     if (before >= depth) return;
-    std::optional<Reservation> earliest = EarliestStart(*this, task, now);
+    std::optional<Reservation> earliest = EarliestStart(*this, task, now, &look_ahead_[slot]);
     if (!earliest) return;
     earliest->task = slot;
     const auto behind =
@@ -794,7 +813,9 @@ class Scheduler::Impl : public SchedulerState {
           return !reservation.claim && !Binds(reservation, task, now);
         });
     reservations.insert(behind, *std::move(earliest));
-    if (kept == depth) reservations.pop_back();
+    if (kept < depth) return;
+    look_ahead_.erase(reservations.back().task);
+    reservations.pop_back();
   }
 
   // Starts what claims have room now, gives up claims whose time is over, and plans reservations
@@ -840,13 +861,27 @@ class Scheduler::Impl : public SchedulerState {
 
   void PlanReservations(Time now) {
     reservations_changed_ = false;
-    std::vector<TaskSlot> holders;
+    std::vector<Reservation> before;
     while (!reservations.empty() && !reservations.back().claim) {
-      holders.push_back(reservations.back().task);
+      before.push_back(std::move(reservations.back()));
       reservations.pop_back();
     }
-    for (size_t i = holders.size(); i-- > 0;) Reserve(holders[i], now);
-    if (!holders.empty()) WakeHeldBack();
+    if (before.empty()) return;
+    for (size_t i = before.size(); i-- > 0;) Reserve(before[i].task, now);
+    // What was held back stays so while the same room is kept, and no longer than before: what may
+    // start on a node that has changed is woken for that. Where shares decide who goes first,
+    // whom a reservation binds changes with them.
+    bool same = policy.order == QueueOrder::fifo || policy.order == QueueOrder::lifo;
+    const size_t claims = reservations.size() - std::min(reservations.size(), before.size());
+    same = same && reservations.size() >= before.size() &&
+           std::all_of(reservations.begin(), reservations.begin() + static_cast<ptrdiff_t>(claims),
+                       [](const Reservation& reservation) { return reservation.claim; });
+    for (size_t i = 0; same && i < before.size(); ++i) {
+      const Reservation& now_kept = reservations[reservations.size() - 1 - i];
+      same = now_kept.task == before[i].task && now_kept.members == before[i].members &&
+             now_kept.start <= before[i].start;
+    }
+    if (!same) WakeHeldBack();
   }
 
   // -- eviction
@@ -925,6 +960,7 @@ class Scheduler::Impl : public SchedulerState {
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
     for (const TaskSlot victim : victims.tasks) {
       tasks[victim].stopping = true;
+      ++stops;
       plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, victims.cause});
     }
   }
@@ -1018,7 +1054,8 @@ class Scheduler::Impl : public SchedulerState {
       reason = WhatIsShort(*this, task.request);
       reason.expected_start = expected_start;
       if (expected_start == kNever) {
-        if (const auto earliest = EarliestStart(*this, task, now)) {
+        LookAhead fresh;
+        if (const auto earliest = EarliestStart(*this, task, now, &fresh)) {
           reason.expected_start = earliest->start;
         }
       }
@@ -1048,12 +1085,14 @@ class Scheduler::Impl : public SchedulerState {
   std::vector<Shape> shapes_;
   std::vector<ShapeIndex> free_shapes_;
   std::map<ShapeKey, ShapeIndex> by_shape_;
+  std::map<Demand, AlikeShapes> by_demand_;
   std::vector<Line> lines_;
   std::vector<LineIndex> free_lines_;
   absl::flat_hash_map<std::pair<TenantIndex, ShapeIndex>, LineIndex> by_tenant_and_shape_;
   std::map<TenantIndex, std::set<std::pair<Rank, LineIndex>>> active_;
   std::map<TenantIndex, std::set<LineIndex>> parked_;  // by the tenant whose quota refuses
   std::set<std::pair<Time, TaskSlot>> later_;
+  absl::flat_hash_map<TaskSlot, LookAhead> look_ahead_;  // of those that reserve, or wanted to
   std::set<TaskSlot> crippled_;
   // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
   // too young for it have run long enough.

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "scheduling/node_room.hpp"
@@ -92,7 +93,8 @@ struct SchedulerState {
   std::vector<std::vector<TaskSlot>> on_node;  // running tasks, once for each member there
   std::deque<TaskState> tasks;
   absl::flat_hash_map<TaskId, TaskSlot> by_id;
-  std::vector<Reservation> reservations;  // claims first, then by rank
+  std::vector<Reservation> reservations;  // claims first, then as the queue is ordered
+  uint64_t stops = 0;                     // tasks that were told to stop
   RunTimeHistory history;
 
   Amounts Charge(const TaskRequest& request) const;
@@ -115,10 +117,23 @@ struct SchedulerState {
 
 // Looking ahead (look_ahead.cc).
 
+// When members of one task would fit on each node: kept from one look to the next, so that only
+// nodes where something has changed, or ran longer than expected, are looked at again.
+struct LookAhead {
+  using Member = std::tuple<Time, NodeIndex, uint32_t>;          // the number is that on the node
+  uint64_t seen = 0;                                             // changes of the cluster
+  uint64_t stops = 0;                                            // as SchedulerState::stops
+  std::vector<std::vector<std::pair<Time, Placement>>> on_node;  // Time::min(): at once
+  std::set<Member> earliest;                                     // of all nodes
+  std::vector<Time> expires;  // of each node; kNever: not by time
+  std::set<std::pair<Time, NodeIndex>> expiring;
+};
+
 // The earliest time at which all members of the task would fit, and where, if all runs as long as
-// expected and the reservations that bind it are kept. None: never, on these nodes.
+// expected and the reservations that bind it are kept. None: never, on these nodes. *kept is empty
+// or from an earlier call for the same task.
 std::optional<Reservation> EarliestStart(const SchedulerState& state, const TaskState& task,
-                                         Time now);
+                                         Time now, LookAhead* kept);
 // True when a member of `task` that starts now at `placement`, beside `earlier` ones that do not
 // run yet, delays no reservation that binds it; else *delayed is whose.
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
