@@ -47,19 +47,19 @@ std::string ReadWhole(const std::string& path) {
 // Tasks on devices of many sizes, few of them large, some without any.
 Mix BuiltInMix() {
   Mix mix;
-  const auto add = [&](double weight, int64_t cpu, int16_t whole, int16_t share) {
+  const auto add = [&](double weight, int64_t cpu, int whole, int share) {
     Demand demand;
     demand.cpu = cpu;
-    demand.whole_devices = whole;
-    demand.share = share;
+    demand.whole_devices = static_cast<int16_t>(whole);
+    demand.share = static_cast<int16_t>(share);
     mix.push_back({demand, weight});
   };
   for (const int64_t cpu : {4000, 8000, 11'000, 12'000, 16'000}) add(9, cpu, 1, 0);
-  for (const int16_t share : {50, 110, 160, 230, 320, 370, 470, 550, 590, 650, 810}) {
+  for (const int share : {50, 110, 160, 230, 320, 370, 470, 550, 590, 650, 810}) {
     for (const int64_t cpu : {2000, 4000, 6000, 8000}) add(share == 810 ? 3.4 : 0.7, cpu, 0, share);
   }
   for (const int64_t cpu : {1000, 4000, 8000, 16'000}) add(3, cpu, 0, 0);
-  for (const int16_t whole : {2, 4, 8}) add(0.4, int64_t{whole} * 10'000, whole, 0);
+  for (const int whole : {2, 4, 8}) add(0.4, int64_t{whole} * 10'000, whole, 0);
   return MostFrequent(std::move(mix), 1);
 }
 

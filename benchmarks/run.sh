@@ -10,6 +10,9 @@ echo
 echo "== slot_allocator"
 ./slot_allocator --json slot_allocator.json "$@"
 echo
+echo "== placement"
+./placement --json placement.json "$@"
+echo
 echo "== process_wall_time"
 python3 ../../../benchmarks/process_wall_time.py --trackbed "$build/bin/trackbed" \
   --json process_wall_time.json "$@"

@@ -43,12 +43,10 @@ ExpectedLoss::ExpectedLoss(const Mix& mix, const Cluster& cluster) : blocks_(Wei
 
 void ExpectedLoss::PriceRemainders(const Mix& mix) {
   std::array<double, kWholeDevice + 1> weight{};  // of shares by size
-  double all = 0;
   double opened = 0;  // devices, if they were packed without gaps
   for (const MixShape& shape : mix) {
     if (shape.demand.share == 0) continue;
     weight[static_cast<size_t>(shape.demand.share)] += shape.weight;
-    all += shape.weight;
     opened += shape.weight * shape.demand.share / kWholeDevice;
   }
   std::vector<size_t> sizes;
