@@ -94,16 +94,37 @@ def tools(trackbed):
 
 
 def seconds_of(folder, graph, tool):
-    """Wall time of one run in a folder of its own."""
+    """Wall time of one run in a folder of its own below `folder`."""
     _, _, write_graph, command = tool
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        write_graph(place, graph)
-        start = time.perf_counter()
-        done = subprocess.run(command, cwd=place, capture_output=True, check=False)
-        seconds = time.perf_counter() - start
-        if done.returncode != 0:
-            sys.exit(f"{' '.join(command)}: {done.stderr.decode()[-2000:]}")
-        return seconds
+    place = tempfile.mkdtemp(dir=folder)
+    write_graph(place, graph)
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=place, capture_output=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {done.stderr.decode()[-2000:]}")
+    return seconds
+
+
+def measure(folder, tasks, rounds, found):
+    """Runs everything and prints a table; returns what is in it."""
+    results = []
+    print(f"{tasks} tasks, {WIDTH} at a time; medians of {rounds}\n")
+    print(f"{'graph':12} {'tool':18} {'seconds':>9} {'ms a task':>10} {'x ninja':>8}")
+    for name, graph in (("independent", independent(tasks)), ("layered", layered(tasks))):
+        times = {tool[0]: [] for tool in found}
+        for _ in range(rounds):
+            for tool in found:
+                times[tool[0]].append(seconds_of(folder, graph, tool))
+        for tool, seconds in times.items():
+            ratio = None
+            if "ninja" in times:
+                ratio = statistics.median(a / b for a, b in zip(seconds, times["ninja"]))
+            median = statistics.median(seconds)
+            shown = f"{ratio:8.2f}" if ratio else "       -"
+            print(f"{name:12} {tool:18} {median:9.3f} {median / tasks * 1000:10.2f} {shown}")
+            results.append({"graph": name, "tool": tool, "seconds": median, "x_ninja": ratio})
+    return results
 
 
 def main():
@@ -118,22 +139,10 @@ def main():
     everything = tools(os.path.abspath(options.trackbed))
     found = [tool for tool in everything if shutil.which(tool[1])]
     missing = [tool[0] for tool in everything if tool not in found]
-    results = []
-    print(f"{tasks} tasks, {WIDTH} at a time; medians of {rounds}\n")
-    print(f"{'graph':12} {'tool':18} {'seconds':>9} {'ms a task':>10} {'x ninja':>8}")
-    for name, graph in (("independent", independent(tasks)), ("layered", layered(tasks))):
-        times = {tool[0]: [] for tool in found}
-        for _ in range(rounds):
-            for tool in found:
-                times[tool[0]].append(seconds_of(options.folder, graph, tool))
-        for tool, seconds in times.items():
-            ratio = None
-            if "ninja" in times:
-                ratio = statistics.median(a / b for a, b in zip(seconds, times["ninja"]))
-            median = statistics.median(seconds)
-            shown = f"{ratio:8.2f}" if ratio else "       -"
-            print(f"{name:12} {tool:18} {median:9.3f} {median / tasks * 1000:10.2f} {shown}")
-            results.append({"graph": name, "tool": tool, "seconds": median, "x_ninja": ratio})
+    # Everything is deleted at the end, not between the runs: some file systems are slow for minutes
+    # to make new files where many were deleted, and would bill a run for the one before.
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        results = measure(folder, tasks, rounds, found)
     if missing:
         print("\nnot installed: " + ", ".join(missing))
     if options.json:

@@ -7,6 +7,9 @@ cd "$build/benchmarks"
 echo "== engine_overhead"
 ./engine_overhead --json engine_overhead.json "$@"
 echo
+echo "== slot_allocator"
+./slot_allocator --json slot_allocator.json "$@"
+echo
 echo "== placement"
 ./placement --json placement.json "$@"
 echo

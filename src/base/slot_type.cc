@@ -11,27 +11,43 @@
 namespace trackbed {
 namespace {
 
+constexpr Quantity kThousandth = Quantity::FromThousandths(1);
+constexpr Quantity kHundredth = Quantity::FromThousandths(10);
+constexpr Quantity kOne = Quantity::FromThousandths(1000);
+
+// The ways to hand out an NVIDIA GPU: whole, in fractions, as MIG instances.
+constexpr std::string_view kCuda = "cuda";
+
+constexpr SlotType WholeDevices(std::string_view name, std::string_view description,
+                                std::string_view exclusive_set = "") {
+  return {name, SlotKind::discrete, description, Enforcement::hardware, exclusive_set, true, kOne};
+}
+
 constexpr std::array kSlotTypes = {
-    SlotType{"cpu", SlotKind::count, "processor cores"},
-    SlotType{"mem", SlotKind::bytes, "main memory"},
-    SlotType{"cuda.device", SlotKind::discrete, "whole NVIDIA GPUs"},
-    SlotType{"cuda.shares", SlotKind::share, "fractions of NVIDIA GPUs"},
-    SlotType{"cuda.mem", SlotKind::bytes, "memory of NVIDIA GPUs"},
-    SlotType{"cuda.device:*-mig", SlotKind::unique, "an instance of a partitioned NVIDIA GPU"},
-    SlotType{"rocm.device", SlotKind::discrete, "AMD GPUs"},
-    SlotType{"xpu.device", SlotKind::discrete, "Intel GPUs"},
-    SlotType{"tpu.device", SlotKind::discrete, "Google TPUs"},
-    SlotType{"ipu.device", SlotKind::discrete, "Graphcore IPUs"},
-    SlotType{"gaudi.device", SlotKind::discrete, "Intel Gaudi accelerators"},
-    SlotType{"gaudi2.device", SlotKind::discrete, "Intel Gaudi 2 accelerators"},
-    SlotType{"gaudi3.device", SlotKind::discrete, "Intel Gaudi 3 accelerators"},
-    SlotType{"warboy.device", SlotKind::discrete, "FuriosaAI Warboy NPUs"},
-    SlotType{"rngd.device", SlotKind::discrete, "FuriosaAI RNGD NPUs"},
-    SlotType{"atom.device", SlotKind::discrete, "Rebellions ATOM NPUs"},
-    SlotType{"atom-plus.device", SlotKind::discrete, "Rebellions ATOM+ NPUs"},
-    SlotType{"atom-max.device", SlotKind::discrete, "Rebellions ATOM-Max NPUs"},
-    SlotType{"tt-n300.device", SlotKind::discrete, "Tenstorrent n300 cards"},
-    SlotType{"hyperaccel-lpu.device", SlotKind::discrete, "HyperAccel LPUs"},
+    SlotType{"cpu", SlotKind::count, "processor cores", Enforcement::accounting, "", true,
+             kThousandth},
+    SlotType{"mem", SlotKind::bytes, "main memory", Enforcement::accounting, "", true, kOne},
+    WholeDevices("cuda.device", "whole NVIDIA GPUs", kCuda),
+    SlotType{"cuda.shares", SlotKind::share, "fractions of NVIDIA GPUs", Enforcement::advisory,
+             kCuda, true, kHundredth},
+    SlotType{"cuda.mem", SlotKind::bytes, "memory of NVIDIA GPUs", Enforcement::advisory, "", true,
+             kOne},
+    SlotType{"cuda.device:*-mig", SlotKind::unique, "an instance of a partitioned NVIDIA GPU",
+             Enforcement::hardware, kCuda, false, kOne},
+    WholeDevices("rocm.device", "AMD GPUs"),
+    WholeDevices("xpu.device", "Intel GPUs"),
+    WholeDevices("tpu.device", "Google TPUs"),
+    WholeDevices("ipu.device", "Graphcore IPUs"),
+    WholeDevices("gaudi.device", "Intel Gaudi accelerators"),
+    WholeDevices("gaudi2.device", "Intel Gaudi 2 accelerators"),
+    WholeDevices("gaudi3.device", "Intel Gaudi 3 accelerators"),
+    WholeDevices("warboy.device", "FuriosaAI Warboy NPUs"),
+    WholeDevices("rngd.device", "FuriosaAI RNGD NPUs"),
+    WholeDevices("atom.device", "Rebellions ATOM NPUs"),
+    WholeDevices("atom-plus.device", "Rebellions ATOM+ NPUs"),
+    WholeDevices("atom-max.device", "Rebellions ATOM-Max NPUs"),
+    WholeDevices("tt-n300.device", "Tenstorrent n300 cards"),
+    WholeDevices("hyperaccel-lpu.device", "HyperAccel LPUs"),
 };
 
 // True when `slot` is `pattern` with some text, at least one letter, for its "*".
@@ -40,16 +56,6 @@ bool Matches(std::string_view pattern, std::string_view slot) {
   if (star == std::string_view::npos) return pattern == slot;
   return slot.size() >= pattern.size() && slot.starts_with(pattern.substr(0, star)) &&
          slot.ends_with(pattern.substr(star + 1));
-}
-
-Status UnknownSlot(std::string_view slot) {
-  std::vector<std::string_view> names;
-  for (const SlotType& type : kSlotTypes) names.push_back(type.name);
-  std::string message = absl::StrCat("unknown slot \"", AbslView(slot), "\"");
-  if (const std::string_view near = ClosestMatch(slot, names); !near.empty()) {
-    absl::StrAppend(&message, "; did you mean \"", AbslView(near), "\"?");
-  }
-  return NotFound(message);
 }
 
 Status Unexpected(std::string_view text, std::string_view expected) {
@@ -66,6 +72,28 @@ const SlotType* FindSlotType(std::string_view slot) {
     if (Matches(type.name, slot)) return &type;
   }
   return nullptr;
+}
+
+Status UnknownSlot(std::string_view slot) {
+  std::vector<std::string_view> names;
+  for (const SlotType& type : kSlotTypes) names.push_back(type.name);
+  std::string message = absl::StrCat("unknown slot \"", AbslView(slot), "\"");
+  if (const std::string_view near = ClosestMatch(slot, names); !near.empty()) {
+    absl::StrAppend(&message, "; did you mean \"", AbslView(near), "\"?");
+  }
+  return NotFound(message);
+}
+
+std::string_view ToString(Enforcement enforcement) {
+  switch (enforcement) {
+    case Enforcement::accounting:
+      return "accounting";
+    case Enforcement::advisory:
+      return "advisory";
+    case Enforcement::hardware:
+      return "hardware";
+  }
+  return "accounting";
 }
 
 StatusOr<Quantity> ParseSlotAmount(std::string_view slot, std::string_view text) {

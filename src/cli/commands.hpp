@@ -52,6 +52,9 @@ struct LogOptions {
 };
 int ShowLog(const CommonOptions& common, const LogOptions& options);
 
+// Describes this machine, or checks a description and writes it in canonical form.
+int DescribeNode(const std::string& file, const std::string& gpu_slot);
+
 int ValidateFile(const std::string& file, bool json);
 int DrawGraph(const std::string& file, const std::string& format);
 int ImportFile(const std::string& file, const std::string& output);

@@ -125,6 +125,15 @@ int Main(int argc, char** argv) {
   validate_command->add_option("FILE", file, "Pipeline")->required();
   validate_command->add_flag("--json", json, "Diagnostics as JSON");
 
+  std::string node_file;
+  std::string gpu_slot = "cuda.device";
+  CLI::App* node_command = command("node", "Describe this machine, or check a description of one",
+                                   [&] { return DescribeNode(node_file, gpu_slot); });
+  node_command->add_option("FILE", node_file, "A description, YAML or JSON (none: this machine)");
+  node_command->add_option("--gpu-slot", gpu_slot, "What GPUs are handed out as")
+      ->check(CLI::IsMember({"cuda.device", "cuda.shares"}))
+      ->capture_default_str();
+
   std::string graph_format = "text";
   CLI::App* graph_command = command("graph", "Draw the graph of a pipeline file",
                                     [&] { return DrawGraph(file, graph_format); });

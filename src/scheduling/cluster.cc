@@ -142,7 +142,7 @@ bool Cluster::Take(const Demand& demand, const Placement& placement) {
       state.device[static_cast<size_t>(device)] = 0;
   }
   if (placement.shared_device >= 0) {
-    auto& left = state.device[static_cast<size_t>(placement.shared_device)];
+    auto& left = state.device[static_cast<unsigned char>(placement.shared_device)];
     left = static_cast<int16_t>(left - demand.share);
   }
   ++state.tasks;
@@ -161,7 +161,7 @@ void Cluster::Give(const Demand& demand, const Placement& placement) {
     }
   }
   if (placement.shared_device >= 0) {
-    auto& left = state.device[static_cast<size_t>(placement.shared_device)];
+    auto& left = state.device[static_cast<unsigned char>(placement.shared_device)];
     left = static_cast<int16_t>(left + demand.share);
   }
   --state.tasks;

@@ -28,6 +28,27 @@ TEST_CASE("Slot names are unique and described") {
   }
 }
 
+TEST_CASE("The three ways to hand out an NVIDIA GPU exclude each other") {
+  for (const char* slot : {"cuda.device", "cuda.shares", "cuda.device:2g.10gb-mig"}) {
+    CHECK(FindSlotType(slot)->exclusive_set == "cuda");
+  }
+  CHECK(FindSlotType("rocm.device")->exclusive_set.empty());
+  CHECK(FindSlotType("cuda.mem")->exclusive_set.empty());
+}
+
+TEST_CASE("Each slot says how it is enforced and in which steps it is given") {
+  CHECK(FindSlotType("cpu")->enforcement == Enforcement::accounting);
+  CHECK(FindSlotType("cuda.shares")->enforcement == Enforcement::advisory);
+  CHECK(FindSlotType("cuda.device:1g.5gb-mig")->enforcement == Enforcement::hardware);
+  CHECK(FindSlotType("tpu.device")->enforcement == Enforcement::hardware);
+  CHECK(ToString(Enforcement::accounting) == "accounting");
+  CHECK(ToString(Enforcement::advisory) == "advisory");
+  CHECK(ToString(Enforcement::hardware) == "hardware");
+  CHECK_FALSE(FindSlotType("cuda.device:1g.5gb-mig")->spans_devices);
+  CHECK(FindSlotType("cuda.shares")->quantum.thousandths() == 10);
+  for (const SlotType& type : KnownSlotTypes()) CHECK(type.quantum > Quantity());
+}
+
 TEST_CASE("Amounts follow the kind of the slot") {
   CHECK(ParseSlotAmount("cpu", "1.5")->thousandths() == 1500);
   CHECK(ParseSlotAmount("mem", "1g")->units() == 1 << 30);

@@ -1,0 +1,14 @@
+// Writes the description of a machine as YAML.
+#pragma once
+
+#include <string>
+
+#include "trackbed/resources/node.hpp"
+
+namespace trackbed {
+
+// ReadNode (node_reader.hpp) gives the same description back. Fields that have their default are
+// left out. Thread-safe.
+std::string WriteNode(const NodeDescription& node);
+
+}  // namespace trackbed
