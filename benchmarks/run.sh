@@ -7,6 +7,9 @@ cd "$build/benchmarks"
 echo "== engine_overhead"
 ./engine_overhead --json engine_overhead.json "$@"
 echo
+echo "== scheduler_plan"
+./scheduler_plan --json scheduler_plan.json "$@"
+echo
 echo "== process_wall_time"
 python3 ../../../benchmarks/process_wall_time.py --trackbed "$build/bin/trackbed" \
   --json process_wall_time.json "$@"

@@ -547,18 +547,23 @@ class Scheduler::Impl : public SchedulerState {
     if (active) Activate(task.line);
   }
 
+  // Ranks alone decide between the lines of one bucket.
+  TenantIndex Bucket(const Line& line) const {
+    return OrderedByShares() ? line.tenant : kRootTenant;
+  }
+
   void Activate(LineIndex index) {
     Line& line = lines_[index];
     Deactivate(index);
     if (line.tasks.empty()) return;
     line.active = line.tasks.begin()->first;
-    active_[line.tenant].emplace(*line.active, index);
+    active_[Bucket(line)].emplace(*line.active, index);
   }
 
   void Deactivate(LineIndex index) {
     Line& line = lines_[index];
     if (!line.active) return;
-    const auto found = active_.find(line.tenant);
+    const auto found = active_.find(Bucket(line));
     found->second.erase({*line.active, index});
     if (found->second.empty()) active_.erase(found);
     line.active.reset();
