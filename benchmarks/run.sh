@@ -13,6 +13,9 @@ echo
 echo "== placement"
 ./placement --json placement.json "$@"
 echo
+echo "== scheduler_plan"
+./scheduler_plan --json scheduler_plan.json "$@"
+echo
 echo "== process_wall_time"
 python3 ../../../benchmarks/process_wall_time.py --trackbed "$build/bin/trackbed" \
   --json process_wall_time.json "$@"

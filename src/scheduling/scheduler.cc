@@ -500,6 +500,9 @@ class Scheduler::Impl : public SchedulerState {
   struct AlikeShapes {
     std::set<ShapeIndex> shapes;
     bool no_room = false;  // nowhere now, for one member
+    // Reservations held back a single task of this length and rank: so they do all that are as
+    // long and come after it.
+    std::optional<std::pair<Duration, Rank>> held_back;
   };
 
   static bool IsLost(const TaskState& task, uint32_t member) {
@@ -544,18 +547,23 @@ class Scheduler::Impl : public SchedulerState {
     if (active) Activate(task.line);
   }
 
+  // Ranks alone decide between the lines of one bucket.
+  TenantIndex Bucket(const Line& line) const {
+    return OrderedByShares() ? line.tenant : kRootTenant;
+  }
+
   void Activate(LineIndex index) {
     Line& line = lines_[index];
     Deactivate(index);
     if (line.tasks.empty()) return;
     line.active = line.tasks.begin()->first;
-    active_[line.tenant].emplace(*line.active, index);
+    active_[Bucket(line)].emplace(*line.active, index);
   }
 
   void Deactivate(LineIndex index) {
     Line& line = lines_[index];
     if (!line.active) return;
-    const auto found = active_.find(line.tenant);
+    const auto found = active_.find(Bucket(line));
     found->second.erase({*line.active, index});
     if (found->second.empty()) active_.erase(found);
     line.active.reset();
@@ -577,6 +585,10 @@ class Scheduler::Impl : public SchedulerState {
     }
     if (best == nullptr) return std::nullopt;
     return best->second;
+  }
+
+  bool OrderedByShares() const {
+    return policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share;
   }
 
   void TryLines(Time now, Plan* plan) {
@@ -601,8 +613,14 @@ class Scheduler::Impl : public SchedulerState {
       }
       return true;
     }
-    bool& none_like_it = by_demand_.find(shape.demand)->second.no_room;
-    if (none_like_it) shape.no_room = true;
+    AlikeShapes& alike = by_demand_.find(shape.demand)->second;
+    if (alike.no_room) shape.no_room = true;
+    if (!shape.no_room && alike.held_back && shape.expected >= alike.held_back->first &&
+        alike.held_back->second < task.rank) {
+      shape.held_back = true;
+      Deactivate(index);
+      return policy.backfill != Backfill::strict;
+    }
     if (!shape.no_room) {
       Placements members;
       TaskId delayed = 0;
@@ -623,11 +641,16 @@ class Scheduler::Impl : public SchedulerState {
       }
       if (found == Found::nowhere) {
         shape.no_room = true;
-        none_like_it = none_like_it || task.request.members == 1;
+        alike.no_room = alike.no_room || task.request.members == 1;
       }
       if (found == Found::reserved) {
         // Another task of the line may be ranked, or expected to run, the same: none fits.
         shape.held_back = true;
+        // Where shares decide who goes first, rank does not say whom a reservation binds.
+        if (!OrderedByShares() && task.request.members == 1 &&
+            (!alike.held_back || shape.expected < alike.held_back->first)) {
+          alike.held_back = std::pair(shape.expected, task.rank);
+        }
         Deactivate(index);
         return policy.backfill != Backfill::strict;
       }
@@ -745,6 +768,7 @@ class Scheduler::Impl : public SchedulerState {
                       [&, &wanted = demand](NodeIndex node) { return cluster.Fits(node, wanted); });
       if (!fits) continue;
       like.no_room = false;
+      like.held_back.reset();
       for (const ShapeIndex index : like.shapes) {
         Shape& shape = shapes_[index];
         if (!shape.no_room && !shape.held_back) continue;
@@ -758,6 +782,7 @@ class Scheduler::Impl : public SchedulerState {
   // -- reservations
 
   void WakeHeldBack() {
+    for (auto& [demand, like] : by_demand_) like.held_back.reset();
     for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
       if (!shapes_[index].held_back) continue;
       shapes_[index].held_back = false;
@@ -871,7 +896,7 @@ class Scheduler::Impl : public SchedulerState {
     // What was held back stays so while the same room is kept, and no longer than before: what may
     // start on a node that has changed is woken for that. Where shares decide who goes first,
     // whom a reservation binds changes with them.
-    bool same = policy.order == QueueOrder::fifo || policy.order == QueueOrder::lifo;
+    bool same = !OrderedByShares();
     const size_t claims = reservations.size() - std::min(reservations.size(), before.size());
     same = same && reservations.size() >= before.size() &&
            std::all_of(reservations.begin(), reservations.begin() + static_cast<ptrdiff_t>(claims),

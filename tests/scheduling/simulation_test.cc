@@ -227,5 +227,44 @@ TEST_CASE("A job that cannot run is counted apart, and a run time of nothing is 
   CHECK(result.jobs[1].slowdown == 1);
 }
 
+TEST_CASE("Equal seeds give equal bytes, and other seeds other orders") {
+  WorkloadMix mix;
+  mix.jobs = 300;
+  mix.between = seconds(1);
+  const auto run = [&](uint64_t seed) {
+    SimulationOptions options;
+    options.seed = seed;
+    auto result = SimulateWorkload(Nodes(4, 48, 8), MakeWorkload(mix, 7), {},
+                                   std::make_unique<FirstFit>(), options);
+    REQUIRE(result.ok());
+    return WriteSimulationCsv(*result) + WriteSimulationHtml("seeds", *result);
+  };
+  const std::string once = run(1);
+  CHECK(once == run(1));
+  CHECK(once != run(2));
+}
+
+TEST_CASE("Reports: a line a job, and a page that stands alone and escapes names") {
+  Classic classic;
+  classic.Add("a,\"b\"", 0, 1, 30).tenant = "<script>";
+  classic.Add("huge", 1, 5, 10);
+  const SimulationResult result = classic.Run({});
+  CHECK(WriteSimulationCsv(result) ==
+        "job,tenant,submitted,first_start,start,end,wait_seconds,run_seconds,slowdown,evictions,"
+        "refused\n"
+        "\"a,\"\"b\"\"\",<script>,2023-11-14T22:13:20Z,2023-11-14T22:13:20Z,"
+        "2023-11-14T22:13:20Z,2023-11-14T22:13:50Z,0.000,30.000,1.000,0,\n"
+        "huge,,2023-11-14T22:13:21Z,,,,,,,," +
+            result.jobs[1].refused + "\n");
+  const std::string page = WriteSimulationHtml("5 < 6 & \"more\"", result);
+  CHECK(page.find("<title>5 &lt; 6 &amp; &quot;more&quot;</title>") != std::string::npos);
+  CHECK(page.find("<script>") == std::string::npos);
+  CHECK(page.find("&lt;script&gt;") != std::string::npos);
+  CHECK(page.find("http") == std::string::npos);
+  CHECK(page.find(">nan") == std::string::npos);
+  // Nothing to draw is no reason to fail.
+  CHECK(WriteSimulationHtml("none", SimulationResult()).find(">nan") == std::string::npos);
+}
+
 }  // namespace
 }  // namespace trackbed

@@ -30,6 +30,40 @@ struct Workload {
   std::vector<Job> jobs;  // by time of submission
 };
 
+// Traces are CSV files whose first line names the columns, in any order; columns that are not named
+// here are ignored. Fields may be quoted ("…", a quote in it doubled). All that is wrong goes to
+// *diagnostics with its place, as far as it can be told apart; the result is of use only when
+// !diagnostics->has_errors(). Amounts are whole numbers unless said otherwise, never negative.
+//
+// philly: one line a job, as the traces of the Philly cluster are usually flattened (Jeon et al.,
+// "Analysis of Large-Scale Multi-Tenant GPU Clusters for DNN Training Workloads", USENIX ATC 2019).
+//   job            its name, unique
+//   vc, user       the tenant is "vc/user"; either may be empty
+//   submitted      2026-05-01T10:00:00Z, with a blank for the T and without the Z as well, or
+//                  seconds since 1970
+//   run_seconds    that it ran; decimals allowed
+//   gpus           of the whole job; decimals allowed below 1 ("0.5")
+// and, if there:
+//   requested_seconds, priority (may be negative), cpus and memory_gib (of the whole job),
+//   members        how many equal parts gpus, cpus and memory are divided into; 1 without it
+//
+// sacct: what `sacct --allocations --parsable2 --delimiter=,` prints
+// (slurm.schedmd.com/sacct.html). Steps ("12.batch") and jobs that never started (Start Unknown)
+// are left out.
+//   JobID, User, Account        the tenant is "Account/User"
+//   Submit, Start, End          2026-05-01T10:00:00; read as UTC
+//   Timelimit                   [days-]hours:minutes:seconds; UNLIMITED, Partition_Limit: nothing
+//   ReqCPUS                     of the whole job
+//   AllocTRES, or ReqTRES or ReqGRES where it is empty or missing
+//                               "gres/gpu=4", "gpu:4", "gpu:a100:4" among others: of the whole job
+// and, if there:
+//   ReqMem                      "4000M", "2.5G"; with "n" or without a suffix for each node, with
+//                               "c" for each cpu
+//   ReqNodes                    members, on different nodes; 1 without it
+//   Priority                    slurm's, as it is
+Workload ReadPhillyWorkload(std::string_view text, Diagnostics* diagnostics);
+Workload ReadSacctWorkload(std::string_view text, Diagnostics* diagnostics);
+
 // What MakeWorkload draws from. The defaults look like a shared cluster for machine learning: most
 // jobs are small and short, most device hours belong to few.
 struct WorkloadMix {
