@@ -62,6 +62,7 @@ int ExportPipeline(const CommonOptions& common, const std::string& what, const s
                    const std::string& output);
 
 struct SimulateOptions {
+  std::string format = "openb";
   std::string nodes;
   std::string workload;
   std::string policy = "default";
@@ -69,8 +70,16 @@ struct SimulateOptions {
   std::string seeds = "42-51";  // FIRST-LAST, or numbers joined by commas
   bool learn = false;           // the policy is not told the mix of work beforehand
   bool json = false;
+  // Of philly and sacct, which have times:
+  std::string order = "fifo";
+  std::string backfill = "easy";
+  bool preempt = false;
+  bool exact = false;
+  std::string csv;   // file to write, a line a job
+  std::string html;  // file to write, a report
 };
 int Simulate(const SimulateOptions& options);
+int SimulateTrace(const SimulateOptions& options);
 
 // Prints an error to standard error and gives the exit code for it.
 int Fail(const Status& status);

@@ -163,12 +163,14 @@ int Main(int argc, char** argv) {
   export_command->add_option("--output,-o", output, "File to write (default: standard output)");
 
   SimulateOptions simulate;
-  std::string trace_format = "openb";
   CLI::App* simulate_command =
-      command("simulate", "Fill a cluster with the work of a trace and show how full it gets",
-              [&] { return Simulate(simulate); });
-  simulate_command->add_option("--format", trace_format, "Form of the trace")
-      ->check(CLI::IsMember({"openb"}))
+      command("simulate", "Show what the scheduler would have done with the work of a trace", [&] {
+        return simulate.format == "openb" ? Simulate(simulate) : SimulateTrace(simulate);
+      });
+  simulate_command
+      ->add_option("--format", simulate.format,
+                   "Form of the trace; openb fills the cluster, without times")
+      ->check(CLI::IsMember({"openb", "philly", "sacct"}))
       ->capture_default_str();
   simulate_command->add_option("--nodes", simulate.nodes, "CSV of the nodes")->required();
   simulate_command->add_option("--workload", simulate.workload, "CSV of the work")->required();
@@ -181,7 +183,17 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   simulate_command->add_flag("--learn", simulate.learn,
                              "Do not tell the policy beforehand what work to expect");
-  simulate_command->add_flag("--json", simulate.json, "As JSON");
+  simulate_command->add_flag("--json", simulate.json, "As JSON (openb)");
+  simulate_command->add_option("--order", simulate.order, "Order of the queue (philly, sacct)")
+      ->check(CLI::IsMember({"fifo", "lifo", "drf", "fair-share"}))
+      ->capture_default_str();
+  simulate_command->add_option("--backfill", simulate.backfill, "Who may overtake")
+      ->check(CLI::IsMember({"strict", "any", "easy", "conservative"}))
+      ->capture_default_str();
+  simulate_command->add_flag("--preempt", simulate.preempt, "Stop work for what is more important");
+  simulate_command->add_flag("--exact", simulate.exact, "The scheduler knows all run times");
+  simulate_command->add_option("--csv", simulate.csv, "Write a line for each job to this file");
+  simulate_command->add_option("--html", simulate.html, "Write a report to this file");
 
   try {
     app.parse(argc, argv);
