@@ -163,10 +163,9 @@ int Main(int argc, char** argv) {
   export_command->add_option("--output,-o", output, "File to write (default: standard output)");
 
   SimulateOptions simulate;
-  CLI::App* simulate_command =
-      command("simulate", "Show what the scheduler would have done with the work of a trace", [&] {
-        return simulate.format == "openb" ? Simulate(simulate) : SimulateTrace(simulate);
-      });
+  CLI::App* simulate_command = command(
+      "simulate", "Show what the scheduler would have done with the work of a trace",
+      [&] { return simulate.format == "openb" ? Simulate(simulate) : SimulateTrace(simulate); });
   simulate_command
       ->add_option("--format", simulate.format,
                    "Form of the trace; openb fills the cluster, without times")

@@ -72,8 +72,7 @@ void PrintSummary(const SimulationResult& result) {
 Status SimulateAll(const SimulateOptions& options) {
   TRACKBED_ASSIGN_OR_RETURN(const GroupPolicy policy, PolicyOf(options));
   TRACKBED_ASSIGN_OR_RETURN(const std::string nodes_text, ReadWhole(options.nodes));
-  TRACKBED_ASSIGN_OR_RETURN(const openb::Nodes listed,
-                            openb::ReadNodes(nodes_text, options.nodes));
+  TRACKBED_ASSIGN_OR_RETURN(const openb::Nodes listed, openb::ReadNodes(nodes_text, options.nodes));
   TRACKBED_ASSIGN_OR_RETURN(const std::string text, ReadWhole(options.workload));
   Diagnostics diagnostics(options.workload);
   const Workload workload = options.format == "sacct" ? ReadSacctWorkload(text, &diagnostics)

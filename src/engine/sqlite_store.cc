@@ -251,22 +251,19 @@ Status SqliteStore::UseWriteAheadLog() {
   }
 }
 
-// OK for a store that we can read, and for an empty file, which is new.
+// OK for a store that we can read, and for an empty file, which is new. All in one statement:
+// another process may be creating the store between two.
 Status SqliteStore::CheckSchema(bool* is_new) {
-  const auto read_integer = [&](const char* sql, int64_t* value) -> Status {
-    Statement statement;
-    if (statement.Prepare(database_, sql) != SQLITE_OK || statement.Step() != SQLITE_ROW) {
-      return Error("read the store");
-    }
-    *value = statement.Integer(0);
-    return absl::OkStatus();
-  };
-  int64_t application = 0;
-  int64_t version = 0;
-  int64_t tables = 0;
-  TRACKBED_RETURN_IF_ERROR(read_integer("PRAGMA application_id", &application));
-  TRACKBED_RETURN_IF_ERROR(read_integer("PRAGMA user_version", &version));
-  TRACKBED_RETURN_IF_ERROR(read_integer("SELECT count(*) FROM sqlite_schema", &tables));
+  constexpr std::string_view kRead =
+      "SELECT (SELECT application_id FROM pragma_application_id),"
+      " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
+  Statement statement;
+  if (statement.Prepare(database_, kRead) != SQLITE_OK || statement.Step() != SQLITE_ROW) {
+    return Error("read the store");
+  }
+  const int64_t application = statement.Integer(0);
+  const int64_t version = statement.Integer(1);
+  const int64_t tables = statement.Integer(2);
   *is_new = tables == 0 && application == 0;
   if (*is_new) return absl::OkStatus();
   if (application != kApplicationId) {

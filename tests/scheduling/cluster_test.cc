@@ -118,7 +118,8 @@ TEST_CASE("what was taken and given back leaves the cluster as it was", "[cluste
         placement = cluster.FirstDevices(node, demand);
       } else {
         placement.whole_devices = static_cast<uint16_t>(random.Next() % 16);
-        placement.shared_device = static_cast<int8_t>(demand.share > 0 ? random.Next() % 4 : -1);
+        placement.shared_device =
+            static_cast<int8_t>(demand.share > 0 ? static_cast<int>(random.Next() % 4) : -1);
       }
       const bool took = cluster.Take(demand, placement);
       REQUIRE(took == fits);

@@ -255,7 +255,8 @@ TEST_CASE("the default places without having seen anything", "[default]") {
 
 TEST_CASE("the index finds what a look at all finds", "[index]") {
   SeededRandom random(3);
-  for (const size_t size : {0, 1, 15, 16, 17, 255, 256, 257, 4097}) {
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{15}, size_t{16}, size_t{17}, size_t{255},
+                            size_t{256}, size_t{257}, size_t{4097}}) {
     ScoreIndex index;
     index.Reset(size);
     std::vector<int32_t> scores(size, ScoreIndex::kAbsent);
