@@ -354,6 +354,31 @@ TEST_CASE("A full disk is called that, loses nothing, and is forgotten when ther
   }
 }
 
+TEST_CASE("Processes that create one store at once all get it") {
+  TemporaryFolder folder;
+  constexpr int kStores = 20;
+  constexpr int kProcesses = 6;
+  for (int round = 0; round < kStores; ++round) {
+    const std::string path = folder / ("trackbed" + std::to_string(round) + ".db");
+    std::vector<pid_t> children;
+    for (int i = 0; i < kProcesses; ++i) {
+      const pid_t child = ::fork();
+      REQUIRE(child >= 0);
+      if (child == 0) {
+        const auto store = OpenSqliteStore(path);
+        if (!store.ok()) std::fprintf(stderr, "%s\n", store.status().ToString().c_str());
+        ::_exit(store.ok() ? 0 : 1);
+      }
+      children.push_back(child);
+    }
+    for (const pid_t child : children) {
+      int status = 0;
+      REQUIRE(::waitpid(child, &status, 0) == child);
+      CHECK(status == 0);
+    }
+  }
+}
+
 TEST_CASE("Processes that write at once wait for each other and lose nothing") {
   TemporaryFolder folder;
   const std::string path = folder / "trackbed.db";
