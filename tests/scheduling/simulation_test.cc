@@ -115,7 +115,7 @@ TEST_CASE(
 
 // One node of so many cores, jobs of one core each unless said otherwise.
 struct Classic {
-  Job& Add(const char* name, int submitted, int cores, int run_time) {
+  Job& Add(const std::string& name, int submitted, int cores, int run_time) {
     Job job;
     job.name = name;
     job.submitted = start + seconds(submitted);
@@ -200,7 +200,7 @@ TEST_CASE("An evicted job stops, waits again and runs from its start") {
 TEST_CASE("Fair share lets the tenant that used less go first, and the index tells") {
   Classic classic;
   for (int i = 0; i < 4; ++i) {
-    classic.Add(("a0\0a1\0a2\0a3" + 3 * i), i == 0 ? 0 : 1, 4, 100).tenant = "a";
+    classic.Add("a" + std::to_string(i), i == 0 ? 0 : 1, 4, 100).tenant = "a";
   }
   classic.Add("b0", 2, 4, 100).tenant = "b";
   GroupPolicy policy;
