@@ -31,19 +31,19 @@ Status WriteWhole(const std::string& path, const std::string& text) {
 }
 
 StatusOr<GroupPolicy> PolicyOf(const SimulateOptions& options) {
-  static const std::map<std::string, QueueOrder> kOrders = {{"fifo", QueueOrder::fifo},
-                                                            {"lifo", QueueOrder::lifo},
-                                                            {"drf", QueueOrder::drf},
-                                                            {"fair-share", QueueOrder::fair_share}};
-  static const std::map<std::string, Backfill> kBackfills = {
+  static const std::map<std::string, QueueOrder> orders = {{"fifo", QueueOrder::fifo},
+                                                           {"lifo", QueueOrder::lifo},
+                                                           {"drf", QueueOrder::drf},
+                                                           {"fair-share", QueueOrder::fair_share}};
+  static const std::map<std::string, Backfill> backfills = {
       {"strict", Backfill::strict},
       {"any", Backfill::any},
       {"easy", Backfill::easy},
       {"conservative", Backfill::conservative}};
   GroupPolicy policy;
-  const auto order = kOrders.find(options.order);
-  const auto backfill = kBackfills.find(options.backfill);
-  if (order == kOrders.end() || backfill == kBackfills.end()) {
+  const auto order = orders.find(options.order);
+  const auto backfill = backfills.find(options.backfill);
+  if (order == orders.end() || backfill == backfills.end()) {
     return InvalidArgument(absl::StrCat("found the order ", options.order, " and the backfill ",
                                         options.backfill, ", of which one is unknown"));
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "trackbed/scheduling/simulation.hpp"
 
@@ -61,9 +62,8 @@ std::string Escape(std::string_view text) {
 
 // Days and hours read better than many seconds.
 std::string Span(double seconds) {
-  return FormatDuration(std::chrono::milliseconds(static_cast<int64_t>(
-      seconds < 60 ? seconds * 1000 + 0.5
-                   : static_cast<double>(static_cast<int64_t>(seconds + 0.5)) * 1000)));
+  return FormatDuration(std::chrono::milliseconds(seconds < 60 ? std::llround(seconds * 1000)
+                                                               : std::llround(seconds) * 1000));
 }
 
 constexpr int kWidth = 720;

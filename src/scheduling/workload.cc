@@ -110,7 +110,7 @@ Workload MakeWorkload(const WorkloadMix& mix, uint64_t seed) {
     job.name = absl::StrCat("job", i);
     // Whole seconds, so that some come at the same moment.
     const double pause = draw.Exponential() * static_cast<double>(mix.between.count()) * 1e-9;
-    now += std::chrono::seconds(static_cast<int64_t>(pause + 0.5));
+    now += std::chrono::seconds(std::llround(pause));
     job.submitted = now;
     const double octaves = draw.Normal() * mix.run_time_octaves;
     job.run_time =

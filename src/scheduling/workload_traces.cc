@@ -105,9 +105,9 @@ class Row {
 
   // Empty when there is no such column.
   const Field& at(std::string_view column) const {
-    static const Field kNone;
+    static const Field none;
     const auto found = columns_.find(column);
-    return found == columns_.end() ? kNone : record_[found->second];
+    return found == columns_.end() ? none : record_[found->second];
   }
 
   void Error(std::string_view column, std::string_view expected) {
