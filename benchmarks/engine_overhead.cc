@@ -68,7 +68,7 @@ EngineOptions MakeOptions(Store* store, Executor* executor) {
   options.store = store;
   options.executor = executor;
   options.home = "/nowhere";
-  options.slots = {{"cpu", Quantity::FromThousandths(1'000'000'000'000)}};
+  options.node = NodeOfSlots({{"cpu", Quantity::FromThousandths(1'000'000'000'000)}});
   options.holder.description = "engine_overhead";
   return options;
 }

@@ -18,29 +18,37 @@ constexpr Quantity kOne = Quantity::FromThousandths(1000);
 // The ways to hand out an NVIDIA GPU: whole, in fractions, as MIG instances.
 constexpr std::string_view kCuda = "cuda";
 
+// CUDA C++ Programming Guide, "CUDA Environment Variables": devices behind an invalid index are
+// invisible, so that -1 shows none.
+constexpr std::string_view kCudaDevices = "CUDA_VISIBLE_DEVICES";
+constexpr std::string_view kNoCudaDevices = "-1";
+
 constexpr SlotType WholeDevices(std::string_view name, std::string_view description,
+                                std::string_view visible_devices = "",
+                                std::string_view no_devices = "",
                                 std::string_view exclusive_set = "") {
-  return {name, SlotKind::discrete, description, Enforcement::hardware, exclusive_set, true, kOne};
+  return {name, SlotKind::discrete, description, Enforcement::hardware, exclusive_set, true,
+          kOne, visible_devices,    no_devices};
 }
 
 constexpr std::array kSlotTypes = {
     SlotType{"cpu", SlotKind::count, "processor cores", Enforcement::accounting, "", true,
              kThousandth},
     SlotType{"mem", SlotKind::bytes, "main memory", Enforcement::accounting, "", true, kOne},
-    WholeDevices("cuda.device", "whole NVIDIA GPUs", kCuda),
+    WholeDevices("cuda.device", "whole NVIDIA GPUs", kCudaDevices, kNoCudaDevices, kCuda),
     SlotType{"cuda.shares", SlotKind::share, "fractions of NVIDIA GPUs", Enforcement::advisory,
-             kCuda, true, kHundredth},
+             kCuda, true, kHundredth, kCudaDevices, kNoCudaDevices},
     SlotType{"cuda.mem", SlotKind::bytes, "memory of NVIDIA GPUs", Enforcement::advisory, "", true,
-             kOne},
+             kOne, kCudaDevices, kNoCudaDevices},
     SlotType{"cuda.device:*-mig", SlotKind::unique, "an instance of a partitioned NVIDIA GPU",
-             Enforcement::hardware, kCuda, false, kOne},
-    WholeDevices("rocm.device", "AMD GPUs"),
-    WholeDevices("xpu.device", "Intel GPUs"),
-    WholeDevices("tpu.device", "Google TPUs"),
+             Enforcement::hardware, kCuda, false, kOne, kCudaDevices, kNoCudaDevices},
+    WholeDevices("rocm.device", "AMD GPUs", "ROCR_VISIBLE_DEVICES", "-1"),
+    WholeDevices("xpu.device", "Intel GPUs", "ZE_AFFINITY_MASK"),
+    WholeDevices("tpu.device", "Google TPUs", "TPU_VISIBLE_CHIPS"),
     WholeDevices("ipu.device", "Graphcore IPUs"),
-    WholeDevices("gaudi.device", "Intel Gaudi accelerators"),
-    WholeDevices("gaudi2.device", "Intel Gaudi 2 accelerators"),
-    WholeDevices("gaudi3.device", "Intel Gaudi 3 accelerators"),
+    WholeDevices("gaudi.device", "Intel Gaudi accelerators", "HABANA_VISIBLE_MODULES"),
+    WholeDevices("gaudi2.device", "Intel Gaudi 2 accelerators", "HABANA_VISIBLE_MODULES"),
+    WholeDevices("gaudi3.device", "Intel Gaudi 3 accelerators", "HABANA_VISIBLE_MODULES"),
     WholeDevices("warboy.device", "FuriosaAI Warboy NPUs"),
     WholeDevices("rngd.device", "FuriosaAI RNGD NPUs"),
     WholeDevices("atom.device", "Rebellions ATOM NPUs"),

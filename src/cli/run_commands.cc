@@ -20,7 +20,7 @@
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/pipeline/graph.hpp"
 #include "trackbed/pipeline/writer.hpp"
-#include "trackbed/resources/slots.hpp"
+#include "trackbed/resources/slot_allocator.hpp"
 
 namespace trackbed::cli {
 namespace {
@@ -126,14 +126,15 @@ int Conclude(Session& session, const RunId& id, int code, bool json, const std::
 
 // What a run would do, without doing it.
 int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& parameters,
-           const std::vector<SlotRequest>& slots) {
+           const NodeDescription& node) {
   const StatusOr<Graph> graph = Graph::Build(pipeline);
   if (!graph.ok()) return Fail(graph.status());
   std::printf("pipeline %s  %s\n", pipeline.name.c_str(), PipelineVersion(pipeline).c_str());
   for (const auto& [name, value] : parameters) {
     std::printf("parameter %s = %s\n", name.c_str(), ToText(value).c_str());
   }
-  const SlotPool pool(slots);
+  const StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node);
+  if (!allocator.ok()) return Fail(allocator.status());
   std::vector<std::vector<std::string>> rows{{"TASK", "NEEDS", "AFTER", "WHEN"}};
   int code = kSuccess;
   for (TaskIndex index : graph->TopologicalOrder()) {
@@ -144,9 +145,9 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
         });
     rows.push_back({task.name, needs.empty() ? "cpu=1" : needs,
                     absl::StrJoin(task.dependencies, " "), task.skip ? "never" : task.when});
-    if (const StatusOr<SlotClaim> claim = pool.Claim(task.resources); !claim.ok()) {
+    if (const auto demand = allocator->Prepare(task.resources); !demand.ok()) {
       std::fprintf(stderr, "trackbed: task \"%s\": %s\n", task.name.c_str(),
-                   std::string(Message(claim.status())).c_str());
+                   std::string(Message(demand.status())).c_str());
       code = kEnvironment;
     }
   }
@@ -202,9 +203,9 @@ int RunPipeline(const CommonOptions& common, const RunOptions& options) {
   StatusOr<std::map<std::string, Value>> parameters = BindParameters(*pipeline, *given);
   if (!parameters.ok()) return Fail(parameters.status());
   if (options.dry_run) {
-    const StatusOr<std::vector<SlotRequest>> slots = ChooseSlots(options.slots);
-    if (!slots.ok()) return Fail(slots.status());
-    return DryRun(*pipeline, *parameters, *slots);
+    const StatusOr<NodeDescription> node = ChooseNode(options.slots);
+    if (!node.ok()) return Fail(node.status());
+    return DryRun(*pipeline, *parameters, *node);
   }
 
   const std::unique_ptr<Progress> progress = ChooseProgress(options.json, options.plain);

@@ -13,7 +13,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/workspace.hpp"
-#include "trackbed/resources/slots.hpp"
+#include "trackbed/resources/local_node.hpp"
 
 namespace trackbed::cli {
 namespace {
@@ -69,35 +69,37 @@ StatusOr<RunId> FindRunId(Store& store, const std::string& given) {
   return runs.front().id;
 }
 
-StatusOr<std::vector<SlotRequest>> ChooseSlots(const std::vector<std::string>& given) {
-  std::vector<SlotRequest> slots = DetectLocalSlots();
-  for (const std::string& text : given) {
+StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots) {
+  std::vector<SlotRequest> given;
+  for (const std::string& text : slots) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos) {
       return InvalidArgument(
           absl::StrCat("--slots: found \"", text, "\", expected NAME=AMOUNT such as cpu=4"));
     }
     const std::string name = text.substr(0, equals);
-    StatusOr<Quantity> amount = ParseSlotAmount(name, text.substr(equals + 1));
+    const StatusOr<Quantity> amount = ParseSlotAmount(name, text.substr(equals + 1));
     if (!amount.ok()) {
       return InvalidArgument(absl::StrCat("--slots: ", AbslView(Message(amount.status()))));
     }
-    auto known = std::find_if(slots.begin(), slots.end(),
-                              [&](const SlotRequest& slot) { return slot.slot == name; });
-    if (known != slots.end()) {
+    const auto known = std::find_if(given.begin(), given.end(),
+                                    [&](const SlotRequest& slot) { return slot.slot == name; });
+    if (known != given.end()) {
       known->amount = *amount;
     } else {
-      slots.push_back({name, *amount});
+      given.push_back({name, *amount});
     }
   }
-  return slots;
+  NodeDescription node = DetectLocalNode();
+  OfferSlots(given, &node);
+  return node;
 }
 
 StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   auto session = std::make_unique<Session>();
   session->home_ = HomeFolder(options.common);
   const Workspace workspace(session->home_);
-  TRACKBED_ASSIGN_OR_RETURN(session->slots_, ChooseSlots(options.slots));
+  TRACKBED_ASSIGN_OR_RETURN(session->node_, ChooseNode(options.slots));
   TRACKBED_RETURN_IF_ERROR(MakeHome(session->home_));
   TRACKBED_ASSIGN_OR_RETURN(session->store_,
                             OpenSqliteStore(workspace.Database(), {options.common.durability}));
@@ -111,7 +113,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.executor = session->executor_.get();
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
-  engine.slots = session->slots_;
+  engine.node = session->node_;
   engine.sink = std::move(options.sink);
   engine.holder = ThisProcess(std::move(options.description));
   engine.is_gone = HolderIsGone;

@@ -43,20 +43,20 @@ class Session {
   Engine& engine() { return *engine_; }
   Store& store() { return *store_; }
   const std::string& home() const { return home_; }
-  const std::vector<SlotRequest>& slots() const { return slots_; }
+  const NodeDescription& node() const { return node_; }
   // The engine goes first: it holds the others.
   void Close() { engine_.reset(); }
 
  private:
   std::string home_;
-  std::vector<SlotRequest> slots_;
+  NodeDescription node_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<ProcessExecutor> executor_;
   std::unique_ptr<SecretSource> secrets_;
   std::unique_ptr<Engine> engine_;
 };
 
-// What the machine offers, with `given` (NAME=AMOUNT) laid over it.
-StatusOr<std::vector<SlotRequest>> ChooseSlots(const std::vector<std::string>& given);
+// What the machine offers, with `slots` (NAME=AMOUNT) laid over it.
+StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots);
 
 }  // namespace trackbed::cli

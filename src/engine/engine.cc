@@ -13,11 +13,13 @@
 #include <utility>
 
 #include "engine/attempt_builder.hpp"
+#include "engine/node_devices.hpp"
 #include "engine/ready_queue.hpp"
 #include "engine/utf8.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/pipeline/writer.hpp"
+#include "trackbed/resources/local_node.hpp"
 
 namespace trackbed {
 namespace {
@@ -54,6 +56,7 @@ struct ActiveRun {
 struct Attempt {
   ActiveRun* run = nullptr;
   TaskIndex task = 0;
+  uint64_t held = 0;  // of the slots
   bool timed_out = false;
 };
 
@@ -188,10 +191,11 @@ Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunStat
 
 class Engine::Impl {
  public:
-  Impl(EngineOptions options, const Lease& lease)
+  Impl(EngineOptions options, SlotAllocator allocator, const Lease& lease)
       : options_(std::move(options)),
         workspace_(options_.home),
-        queue_(SlotPool(options_.slots)),
+        queue_(std::move(allocator)),
+        devices_(options_.node),
         fence_(lease.fence),
         lease_until_(lease.expires) {}
 
@@ -239,7 +243,8 @@ class Engine::Impl {
   std::optional<TaskSkipped> JudgeTrigger(const ActiveRun& run, TaskIndex task) const;
   Status ConsiderCache(ActiveRun& run, TaskIndex task);
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
-  Status StartAttempt(ActiveRun& run, TaskIndex task);
+  uint64_t Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec);
+  Status StartAttempt(ActiveRun& run, TaskIndex task, const Allocation& held);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
   Status Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -266,6 +271,7 @@ class Engine::Impl {
   EngineOptions options_;
   Workspace workspace_;
   ReadyQueue queue_;
+  NodeDevices devices_;
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
@@ -393,6 +399,15 @@ StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose
   return runs_.emplace(record.number, std::move(run)).first->second.get();
 }
 
+// An attempt under way holds its slots whatever else does: they are its own already.
+uint64_t Engine::Impl::Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec) {
+  std::vector<AllocationPart> parts;
+  if (const AttemptIntended* intended = run.state.Intended(task)) parts = PartsOf(intended->slots);
+  spec->devices = devices_.Assign(parts);
+  spec->offered_slots = devices_.slots();
+  return queue_.Occupy(run.lines[task], parts);
+}
+
 // Derives what is not stored: who waits for whom, what is ready, what runs.
 Status Engine::Impl::Activate(ActiveRun& run) {
   const size_t count = run.state.graph().task_count();
@@ -418,10 +433,9 @@ Status Engine::Impl::Activate(ActiveRun& run) {
       run.cache_keys[task] = intended->cache_key;
       flights_.try_emplace(intended->cache_key, Flight{{run.record.number, task}, {}});
     }
-    attempts_[spec.key] = {&run, task, false};
+    const uint64_t held = Occupy(run, task, &spec);
+    attempts_[spec.key] = {&run, task, held, false};
     ++run.attempts;
-    // It holds its slots whatever else does: they are its own already.
-    queue_.Occupy(run.lines[task]);
     const Task& definition = run.state.pipeline().tasks[task];
     if (definition.timeout > Duration(0)) {
       timers_.push({Later(status.started, definition.timeout),
@@ -857,15 +871,16 @@ Status Engine::Impl::StartReady() {
            run->state.task(ready.task).state == TaskState::pending &&
            run->waiting_for[ready.task] == 0 && run->state.RetryAt(ready.task) <= now_;
   };
+  Allocation held;
   while (batch_.events.size() < kEventsPerCommit) {
-    const std::optional<ReadyTask> next = queue_.Take(now_, wanted);
+    const std::optional<ReadyTask> next = queue_.Take(now_, wanted, &held);
     if (!next) return absl::OkStatus();
-    TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->run), next->task));
+    TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->run), next->task, held));
   }
   return absl::OkStatus();
 }
 
-Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task) {
+Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task, const Allocation& held) {
   const uint32_t attempt = run.state.task(task).attempt + 1;
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
@@ -880,9 +895,12 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task) {
   Status status = spec.status();
   if (status.ok()) status = ResolveSecrets(options_.secrets, &*spec);
   if (!status.ok()) {
-    queue_.Release(run.lines[task]);
+    queue_.Release(held.id);
     return FailBeforeAttempt(run, task, status);
   }
+  spec->devices = devices_.Assign(held.parts);
+  spec->offered_slots = devices_.slots();
+  intended.slots = RecordOf(held.parts);
   TRACKBED_RETURN_IF_ERROR(
       Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
   const Task& definition = run.state.pipeline().tasks[task];
@@ -893,7 +911,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task) {
                   attempt});
   }
   ++run.attempts;
-  attempts_[spec->key] = {&run, task, false};
+  attempts_[spec->key] = {&run, task, held.id, false};
   starts_.push_back({*std::move(spec), false, ""});
   return absl::OkStatus();
 }
@@ -907,7 +925,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   ActiveRun& run = *attempt.run;
   const TaskIndex task = attempt.task;
   --run.attempts;
-  queue_.Release(run.lines[task]);
+  queue_.Release(attempt.held);
 
   AttemptEnded ended = DescribeEnd(report);
   const bool exited = report.kind == AttemptReport::Kind::exited;
@@ -1057,11 +1075,19 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();
-  if (options.slots.empty()) options.slots = {{"cpu", Quantity::FromThousandths(1000)}};
+  if (options.node.cpu == Quantity()) {
+    OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &options.node);
+  }
+  StatusOr<SlotAllocator> allocator = SlotAllocator::Create(options.node);
+  if (!allocator.ok()) {
+    return InvalidArgument(
+        absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));
+  }
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
-  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(std::move(options), lease)));
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Impl>(std::move(options), *std::move(allocator), lease)));
 }
 
 StatusOr<RunId> Engine::Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options) {

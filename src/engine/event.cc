@@ -244,6 +244,12 @@ std::string Encode(const AttemptIntended& detail) {
   proto.set_cache_key(detail.cache_key);
   proto.set_cache_off(detail.cache_off);
   ToProto(detail.cache_fields, proto.mutable_cache_fields());
+  for (const HeldSlot& held : detail.slots) {
+    v1::HeldSlot* slot = proto.add_slots();
+    slot->set_slot(held.slot);
+    slot->set_device(held.device);
+    slot->set_thousandths(held.amount.thousandths());
+  }
   return Serialize(proto);
 }
 
@@ -253,6 +259,11 @@ Status Decode(std::string_view bytes, AttemptIntended* detail) {
   detail->cache_key = proto.cache_key();
   detail->cache_off = proto.cache_off();
   detail->cache_fields = FieldsFromProto(proto.cache_fields());
+  detail->slots.clear();
+  for (const v1::HeldSlot& slot : proto.slots()) {
+    detail->slots.push_back(
+        {slot.slot(), slot.device(), Quantity::FromThousandths(slot.thousandths())});
+  }
   return absl::OkStatus();
 }
 

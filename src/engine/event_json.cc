@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "trackbed/base/slot_type.hpp"
+
 namespace trackbed {
 namespace {
 
@@ -18,6 +20,12 @@ Json ToJson(const std::map<std::string, Value>& values) {
   Json object = Json::object();
   for (const auto& [name, value] : values) object[name] = ToJson(value);
   return object;
+}
+
+// Of a slot that an older or newer version knew, nothing is known.
+std::string Enforced(std::string_view slot) {
+  const SlotType* type = FindSlotType(slot);
+  return type == nullptr ? "unknown" : Text(ToString(type->enforcement));
 }
 
 double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -54,6 +62,12 @@ void AddDetail(const Event& event, Json* json) {
       if (!Decode(event.detail, &detail).ok()) return;
       if (!detail.cache_key.empty()) (*json)["cache_key"] = detail.cache_key;
       if (!detail.cache_off.empty()) (*json)["not_cached"] = detail.cache_off;
+      for (const HeldSlot& held : detail.slots) {
+        (*json)["slots"].push_back({{"slot", held.slot},
+                                    {"device", held.device},
+                                    {"amount", FormatSlotAmount(held.slot, held.amount)},
+                                    {"enforcement", Enforced(held.slot)}});
+      }
       return;
     }
     case EventType::attempt_succeeded:

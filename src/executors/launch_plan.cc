@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 
+#include "executors/device_environment.hpp"
 #include "executors/host_files.hpp"
 #include "executors/sandbox_plan.hpp"
 #include "executors/work_tree.hpp"
@@ -112,6 +113,7 @@ class Planner {
       environment_["TRACKBED_PIPELINE_FOLDER"] = spec_.pipeline_folder;
     }
     if (!spec_.source_path.empty()) environment_["TRACKBED_SOURCE"] = spec_.source_path;
+    environment_.merge(DeviceEnvironment(spec_));
     PlanSessionEnvironment();
   }
 

@@ -32,6 +32,10 @@ Status Conflict(std::string_view a, std::string_view b) {
       absl::StrCat(AbslView(a), " and ", AbslView(b), " exclude each other, expected one of them"));
 }
 
+Status TooMany() {
+  return ResourceExhausted(absl::StrCat("there are ", kMaxLive, " allocations already"));
+}
+
 bool Exclude(const SlotType& a, const SlotType& b) {
   return !a.exclusive_set.empty() && a.exclusive_set == b.exclusive_set;
 }
@@ -260,9 +264,7 @@ StatusOr<SlotDemand> SlotAllocator::Prepare(std::span<const SlotRequest> request
 
 Status SlotAllocator::Allocate(const SlotDemand& demand, Allocation* allocation) {
   if (TryAllocate(demand, allocation)) return absl::OkStatus();
-  if (live_count_ >= kMaxLive) {
-    return ResourceExhausted(absl::StrCat("there are ", kMaxLive, " allocations already"));
-  }
+  if (live_count_ >= kMaxLive) return TooMany();
   return ResourceExhausted(Explain(demand).message);
 }
 
@@ -400,18 +402,9 @@ Status SlotAllocator::Restore(std::span<const Allocation> live) {
   return absl::OkStatus();
 }
 
-Status SlotAllocator::RestoreOne(const Allocation& allocation) {
-  const uint64_t place = allocation.id & (kMaxLive - 1);
-  const uint64_t serial = allocation.id >> kPlaceBits;
-  if (serial == 0) return InvalidArgument("no allocator made this id");
-  if (place < live_.size() && live_[place].id != 0) {
-    return InvalidArgument(live_[place].id == allocation.id
-                               ? "is live already"
-                               : absl::StrCat("cannot be live beside ", live_[place].id));
-  }
-  Placement placement;
+Status SlotAllocator::Locate(std::span<const AllocationPart> parts, Placement* placement) const {
   const Slot* exclusive = nullptr;
-  for (const AllocationPart& part : allocation.parts) {
+  for (const AllocationPart& part : parts) {
     const auto slot = std::find_if(slots_.begin(), slots_.end(),
                                    [&](const Slot& entry) { return entry.name == part.slot; });
     if (slot == slots_.end()) {
@@ -433,7 +426,7 @@ Status SlotAllocator::RestoreOne(const Allocation& allocation) {
           "found ", Amount(slot->name, amount), " ", where, ", expected a multiple of ",
           FormatSlotAmount(slot->name, slot->type->quantum), " above 0"));
     }
-    for (const Placed& earlier : placement) {
+    for (const Placed& earlier : *placement) {
       if (earlier.device == device) return InvalidArgument(absl::StrCat(where, " stands twice"));
     }
     if (!slot->type->exclusive_set.empty()) {
@@ -452,8 +445,30 @@ Status SlotAllocator::RestoreOne(const Allocation& allocation) {
       return InvalidArgument(
           absl::StrCat(where, " is held as ", AbslView(cards_[card].holder->name)));
     }
-    placement.push_back({device, amount});
+    placement->push_back({device, amount});
   }
+  return absl::OkStatus();
+}
+
+Status SlotAllocator::AllocateParts(std::span<const AllocationPart> parts, Allocation* allocation) {
+  if (live_count_ >= kMaxLive) return TooMany();
+  Placement placement;
+  TRACKBED_RETURN_IF_ERROR(Locate(parts, &placement));
+  Commit(placement, allocation);
+  return absl::OkStatus();
+}
+
+Status SlotAllocator::RestoreOne(const Allocation& allocation) {
+  const uint64_t place = allocation.id & (kMaxLive - 1);
+  const uint64_t serial = allocation.id >> kPlaceBits;
+  if (serial == 0) return InvalidArgument("no allocator made this id");
+  if (place < live_.size() && live_[place].id != 0) {
+    return InvalidArgument(live_[place].id == allocation.id
+                               ? "is live already"
+                               : absl::StrCat("cannot be live beside ", live_[place].id));
+  }
+  Placement placement;
+  TRACKBED_RETURN_IF_ERROR(Locate(allocation.parts, &placement));
   while (live_.size() <= place) {
     free_live_.push_back(static_cast<uint32_t>(live_.size()));
     live_.emplace_back();

@@ -27,7 +27,7 @@ TEST_CASE("an event of every type comes back as it went") {
       MakeEvent(EventType::run_cancel_requested, kNoTask, 0, ""),
       MakeEvent(EventType::run_retried, kNoTask, 0, Encode(RunRetried{{0, 7}})),
       MakeEvent(EventType::run_finished, kNoTask, 0, Encode(RunFinished{RunStatus::failed})),
-      MakeEvent(EventType::attempt_intended, 0, 1, Encode(AttemptIntended{"", "asked", {}})),
+      MakeEvent(EventType::attempt_intended, 0, 1, Encode(AttemptIntended{"", "asked", {}, {}})),
       MakeEvent(EventType::attempt_succeeded, 3, 2, ""),
       MakeEvent(EventType::attempt_failed, 3, 2, Encode(ended)),
       MakeEvent(EventType::attempt_cancelled, 3, 2, Encode(ended)),

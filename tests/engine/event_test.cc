@@ -64,6 +64,14 @@ class Maker {
     return fields;
   }
 
+  std::vector<HeldSlot> Held() {
+    std::vector<HeldSlot> held;
+    for (uint64_t i = Number(3); i > 0; --i) {
+      held.push_back({Text(), Text(), Quantity::FromThousandths(static_cast<int64_t>(Number(9)))});
+    }
+    return held;
+  }
+
   void Make(RunSubmitted* detail) {
     detail->parameters = Values();
     detail->seed = random_.Next();
@@ -81,7 +89,7 @@ class Maker {
       detail->tasks.push_back(static_cast<TaskIndex>(random_.Next()));
     }
   }
-  void Make(AttemptIntended* detail) { *detail = {Text(), Text(), Fields()}; }
+  void Make(AttemptIntended* detail) { *detail = {Text(), Text(), Fields(), Held()}; }
   void Make(AttemptEnded* detail) {
     detail->reason = static_cast<FailureReason>(Number(9));
     detail->exit_code = static_cast<int>(Integer());

@@ -13,7 +13,7 @@ using Names = std::vector<std::string>;
 
 TEST_CASE("A task that names no slots takes one cpu") {
   EngineLab lab;
-  lab.options.slots = {Slot("cpu", 3)};
+  lab.options.node = NodeOfSlots({Slot("cpu", 3)});
   Pipeline pipeline = NewPipeline("default");
   for (int i = 0; i < 10; ++i) {
     AddTask(pipeline, "t" + std::to_string(i));
@@ -24,14 +24,14 @@ TEST_CASE("A task that names no slots takes one cpu") {
   lab.Submit(pipeline);
   lab.Step();
   CHECK(lab.executor.running() == 3);
-  CHECK(lab.engine().ExplainWait(lab.told.front().first, 9) == "needs 1 cpu, 0 of 3 free");
+  CHECK(lab.engine().ExplainWait(lab.told.front().first, 9) == "needs 1 cpu, 0 of 3 free: 1 short");
   lab.RunToEnd();
   CHECK(lab.executor.most_running() == 3);
 }
 
 TEST_CASE("An engine that is told of no slots runs one task at a time") {
   EngineLab lab;
-  lab.options.slots.clear();
+  lab.options.node = NodeDescription();
   Pipeline pipeline = NewPipeline("one");
   AddTask(pipeline, "a");
   AddTask(pipeline, "b");
@@ -43,8 +43,8 @@ TEST_CASE("An engine that is told of no slots runs one task at a time") {
 
 TEST_CASE("Requests of different kinds are met side by side") {
   EngineLab lab;
-  lab.options.slots = {
-      Slot("cpu", 4), Slot("cuda.device", 2), {"mem", *Quantity::ParseBytes("16g")}};
+  lab.options.node =
+      NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 2), {"mem", *Quantity::ParseBytes("16g")}});
   Pipeline pipeline = NewPipeline("mixed");
   const auto add = [&](const std::string& name, std::vector<SlotRequest> resources) {
     AddTask(pipeline, name).resources = std::move(resources);
@@ -60,13 +60,14 @@ TEST_CASE("Requests of different kinds are met side by side") {
   lab.Step();
   // Those that do not fit let others pass.
   CHECK(lab.executor.StartedTasks() == Names{"gpu1/1", "gpu2/1", "mem1/1", "half/1"});
-  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) == "needs 1 cpu, 0.5 of 4 free");
+  CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
+        "needs 1 cpu, 0.5 of 4 free: 0.5 short");
   lab.executor.Finish(run + "/half/1");
   lab.Step();
   CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
-        "needs 1 cuda.device, 0 of 2 free");
+        "needs 1 cuda.device, 0 of 2 free: 1 short");
   CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "mem2")) ==
-        "needs 10g mem, 6g of 16g free");
+        "needs 10g mem, 6g of 16g free: 4g short");
   lab.executor.Finish(run + "/gpu2/1");
   lab.executor.Finish(run + "/mem1/1");
   lab.Step();
@@ -77,7 +78,7 @@ TEST_CASE("Requests of different kinds are met side by side") {
 
 TEST_CASE("A task that is never run between two equal ones does not change their slots") {
   EngineLab lab;
-  lab.options.slots = {Slot("cpu", 4)};
+  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
   Pipeline pipeline = NewPipeline("line");
   AddTask(pipeline, "small");
   AddTask(pipeline, "large1").resources = {Slot("cpu", 4)};
@@ -104,7 +105,7 @@ TEST_CASE("A skipped task of a pipeline can be asked about") {
 
 TEST_CASE("What can never fit is refused when it is submitted") {
   EngineLab lab;
-  lab.options.slots = {Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}};
+  lab.options.node = NodeOfSlots({Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}});
   Pipeline pipeline = NewPipeline("large");
   AddTask(pipeline, "fits").resources = {Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}};
   AddTask(pipeline, "wide").resources = {Slot("cpu", 8)};
@@ -122,7 +123,7 @@ TEST_CASE("What can never fit is refused when it is submitted") {
 
 TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
   EngineLab lab;
-  lab.options.slots = {Slot("cpu", 4)};
+  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
   lab.compare_after_steps = false;
   const auto lasts = [&](const std::string& task, Duration time) {
     Outcome outcome;
@@ -155,7 +156,7 @@ TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
 
 TEST_CASE("Attempts found running hold their slots, even when there are fewer now") {
   EngineLab lab;
-  lab.options.slots = {Slot("cpu", 4)};
+  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
   Pipeline pipeline = NewPipeline("shrunk");
   for (const char* name : {"a", "b", "c", "d", "e"}) {
     AddTask(pipeline, name);
@@ -165,11 +166,12 @@ TEST_CASE("Attempts found running hold their slots, even when there are fewer no
   lab.Step();
   REQUIRE(lab.executor.running() == 4);
   lab.Crash();
-  lab.options.slots = {Slot("cpu", 2)};
+  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
   REQUIRE(lab.engine().Resume(run).ok());
   lab.Step();
   CHECK(lab.executor.running() == 4);
-  CHECK(lab.engine().ExplainWait(run, 4) == "needs 1 cpu, 0 of 2 free");
+  CHECK(lab.engine().ExplainWait(run, 4) ==
+        "attempts found running hold more than there is; nothing starts until some have ended");
   for (const char* name : {"a", "b"}) lab.executor.Finish(run + "/" + name + "/1");
   lab.Step();
   CHECK(lab.executor.running() == 2);

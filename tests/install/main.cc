@@ -3,7 +3,7 @@
 
 #include "trackbed/pipeline/graph.hpp"
 #include "trackbed/pipeline/reader.hpp"
-#include "trackbed/resources/slots.hpp"
+#include "trackbed/resources/local_node.hpp"
 
 int main() {
   const auto parsed = trackbed::ReadPipeline(R"(
@@ -23,7 +23,8 @@ tasks:
   }
   const auto graph = trackbed::Graph::Build(*parsed.pipeline);
   const auto parameters = trackbed::BindParameters(*parsed.pipeline, {});
-  if (!graph.ok() || !parameters.ok() || trackbed::DetectLocalSlots().empty()) return 1;
+  if (!graph.ok() || !parameters.ok() || trackbed::DetectLocalNode().cpu == trackbed::Quantity())
+    return 1;
   for (const auto task : graph->TopologicalOrder()) {
     std::puts(parsed.pipeline->tasks[task].name.c_str());
   }

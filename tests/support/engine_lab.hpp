@@ -17,6 +17,7 @@
 #include "support/pipelines.hpp"
 #include "support/run_state_text.hpp"
 #include "trackbed/engine/engine.hpp"
+#include "trackbed/resources/local_node.hpp"
 
 namespace trackbed {
 
@@ -40,7 +41,7 @@ class EngineLab {
     options.random = &random;
     options.secrets = &secrets;
     options.home = "/home/lab";
-    options.slots = {Slot("cpu", 4)};
+    options.node = NodeOfSlots({Slot("cpu", 4)});
     options.holder = {"lab1", "boot1", 4711, 1, "trackbed run"};
     options.sink = [this](const RunState& run, const Event& event) {
       told.emplace_back(run.id(), event);

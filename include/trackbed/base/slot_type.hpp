@@ -36,6 +36,10 @@ struct SlotType {
   std::string_view exclusive_set;
   bool spans_devices;  // whether one request may be met by several devices together
   Quantity quantum;    // requests are multiples of this, unless an operator sets another
+  // The environment variable by which its driver limits a process to some devices, and what it says
+  // when there shall be none; "" where there is no such thing.
+  std::string_view visible_devices = "";
+  std::string_view no_devices = "";
 };
 
 // Every slot type known, as data. A new accelerator is a new row.

@@ -33,6 +33,7 @@
 #include "trackbed/engine/store.hpp"
 #include "trackbed/executors/executor.hpp"
 #include "trackbed/pipeline/pipeline.hpp"
+#include "trackbed/resources/node.hpp"
 
 namespace trackbed {
 
@@ -48,9 +49,9 @@ struct EngineOptions {
   RandomSource* random = nullptr;   // null: SystemRandom()
   SecretSource* secrets = nullptr;  // null: every secret is unknown
 
-  std::string home;                // absolute folder below which attempts lie (workspace.hpp)
-  std::vector<SlotRequest> slots;  // what may be used at once; empty: one cpu
-  EventSink sink;                  // may be empty
+  std::string home;      // absolute folder below which attempts lie (workspace.hpp)
+  NodeDescription node;  // what may be used at once; one without cpu: one cpu
+  EventSink sink;        // may be empty
 
   LeaseHolder holder;  // who we are
   Duration lease_time = std::chrono::seconds(15);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "trackbed/base/quantity.hpp"
 #include "trackbed/base/status.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/pipeline/graph.hpp"
@@ -91,10 +92,19 @@ struct RunRetried {
 // What a cache key is made of, in order: ("command", "python3 train.py"), ("input.split", "sha…").
 using CacheFields = std::vector<std::pair<std::string, std::string>>;
 
+// A part of one device, or of the processors or the memory of one NUMA node.
+struct HeldSlot {
+  std::string slot;
+  std::string device;  // as the node's description names it; "" of cpu and mem without NUMA nodes
+  Quantity amount;
+  friend bool operator==(const HeldSlot&, const HeldSlot&) = default;
+};
+
 struct AttemptIntended {
   std::string cache_key;  // empty: the task does not use the cache …
   std::string cache_off;  // … for this reason
   CacheFields cache_fields;
+  std::vector<HeldSlot> slots;  // all that it holds; empty when there is no device among it
   friend bool operator==(const AttemptIntended&, const AttemptIntended&) = default;
 };
 

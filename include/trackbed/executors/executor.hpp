@@ -30,6 +30,17 @@ struct BoundFolder {
   bool read_only = false;
 };
 
+// An accelerator that an attempt was given, or its part of one.
+struct AssignedDevice {
+  std::string slot;    // "cuda.shares"
+  std::string id;      // as the node's description names it: "GPU-6f14…", "gpu0"
+  std::string card;    // of which it is a part or a view; `id` when it is one itself
+  int index = 0;       // its place among the node's cards of this kind, from 0
+  Quantity amount;     // of the slot
+  int64_t memory = 0;  // bytes of the whole device; 0: not known
+  friend bool operator==(const AssignedDevice&, const AssignedDevice&) = default;
+};
+
 // Everything an executor needs to know to run one attempt.
 struct AttemptSpec {
   AttemptKey key;
@@ -56,6 +67,10 @@ struct AttemptSpec {
   bool pipeline_paths = false;
   std::string image;
   std::vector<SlotRequest> resources;  // limits: "cpu" in cores, "mem" in bytes
+  // Of the accelerators that the node hands out, the slots of which are `offered_slots`, the
+  // attempt may use these and no others.
+  std::vector<AssignedDevice> devices;
+  std::vector<std::string> offered_slots;
 };
 
 struct AttemptReport {

@@ -132,6 +132,9 @@ class SlotAllocator {
   // while these have at most eight parts.
   [[nodiscard]] bool TryAllocate(const SlotDemand& demand, Allocation* allocation);
   Shortfall Explain(const SlotDemand& demand) const;
+  // Takes just these parts, as who chose them, or held them before, wants them back; of a part,
+  // slot, device and amount count. kInvalidArgument for what is not there or not free.
+  Status AllocateParts(std::span<const AllocationPart> parts, Allocation* allocation);
 
   // Gives back exactly what was given under this id. kFailedPrecondition when it is not live.
   Status Release(uint64_t id);
@@ -229,6 +232,7 @@ class SlotAllocator {
   void Take(const Placed& placed);
   void Give(const Placed& placed);
   void Commit(const Placement& placement, Allocation* allocation);
+  Status Locate(std::span<const AllocationPart> parts, Placement* placement) const;
   Status RestoreOne(const Allocation& allocation);
 
   SlotAllocatorOptions options_;
