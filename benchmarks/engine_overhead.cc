@@ -19,6 +19,7 @@
 #include "measure.hpp"
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/pipeline/writer.hpp"
+#include "trackbed/resources/local_node.hpp"
 #include "workload.hpp"
 
 namespace trackbed::benchmark {

@@ -32,7 +32,7 @@ void LimitShares(const AttemptSpec& spec, std::map<std::string, std::string>* en
     const SlotType* type = FindSlotType(device.slot);
     if (type == nullptr || type->kind != SlotKind::share) continue;
     const int64_t share = device.amount.thousandths();
-    const int64_t mebibytes = device.memory / kOne * share >> 20U;
+    const int64_t mebibytes = (device.memory >> 20U) * share / kOne;
     if (share < kOne && mebibytes > 0) {
       AppendTo(&memory, absl::StrCat(place, "=", mebibytes, "M"));
     }

@@ -61,7 +61,7 @@ TEST_CASE("Requests of different kinds are met side by side") {
   // Those that do not fit let others pass.
   CHECK(lab.executor.StartedTasks() == Names{"gpu1/1", "gpu2/1", "mem1/1", "half/1"});
   CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
-        "needs 1 cpu, 0.5 of 4 free: 0.5 short");
+        "needs 1 cuda.device, 0 of 2 free: 1 short");
   lab.executor.Finish(run + "/half/1");
   lab.Step();
   CHECK(lab.engine().ExplainWait(run, IndexOf(pipeline, "gpu3")) ==
@@ -152,6 +152,81 @@ TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
   CHECK(waited >= minutes(5));  // its patience, during which others pass …
   CHECK(waited <= minutes(8));  // … and what then was under way
   CHECK(lab.executor.MostUsed("cpu") == 4000);
+}
+
+// "gpu0=0.5 gpu1=1"
+std::string Devices(const AttemptSpec& spec) {
+  std::string text;
+  for (const AssignedDevice& device : spec.devices) {
+    text += (text.empty() ? "" : " ") + device.id + "=" + device.amount.ToString();
+  }
+  return text;
+}
+
+TEST_CASE("An attempt is told its devices, and its event keeps them") {
+  EngineLab lab;
+  NodeDescription node = NodeOfSlots({Slot("cpu", 8)});
+  for (int i = 0; i < 2; ++i) {
+    NodeDevice gpu;
+    gpu.id = "gpu" + std::to_string(i);
+    gpu.slot = "cuda.shares";
+    gpu.capacity = Quantity::FromThousandths(1000);
+    gpu.memory_bytes = int64_t{80} << 30;
+    node.devices.push_back(gpu);
+  }
+  lab.options.node = node;
+  Pipeline pipeline = NewPipeline("shares");
+  const auto add = [&](const std::string& name, int64_t thousandths) {
+    Task& task = AddTask(pipeline, name);
+    if (thousandths > 0) {
+      task.resources = {{"cuda.shares", Quantity::FromThousandths(thousandths)}};
+    }
+    lab.executor.Script(name, Outcome::Waits());
+  };
+  add("half", 500);
+  add("whole", 1000);
+  add("more", 700);
+  add("none", 0);
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  CHECK(Devices(lab.executor.spec(run + "/half/1")) == "gpu1=0.5");
+  CHECK(Devices(lab.executor.spec(run + "/whole/1")) == "gpu0=1");
+  CHECK(Devices(lab.executor.spec(run + "/none/1")).empty());
+  CHECK(lab.executor.spec(run + "/none/1").offered_slots == Names{"cuda.shares"});
+  const AssignedDevice& second = lab.executor.spec(run + "/half/1").devices[0];
+  CHECK(second.card == "gpu1");
+  CHECK(second.index == 1);
+  CHECK(second.memory == int64_t{80} << 30);
+  CHECK(lab.engine().ExplainWait(run, 2) == "needs 0.7 cuda.shares, 0.5 of 2 free: 0.2 short");
+  const StoredRun stored = lab.Stored(run);
+  REQUIRE(stored.state->Intended(1) != nullptr);
+  CHECK(stored.state->Intended(1)->slots ==
+        std::vector<HeldSlot>{{"cuda.shares", "gpu0", Units(1)}});
+  REQUIRE(stored.state->Intended(3) != nullptr);
+  CHECK(stored.state->Intended(3)->slots.empty());
+
+  SECTION("who takes up the run gives nobody what is held") {
+    lab.executor.Finish(run + "/half/1");
+    lab.Crash();
+    REQUIRE(lab.engine().Resume(run).ok());
+    lab.Step();
+    CHECK(Devices(lab.executor.spec(run + "/more/1")) == "gpu1=0.7");
+    CHECK(lab.executor.spec(run + "/whole/1").devices[0].id == "gpu0");
+  }
+  SECTION("what is given back is given again") {
+    lab.executor.Finish(run + "/whole/1");
+    lab.Step();
+    CHECK(Devices(lab.executor.spec(run + "/more/1")) == "gpu0=0.7");
+  }
+}
+
+TEST_CASE("A node that makes no sense is refused") {
+  EngineLab lab;
+  lab.options.node.cpu = Quantity::FromThousandths(-1);
+  const Status status = lab.TryOpen();
+  CHECK(status.code() == StatusCode::kInvalidArgument);
+  CHECK(Message(status) ==
+        "EngineOptions.node: cpu: found -0.001, expected an amount that is not negative");
 }
 
 TEST_CASE("Attempts found running hold their slots, even when there are fewer now") {

@@ -533,6 +533,24 @@ TEST_CASE("The account is rebuilt from live allocations, or not touched") {
         }) == "cuda.device on whole0 is held as cuda.shares");
 }
 
+TEST_CASE("Chosen parts are taken as they are, or nothing is") {
+  SlotAllocator allocator = Make(EightGpus("cuda.shares"));
+  const Allocation first = Take(allocator, {Slot("cuda.shares", 300), Slot("cpu", 2000)});
+  const std::vector<DeviceUsage> usage = allocator.Usage();
+  Allocation allocation;
+  CHECK(allocator.AllocateParts(first.parts, &allocation).ok());
+  CHECK(allocation.parts == first.parts);
+  CHECK(allocation.id != first.id);
+  REQUIRE(allocator.Release(allocation).ok());
+  CHECK(allocator.Usage() == usage);
+  std::vector<AllocationPart> parts(first.parts.begin(), first.parts.end());
+  parts[0].amount = Quantity::FromThousandths(800);
+  const Status status = allocator.AllocateParts(parts, &allocation);
+  CHECK(status.code() == StatusCode::kInvalidArgument);
+  CHECK(Message(status) == "found 0.8 cuda.shares on gpu7, 0.7 of 1 free");
+  CHECK(allocator.Usage() == usage);
+}
+
 TEST_CASE("A copy is independent") {
   SlotAllocator allocator = Make(NodeOf("cuda.shares", {1000}));
   SlotAllocator copy = allocator;
