@@ -42,7 +42,9 @@ int CancelRun(const CommonOptions& common, const std::string& run);
 int ListRuns(const CommonOptions& common, size_t limit, bool json);
 int ShowRun(const CommonOptions& common, const std::string& run, bool json);
 int PrintEvents(const CommonOptions& common, const std::string& run, uint64_t from);
-int ExplainTask(const CommonOptions& common, const std::string& run, const std::string& task);
+int ExplainCache(const CommonOptions& common, const std::string& run, const std::string& task);
+int ExplainWait(const CommonOptions& common, const std::string& run, const std::string& task,
+                bool json);
 
 struct LogOptions {
   std::string run;

@@ -115,9 +115,15 @@ int Main(int argc, char** argv) {
 
   std::string task;
   takes_run(command("why", "Explain why a task was, or was not, taken from the cache",
-                    [&] { return ExplainTask(common, run_id, task); }))
+                    [&] { return ExplainCache(common, run_id, task); }))
       ->add_option("TASK", task, "Task")
       ->required();
+
+  CLI::App* explain_command =
+      takes_run(command("explain", "Explain why a task is not running",
+                        [&] { return ExplainWait(common, run_id, task, json); }));
+  explain_command->add_option("TASK", task, "Task")->required();
+  explain_command->add_flag("--json", json, "As JSON");
 
   std::string file;
   CLI::App* validate_command =

@@ -1,4 +1,4 @@
-// runs, show, logs, why: the commands that only read the store.
+// runs, show, logs, why, explain: the commands that only read the store.
 #include <absl/strings/str_cat.h>
 #include <poll.h>
 #include <unistd.h>
@@ -15,6 +15,8 @@
 #include "cli/terminal.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
+#include "trackbed/engine/explain.hpp"
+#include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/workspace.hpp"
 
 namespace trackbed::cli {
@@ -187,7 +189,7 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
   }
 }
 
-int ExplainTask(const CommonOptions& common, const std::string& given, const std::string& name) {
+int ExplainCache(const CommonOptions& common, const std::string& given, const std::string& name) {
   const StatusOr<OpenedRun> opened = OpenRun(common, given);
   if (!opened.ok()) return Fail(opened.status());
   const RunState& run = *opened->run.state;
@@ -254,6 +256,43 @@ int ExplainTask(const CommonOptions& common, const std::string& given, const std
   if (differences.empty()) {
     std::printf("  nothing differs: it was run again on request, or its files are gone\n");
   }
+  return kSuccess;
+}
+
+int ExplainWait(const CommonOptions& common, const std::string& given, const std::string& name,
+                bool json) {
+  const StatusOr<OpenedRun> opened = OpenRun(common, given);
+  if (!opened.ok()) return Fail(opened.status());
+  const RunState& run = *opened->run.state;
+  const StatusOr<TaskIndex> task = FindTask(run, name);
+  if (!task.ok()) return Fail(task.status());
+  const Time now = SystemClock().Now();
+  StatusOr<TaskExplanation> explained =
+      ExplainTask(*opened->store, run.id(), *task, now, HolderIsGone);
+  if (!explained.ok()) return Fail(explained.status());
+  const std::string state(StateName(run.task(*task)));
+  if (explained->situation == TaskSituation::ended) {
+    const std::string note = Note(run, *task, now);
+    explained->sentence = absl::StrCat("it has ", state, note.empty() ? "" : ": ", note);
+  }
+  if (json) {
+    nlohmann::ordered_json object = {{"run", run.id()},
+                                     {"task", name},
+                                     {"state", state},
+                                     {"situation", std::string(ToString(explained->situation))},
+                                     {"sentence", explained->sentence}};
+    if (!explained->waits_for.empty()) object["waits_for"] = explained->waits_for;
+    if (explained->until != kNever) object["until"] = FormatTime(explained->until);
+    if (!explained->slot.empty()) {
+      object["slot"] = explained->slot;
+      object["needed"] = FormatSlotAmount(explained->slot, explained->needed);
+      object["free"] = FormatSlotAmount(explained->slot, explained->free);
+    }
+    std::printf("%s\n", object.dump().c_str());
+    return kSuccess;
+  }
+  std::printf("task \"%s\" of run %s: %s\n  %s\n", name.c_str(), run.id().c_str(), state.c_str(),
+              Printable(explained->sentence).c_str());
   return kSuccess;
 }
 

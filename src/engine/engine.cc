@@ -17,9 +17,11 @@
 #include "engine/ready_queue.hpp"
 #include "engine/utf8.hpp"
 #include "trackbed/engine/cache_key.hpp"
+#include "trackbed/engine/explain.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/pipeline/writer.hpp"
 #include "trackbed/resources/local_node.hpp"
+#include "trackbed/resources/node_writer.hpp"
 
 namespace trackbed {
 namespace {
@@ -1034,16 +1036,9 @@ Time Engine::Impl::NextDeadline() const {
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) const {
   const ActiveRun* run = FindActive(id);
   if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
-  const std::vector<Task>& tasks = run->state.pipeline().tasks;
-  if (tasks[task].skip) return "";
-  std::vector<std::string> unfinished;
-  for (TaskIndex dependency : run->state.graph().Predecessors(task)) {
-    if (!IsFinal(run->state.task(dependency).state)) unfinished.push_back(tasks[dependency].name);
-  }
-  if (!unfinished.empty()) return absl::StrCat("waits for ", absl::StrJoin(unfinished, ", "));
-  if (const Time retry_at = run->state.RetryAt(task); retry_at > options_.clock->Now()) {
-    return absl::StrCat("next try at ", FormatTime(retry_at));
-  }
+  if (run->state.pipeline().tasks[task].skip) return "";
+  const TaskExplanation explanation = ExplainState(run->state, task, options_.clock->Now());
+  if (explanation.situation != TaskSituation::next) return explanation.sentence;
   if (auto key = run->cache_keys.find(task); key != run->cache_keys.end()) {
     auto flight = flights_.find(key->second);
     const ActiveRun* leader =
@@ -1083,6 +1078,7 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));
   }
+  options.holder.node = WriteNode(options.node);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));

@@ -78,7 +78,8 @@ Status CopyFile(const fs::path& from, const fs::path& to) {
 }  // namespace
 
 LeaseHolder ThisProcess(std::string description) {
-  return {HostName(), ReadBootId(), getpid(), ReadProcessStart(getpid()), std::move(description)};
+  return {HostName(), ReadBootId(), getpid(), ReadProcessStart(getpid()), std::move(description),
+          ""};
 }
 
 bool HolderIsGone(const LeaseHolder& holder) {

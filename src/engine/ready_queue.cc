@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "engine/request.hpp"
+
 namespace trackbed {
 namespace {
 
@@ -12,8 +14,7 @@ constexpr uint64_t kCrowded = uint64_t{1} << 63U;
 }  // namespace
 
 StatusOr<ReadyQueue::Line> ReadyQueue::LineFor(const std::vector<SlotRequest>& request) {
-  static const std::vector<SlotRequest> one_cpu = {{"cpu", Quantity::FromThousandths(1000)}};
-  const std::vector<SlotRequest>& wanted = request.empty() ? one_cpu : request;
+  const std::vector<SlotRequest>& wanted = RequestOrDefault(request);
   TRACKBED_ASSIGN_OR_RETURN(const SlotDemand demand, allocator_.Prepare(wanted));
   std::map<std::string, Quantity> total;
   for (const SlotRequest& slot : wanted) {

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "engine/lease.hpp"
@@ -19,10 +20,11 @@ namespace trackbed {
 namespace {
 
 constexpr int kApplicationId = 0x54726b42;  // "TrkB"
-constexpr int kSchemaVersion = 1;
 constexpr int kBusyMilliseconds = 10'000;
 
-constexpr char kSchema[] = R"sql(
+// The format of a store is the number of these that made it: each takes a store of the format
+// before it to its own. Never changed, only added to.
+constexpr const char* kFormats[] = {R"sql(
 CREATE TABLE pipelines(version TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs(
   number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL,
@@ -44,7 +46,11 @@ CREATE TABLE requests(
   number INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind INTEGER NOT NULL,
   run TEXT NOT NULL);
 INSERT INTO lease VALUES(1, 0, 0, '', '', 0, 0, '');
-)sql";
+)sql",
+                                    R"sql(
+ALTER TABLE lease ADD COLUMN node TEXT NOT NULL DEFAULT '';
+)sql"};
+constexpr int kFormat = std::size(kFormats);
 
 // One prepared statement. Values are bound from 1 and read from 0, as in SQLite.
 class Statement {
@@ -130,8 +136,8 @@ class SqliteStore final : public Store {
  private:
   Status Error(std::string_view doing) const;
   Status Execute(const char* sql, std::string_view doing);
-  Status CheckSchema(bool* is_new);
-  Status CreateSchema();
+  StatusOr<int> ReadFormat();
+  Status BringUpToDate();
   Status UseWriteAheadLog();
   Status PrepareStatements();
   // Runs `body` in one transaction: all of it is stored, or nothing.
@@ -225,11 +231,17 @@ Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& opti
   sqlite3_extended_result_codes(database_, 0);
   sqlite3_busy_timeout(database_, kBusyMilliseconds);
   // Looked at before anything is changed: it may be somebody else's file.
-  bool is_new = false;
-  TRACKBED_RETURN_IF_ERROR(CheckSchema(&is_new));
-  if (is_new && options.read_only) return NotFound(absl::StrCat(path_, ": the store is empty"));
-  if (!options.read_only) TRACKBED_RETURN_IF_ERROR(UseWriteAheadLog());
-  if (is_new) TRACKBED_RETURN_IF_ERROR(CreateSchema());
+  TRACKBED_ASSIGN_OR_RETURN(const int format, ReadFormat());
+  if (!options.read_only) {
+    TRACKBED_RETURN_IF_ERROR(UseWriteAheadLog());
+    if (format < kFormat) TRACKBED_RETURN_IF_ERROR(BringUpToDate());
+  } else if (format == 0) {
+    return NotFound(absl::StrCat(path_, ": the store is empty"));
+  } else if (format < kFormat) {
+    return FailedPrecondition(absl::StrCat(path_, ": the store has format ", format,
+                                           ", an older one; opened for writing, it is brought to ",
+                                           "format ", kFormat));
+  }
   TRACKBED_RETURN_IF_ERROR(Execute(options.durability == Durability::power
                                        ? "PRAGMA synchronous=FULL"
                                        : "PRAGMA synchronous=NORMAL",
@@ -251,9 +263,8 @@ Status SqliteStore::UseWriteAheadLog() {
   }
 }
 
-// OK for a store that we can read, and for an empty file, which is new. All in one statement:
-// another process may be creating the store between two.
-Status SqliteStore::CheckSchema(bool* is_new) {
+// 0 for an empty file. All in one statement: another process may be making the store between two.
+StatusOr<int> SqliteStore::ReadFormat() {
   constexpr std::string_view kRead =
       "SELECT (SELECT application_id FROM pragma_application_id),"
       " (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
@@ -262,29 +273,31 @@ Status SqliteStore::CheckSchema(bool* is_new) {
     return Error("read the store");
   }
   const int64_t application = statement.Integer(0);
-  const int64_t version = statement.Integer(1);
+  const int64_t format = statement.Integer(1);
   const int64_t tables = statement.Integer(2);
-  *is_new = tables == 0 && application == 0;
-  if (*is_new) return absl::OkStatus();
-  if (application != kApplicationId) {
+  if (tables == 0 && application == 0) return 0;
+  if (application != kApplicationId || format < 1) {
     return DataLoss(absl::StrCat(path_, ": this SQLite file is not a Trackbed store"));
   }
-  if (version > kSchemaVersion) {
-    return FailedPrecondition(absl::StrCat(path_, ": the store has format ", version,
-                                           "; this Trackbed reads up to format ", kSchemaVersion));
+  if (format > kFormat) {
+    return FailedPrecondition(absl::StrCat(path_, ": the store has format ", format,
+                                           "; this Trackbed reads up to format ", kFormat));
   }
-  return absl::OkStatus();
+  return static_cast<int>(format);
 }
 
-Status SqliteStore::CreateSchema() {
+Status SqliteStore::BringUpToDate() {
   TRACKBED_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE", "create the store"));
-  // Another process may have created it meanwhile: look again under the write lock.
-  bool is_new = false;
-  Status status = CheckSchema(&is_new);
-  if (status.ok() && is_new) {
-    const std::string sql = absl::StrCat(kSchema, "PRAGMA application_id=", kApplicationId,
-                                         "; PRAGMA user_version=", kSchemaVersion, ";");
-    status = Execute(sql.c_str(), "create the store");
+  // Another process may have done it meanwhile: look again under the write lock.
+  const StatusOr<int> format = ReadFormat();
+  Status status = format.status();
+  for (int next = status.ok() ? *format : kFormat; status.ok() && next < kFormat; ++next) {
+    status = Execute(kFormats[next], "create the store");
+  }
+  if (status.ok()) {
+    const std::string mark = absl::StrCat("PRAGMA application_id=", kApplicationId,
+                                          "; PRAGMA user_version=", kFormat, ";");
+    status = Execute(mark.c_str(), "create the store");
   }
   if (status.ok()) status = Execute("COMMIT", "create the store");
   if (!status.ok()) sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);
@@ -300,10 +313,11 @@ Status SqliteStore::PrepareStatements() {
       {sql_.commit, "COMMIT"},
       {sql_.rollback, "ROLLBACK"},
       {sql_.read_lease,
-       "SELECT fence, expires_ns, host, boot_id, process, process_start, description FROM lease"},
+       "SELECT fence, expires_ns, host, boot_id, process, process_start, description, node"
+       " FROM lease"},
       {sql_.write_lease,
        "UPDATE lease SET fence=?, expires_ns=?, host=?, boot_id=?, process=?, process_start=?,"
-       " description=?"},
+       " description=?, node=?"},
       {sql_.renew_lease, "UPDATE lease SET expires_ns=?"},
       {sql_.release_lease, "UPDATE lease SET expires_ns=0 WHERE fence=?"},
       {sql_.add_pipeline, "INSERT OR IGNORE INTO pipelines VALUES(?, ?)"},
@@ -363,7 +377,8 @@ StatusOr<Lease> SqliteStore::ReadLease() {
   Lease lease;
   lease.fence = static_cast<uint64_t>(row.Integer(0));
   lease.expires = FromNanoseconds(row.Integer(1));
-  lease.holder = {row.Bytes(2), row.Bytes(3), row.Integer(4), row.Integer(5), row.Bytes(6)};
+  lease.holder = {row.Bytes(2),   row.Bytes(3), row.Integer(4),
+                  row.Integer(5), row.Bytes(6), row.Bytes(7)};
   return lease;
 }
 
@@ -382,6 +397,7 @@ StatusOr<Lease> SqliteStore::AcquireLease(const LeaseHolder& holder, Time now, D
     update.Bind(5, holder.process);
     update.Bind(6, holder.process_start);
     update.BindText(7, holder.description);
+    update.BindText(8, holder.node);
     return Run(update, "take the lease");
   });
   if (!status.ok()) return status;

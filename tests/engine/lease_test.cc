@@ -17,7 +17,7 @@ struct Rivals {
   EngineLab second{store.get()};
 
   Rivals() {
-    second.options.holder = {"lab2", "boot2", 99, 1, "trackbed resume"};
+    second.options.holder = {"lab2", "boot2", 99, 1, "trackbed resume", ""};
     second.random = SeededRandom(2);
     // Both see the same attempts at the same time.
     second.options.executor = &first.executor;

@@ -125,7 +125,7 @@ TEST_CASE("What was stored is there when the file is opened again") {
     uint64_t fence = 0;
     {
       const auto store = MustOpen(path, {durability, false});
-      fence = store->AcquireLease({"h", "b", 1, 2, "d"}, At(0), seconds(10), {})->fence;
+      fence = store->AcquireLease({"h", "b", 1, 2, "d", "n"}, At(0), seconds(10), {})->fence;
       const auto run = AddRun(*store, "a");
       Batch batch;
       batch.events = {{run->number, 2, {At(2), 3, 4, EventType::attempt_intended, "x"}}};
@@ -245,13 +245,67 @@ TEST_CASE("A store of a newer Trackbed is not touched") {
   TemporaryFolder folder;
   const std::string path = folder / "trackbed.db";
   MustOpen(path);
-  ExecuteSql(path, "PRAGMA user_version=2;");
+  ExecuteSql(path, "PRAGMA user_version=3;");
   for (const bool read_only : {false, true}) {
     const Status refused = OpenSqliteStore(path, {Durability::power, read_only}).status();
     CHECK(refused.code() == StatusCode::kFailedPrecondition);
     CHECK(Message(refused) ==
-          path + ": the store has format 2; this Trackbed reads up to format 1");
+          path + ": the store has format 3; this Trackbed reads up to format 2");
   }
+}
+
+// What the first version wrote: kept so that its stores can always be opened.
+constexpr char kFormat1[] = R"sql(
+CREATE TABLE pipelines(version TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs(
+  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL,
+  version TEXT NOT NULL REFERENCES pipelines, submitted_ns INTEGER NOT NULL,
+  status INTEGER NOT NULL, finished_ns INTEGER NOT NULL);
+CREATE TABLE events(
+  run INTEGER NOT NULL, sequence INTEGER NOT NULL, time_ns INTEGER NOT NULL,
+  type INTEGER NOT NULL, task INTEGER, attempt INTEGER, detail BLOB,
+  PRIMARY KEY(run, sequence)) WITHOUT ROWID;
+CREATE TABLE cache(
+  key TEXT PRIMARY KEY, pipeline TEXT NOT NULL, task TEXT NOT NULL, time_ns INTEGER NOT NULL,
+  detail BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX cache_by_task ON cache(pipeline, task, time_ns);
+CREATE TABLE lease(
+  one INTEGER PRIMARY KEY CHECK(one = 1), fence INTEGER NOT NULL, expires_ns INTEGER NOT NULL,
+  host TEXT NOT NULL, boot_id TEXT NOT NULL, process INTEGER NOT NULL,
+  process_start INTEGER NOT NULL, description TEXT NOT NULL);
+CREATE TABLE requests(
+  number INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind INTEGER NOT NULL,
+  run TEXT NOT NULL);
+INSERT INTO lease VALUES(1, 7, 0, 'lab1', 'boot1', 4711, 1, 'trackbed run old.yaml');
+INSERT INTO pipelines VALUES('sha256:1', x'01');
+INSERT INTO runs VALUES(1, 'old-1', 'old', 'sha256:1', 5, 0, 0);
+INSERT INTO events VALUES(1, 1, 5, 1, NULL, NULL, NULL);
+PRAGMA application_id=1416784706;
+PRAGMA user_version=1;
+)sql";
+
+TEST_CASE("A store of an older Trackbed is brought up to date, and keeps what it holds") {
+  TemporaryFolder folder;
+  const std::string path = folder / "trackbed.db";
+  ExecuteSql(path, kFormat1);
+  const Status read_only = OpenSqliteStore(path, {Durability::power, true}).status();
+  CHECK(read_only.code() == StatusCode::kFailedPrecondition);
+  CHECK(Message(read_only) ==
+        path +
+            ": the store has format 1, an older one; opened for writing, it is brought to "
+            "format 2");
+  for (int i = 0; i < 2; ++i) {
+    const auto store = MustOpen(path);
+    const Lease lease = *store->ReadLease();
+    CHECK(lease.holder.description == "trackbed run old.yaml");
+    CHECK(lease.holder.node.empty());
+    CHECK(lease.fence == 7);
+    CHECK(store->FindRun("old-1")->version == "sha256:1");
+  }
+  const auto store = MustOpen(path);
+  CHECK(store->AcquireLease({"h", "b", 1, 2, "d", "cpu: 4"}, At(0), seconds(10), {})->fence == 8);
+  CHECK(store->ReadLease()->holder.node == "cpu: 4");
+  CHECK(AddRun(*store, "new-1")->number == 2);
 }
 
 TEST_CASE("Reading only creates and changes nothing") {
@@ -421,7 +475,7 @@ TEST_CASE("Of processes that want the lease at once, one gets it") {
     if (child == 0) {
       auto store = OpenSqliteStore(path);
       if (!store.ok()) ::_exit(2);
-      const auto lease = (*store)->AcquireLease({"h", "b", i, 0, ""}, At(0), seconds(100), {});
+      const auto lease = (*store)->AcquireLease({"h", "b", i, 0, "", ""}, At(0), seconds(100), {});
       ::_exit(lease.ok() ? 0 : lease.status().code() == StatusCode::kFailedPrecondition ? 1 : 3);
     }
     children.push_back(child);

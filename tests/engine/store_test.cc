@@ -52,7 +52,8 @@ RunRecord Add(Store& store, const RunId& id) {
 }
 
 uint64_t Acquire(Store& store, int64_t now = 0) {
-  const auto lease = store.AcquireLease({"host", "boot", 1, 2, "test"}, At(now), seconds(15), {});
+  const auto lease =
+      store.AcquireLease({"host", "boot", 1, 2, "test", "cpu: 4\n"}, At(now), seconds(15), {});
   INFO(lease.status());
   REQUIRE(lease.ok());
   return lease->fence;
@@ -233,8 +234,8 @@ TEST_CASE("An event that is there already is refused, and with it the whole comm
 TEST_CASE("A lease is held by one until it ends, is given back or the holder is gone") {
   ForEachStore([](Store& store) {
     CHECK(store.ReadLease()->fence == 0);
-    const LeaseHolder one{"lab1", "boot1", 11, 111, "first"};
-    const LeaseHolder two{"lab2", "boot2", 22, 222, "second"};
+    const LeaseHolder one{"lab1", "boot1", 11, 111, "first", "cpu: 1"};
+    const LeaseHolder two{"lab2", "boot2", 22, 222, "second", ""};
     const auto first = store.AcquireLease(one, At(0), seconds(10), {});
     REQUIRE(first.ok());
     CHECK(first->fence == 1);

@@ -22,6 +22,7 @@ struct LeaseHolder {
   int64_t process = 0;
   int64_t process_start = 0;  // in clock ticks since boot
   std::string description;    // "trackbed run digits.yaml"
+  std::string node;           // what it may use, in the form of node_writer.hpp; empty: not known
   friend bool operator==(const LeaseHolder&, const LeaseHolder&) = default;
 
   // "trackbed run digits.yaml, process 4711 on host lab1"
@@ -150,7 +151,8 @@ struct SqliteStoreOptions {
 
 // A store in one SQLite file (WAL), created with mode 0600 when missing. kDataLoss when the file is
 // no store or is damaged, kFailedPrecondition when a newer Trackbed wrote it, kResourceExhausted
-// when the disk is full.
+// when the disk is full. One that an older Trackbed wrote is brought up to date, but not when it is
+// only read: kFailedPrecondition.
 StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path,
                                                  const SqliteStoreOptions& options = {});
 

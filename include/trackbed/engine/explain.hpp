@@ -1,0 +1,50 @@
+// Why a task is not running, from what is durable: for anybody who can read the store, whoever
+// drives it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trackbed/engine/run_state.hpp"
+#include "trackbed/engine/store.hpp"
+#include "trackbed/resources/slot_allocator.hpp"
+
+namespace trackbed {
+
+enum class TaskSituation : uint8_t {
+  ended,          // it has
+  running,        // it does
+  dependencies,   // those in `waits_for` have not ended
+  retry,          // its next try is at `until`
+  cancelling,     // its run is being cancelled
+  interrupted,    // nobody drives its run
+  shortage,       // too little of `slot` is free …
+  fragmentation,  // … or enough, but not together; those in `waits_for` hold some
+  next,           // nothing is in its way but those before it
+};
+
+// "ended", "running", …
+std::string_view ToString(TaskSituation situation);
+
+struct TaskExplanation {
+  TaskSituation situation = TaskSituation::next;
+  // Of this run "TASK", of others "RUN/TASK".
+  std::vector<std::string> waits_for;
+  Time until = kNever;
+  std::string slot;
+  Quantity needed;  // of the slot
+  Quantity free;
+  std::string sentence;  // the same for people
+};
+
+// What of it follows from the state of the run alone: never shortage and fragmentation.
+TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
+
+// As ExplainState, and whether the machine of the engine that drives the run has room for the task.
+// `is_gone` as in EngineOptions. kNotFound for an unknown run.
+StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& run, TaskIndex task, Time now,
+                                      const std::function<bool(const LeaseHolder&)>& is_gone);
+
+}  // namespace trackbed
