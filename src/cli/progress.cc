@@ -10,6 +10,7 @@
 #include "cli/terminal.hpp"
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/event_json.hpp"
+#include "trackbed/engine/explain.hpp"
 
 namespace trackbed::cli {
 namespace {
@@ -281,8 +282,12 @@ std::string Note(const RunState& run, TaskIndex task, Time now) {
     if (status.cached) absl::StrAppend(&note, note.empty() ? "" : "  ", "from run ", result->run);
     return note;
   }
+  if (status.state == TaskState::running) {
+    const std::string devices = DescribeDevices(run, task);
+    return devices.empty() ? "" : "on " + devices;
+  }
   const AttemptEnded* failure = run.Failure(task);
-  if (failure == nullptr || status.state == TaskState::running) return "";
+  if (failure == nullptr) return "";
   std::string note = DescribeFailure(*failure);
   if (const Time retry_at = run.RetryAt(task); retry_at != Time{}) {
     absl::StrAppend(&note, "; next try",

@@ -1073,7 +1073,7 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   if (options.node.cpu == Quantity()) {
     OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &options.node);
   }
-  StatusOr<SlotAllocator> allocator = SlotAllocator::Create(options.node);
+  StatusOr<SlotAllocator> allocator = NewNodeAccount(options.node);
   if (!allocator.ok()) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));

@@ -24,18 +24,6 @@ std::string Names(const std::vector<std::string>& names) {
   return text;
 }
 
-std::string HeldText(const RunState& run, TaskIndex task) {
-  const AttemptIntended* intended = run.Intended(task);
-  if (intended == nullptr) return "";
-  std::string text;
-  for (const HeldSlot& held : intended->slots) {
-    if (held.device.empty()) continue;
-    absl::StrAppend(&text, text.empty() ? "" : ", ", FormatSlotAmount(held.slot, held.amount), " ",
-                    held.slot, " of ", held.device);
-  }
-  return text;
-}
-
 TaskExplanation Say(TaskSituation situation, std::string sentence) {
   TaskExplanation explanation;
   explanation.situation = situation;
@@ -136,12 +124,24 @@ std::string_view ToString(TaskSituation situation) {
   return "unknown";
 }
 
+std::string DescribeDevices(const RunState& run, TaskIndex task) {
+  const AttemptIntended* intended = run.Intended(task);
+  if (intended == nullptr) return "";
+  std::string text;
+  for (const HeldSlot& held : intended->slots) {
+    if (held.device.empty() || held.slot == "cpu" || held.slot == "mem") continue;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", FormatSlotAmount(held.slot, held.amount), " ",
+                    held.slot, " of ", held.device);
+  }
+  return text;
+}
+
 TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
   const TaskStatus& status = run.task(index);
   const std::vector<Task>& tasks = run.pipeline().tasks;
   if (IsFinal(status.state)) return Say(TaskSituation::ended, "it has ended");
   if (status.state == TaskState::running) {
-    const std::string held = HeldText(run, index);
+    const std::string held = DescribeDevices(run, index);
     return Say(TaskSituation::running,
                absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
                             held.empty() ? "" : " on ", held));
@@ -182,7 +182,7 @@ StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex t
   if (explanation.situation != TaskSituation::next) return explanation;
   const ParsedNode node = ReadNode(lease.holder.node, "node", TextFormat::yaml);
   if (!node.node) return explanation;  // an engine that does not say what it may use
-  StatusOr<SlotAllocator> allocator = SlotAllocator::Create(*node.node);
+  StatusOr<SlotAllocator> allocator = NewNodeAccount(*node.node);
   if (!allocator.ok()) return explanation;
   Account account(*std::move(allocator), id);
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX));

@@ -39,6 +39,12 @@ std::vector<AssignedDevice> NodeDevices::Assign(std::span<const AllocationPart> 
   return assigned;
 }
 
+StatusOr<SlotAllocator> NewNodeAccount(const NodeDescription& node) {
+  SlotAllocatorOptions options;
+  options.allow_fragmentation = false;
+  return SlotAllocator::Create(node, options);
+}
+
 std::vector<HeldSlot> RecordOf(std::span<const AllocationPart> parts) {
   std::vector<HeldSlot> slots;
   if (std::all_of(parts.begin(), parts.end(),

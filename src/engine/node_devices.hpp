@@ -35,6 +35,10 @@ class NodeDevices {
   std::vector<std::string> slots_;
 };
 
+// The account of the engine's node. What one device could hold is never split over several: a task
+// that asks for half a GPU cannot use two quarters.
+StatusOr<SlotAllocator> NewNodeAccount(const NodeDescription& node);
+
 // What the attempt's event keeps, so that it is given the same again: nothing when no part names a
 // device, because then any is as good.
 std::vector<HeldSlot> RecordOf(std::span<const AllocationPart> parts);

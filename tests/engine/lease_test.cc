@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "support/engine_lab.hpp"
+#include "trackbed/resources/node_writer.hpp"
 
 namespace trackbed {
 namespace {
@@ -135,7 +136,9 @@ TEST_CASE("A holder that is known to be dead need not be waited out") {
     return holder.process == 4711;
   };
   rivals.second.Open();
-  CHECK(asked == std::vector<LeaseHolder>{rivals.first.options.holder});
+  LeaseHolder first = rivals.first.options.holder;
+  first.node = WriteNode(rivals.first.options.node);  // what it may use is there for all to read
+  CHECK(asked == std::vector<LeaseHolder>{first});
   REQUIRE(rivals.second.engine().Resume(run).ok());
   rivals.first.executor.Finish(run + "/a/1");
   rivals.second.RunToEnd();

@@ -42,6 +42,9 @@ struct TaskExplanation {
 // What of it follows from the state of the run alone: never shortage and fragmentation.
 TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
 
+// The accelerators that the latest attempt was given: "0.5 cuda.shares of GPU-6f14…"; "" for none.
+std::string DescribeDevices(const RunState& run, TaskIndex task);
+
 // As ExplainState, and whether the machine of the engine that drives the run has room for the task.
 // `is_gone` as in EngineOptions. kNotFound for an unknown run.
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& run, TaskIndex task, Time now,
