@@ -175,10 +175,10 @@ int Main(int argc, char** argv) {
   simulate_command
       ->add_option("--format", simulate.format,
                    "Form of the trace; openb fills the cluster, without times")
-      ->check(CLI::IsMember({"openb", "philly", "sacct"}))
+      ->check(CLI::IsMember({"openb", "philly", "sacct", "yaml"}))
       ->capture_default_str();
   simulate_command->add_option("--nodes", simulate.nodes, "CSV of the nodes")->required();
-  simulate_command->add_option("--workload", simulate.workload, "CSV of the work")->required();
+  simulate_command->add_option("--workload", simulate.workload, "File of the work")->required();
   simulate_command->add_option("--policy", simulate.policy, "Placement policy")
       ->capture_default_str();
   simulate_command
@@ -186,10 +186,14 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   simulate_command->add_option("--seeds", simulate.seeds, "Runs: FIRST-LAST, or N,N,…")
       ->capture_default_str();
+  simulate_command
+      ->add_option("--migrations", simulate.migrations,
+                   "Tasks that may be moved to make room, for each 1,000 that arrive (openb)")
+      ->capture_default_str();
   simulate_command->add_flag("--learn", simulate.learn,
                              "Do not tell the policy beforehand what work to expect");
   simulate_command->add_flag("--json", simulate.json, "As JSON (openb)");
-  simulate_command->add_option("--order", simulate.order, "Order of the queue (philly, sacct)")
+  simulate_command->add_option("--order", simulate.order, "Order of the queue (not openb)")
       ->check(CLI::IsMember({"fifo", "lifo", "drf", "fair-share"}))
       ->capture_default_str();
   simulate_command->add_option("--backfill", simulate.backfill, "Who may overtake")

@@ -91,6 +91,7 @@ void PrintJson(const SimulateOptions& options, const std::vector<openb::Run>& ru
     for (size_t i = 0; i < kShapes.size(); ++i) {
       one["dropped_shapes"][kShapes[i]] = run.dropped_shapes[i];
     }
+    one["migrated"] = run.migrated;
     one["left_whole_percent"] = run.left_whole;
     one["left_without_cpu_percent"] = run.left_without_cpu;
     one["decisions"] = run.arrived;
@@ -137,6 +138,10 @@ void PrintTable(const SimulateOptions& options, const std::vector<openb::Run>& r
     std::printf("%s %.0f %s", i == 0 ? "" : ",",
                 mean([&](const openb::Run& run) { return run.dropped_shapes[i]; }), kShapes[i]);
   }
+  if (options.migrations > 0) {
+    std::printf("\nMoved to make room: %.0f",
+                mean([](const openb::Run& run) { return run.migrated; }));
+  }
   std::printf("\nLeft at the end: %.2f%% in whole devices, %.2f%% where there is no cpu left\n",
               mean([](const openb::Run& run) { return run.left_whole; }),
               mean([](const openb::Run& run) { return run.left_without_cpu; }));
@@ -156,8 +161,14 @@ int Simulate(const SimulateOptions& options) {
   // An unknown policy is said before large files are read.
   if (const auto placer = MakePlacer(options.policy); !placer.ok()) return Fail(placer.status());
 
+  constexpr int64_t kMostMigrations = 1'000'000;
+  if (options.migrations < 0 || options.migrations > kMostMigrations) {
+    return Fail(InvalidArgument(absl::StrCat("--migrations: found ", options.migrations,
+                                             ", expected 0 to ", kMostMigrations)));
+  }
   openb::Setup setup;
   setup.inflate = options.inflate;
+  setup.migrations = static_cast<uint64_t>(options.migrations);
   const StatusOr<std::string> nodes_text = ReadWhole(options.nodes);
   if (!nodes_text.ok()) return Fail(nodes_text.status());
   StatusOr<openb::Nodes> nodes = openb::ReadNodes(*nodes_text, options.nodes);
