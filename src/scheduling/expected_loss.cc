@@ -150,22 +150,24 @@ void ExpectedLoss::Tabulate(const Mix& mix, const Cluster& cluster) {
       if (group > 0) continue;
       group = static_cast<uint16_t>(of_left_.size() / kAmounts + 1);
       for (size_t left = 0; left < kAmounts; ++left) {
-        of_left_.push_back(InUnits(remainder_[left] - kind_price_[kind] * static_cast<double>(left)));
+        of_left_.push_back(
+            InUnits(remainder_[left] - kind_price_[kind] * static_cast<double>(left)));
       }
       for (size_t range = 0; range < ranges_; ++range) {
         std::vector<double> useless(sizes_, weight);
         for (const MixShape& shape : mix) {
           const Demand& demand = shape.demand;
           if (!is_single(demand) || (demand.device_kinds >> kind & 1U) == 0 ||
-              (demand.architectures >> capacity.architecture & 1U) == 0 ||
-              range == 0 || demand.cpu > cpu_[range - 1]) {
+              (demand.architectures >> capacity.architecture & 1U) == 0 || range == 0 ||
+              demand.cpu > cpu_[range - 1]) {
             continue;
           }
-          const size_t first = demand.share == 0
-                                   ? sizes_ - 1
-                                   : static_cast<size_t>(std::lower_bound(shares.begin(), shares.end(),
-                                                                          demand.share) -
-                                                         shares.begin()) + 1;
+          const size_t first =
+              demand.share == 0 ? sizes_ - 1
+                                : static_cast<size_t>(
+                                      std::lower_bound(shares.begin(), shares.end(), demand.share) -
+                                      shares.begin()) +
+                                      1;
           for (size_t size = first; size < sizes_; ++size) useless[size] -= shape.weight;
         }
         for (const double part : useless) useless_.push_back(InUnits(kUses * part));
@@ -244,8 +246,8 @@ class ExpectedLossScorer final : public Scorer {
       gain += loss_.OfDevice(capacity, device, range_before, amount) -
               loss_.OfDevice(capacity, device, range_after, amount);
     }
-    gain += loss_.Stranded(left, state.cpu) -
-            loss_.Stranded(left - demand.device_amount(), cpu_after);
+    gain +=
+        loss_.Stranded(left, state.cpu) - loss_.Stranded(left - demand.device_amount(), cpu_after);
     const uint32_t reserved = tag >> kReservedBits;
     Scored best;
     best.score = kNoRoom;
@@ -263,8 +265,8 @@ class ExpectedLossScorer final : public Scorer {
                 loss_.OfDevice(capacity, device, range_after, amount - demand.share);
       }
       if (reserved > 0) less -= Broken(capacity, state, reserved, demand, choice);
-      choice.score = static_cast<int32_t>(
-          std::clamp(DivideDown(less, kStepUnits), -kMostGain, kMostGain));
+      choice.score =
+          static_cast<int32_t>(std::clamp(DivideDown(less, kStepUnits), -kMostGain, kMostGain));
       if (choice.score > best.score) best = choice;
     });
     return best;

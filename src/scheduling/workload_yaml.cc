@@ -52,8 +52,7 @@ void ReadTenant(SchemaReader& reader, const DocumentNode& node, const NodePath& 
                 JobDraft* draft) {
   std::string tenant;
   if (!reader.Text(node, path, &tenant)) return;
-  if (tenant.starts_with('/') || tenant.ends_with('/') ||
-      tenant.find("//") != std::string::npos) {
+  if (tenant.starts_with('/') || tenant.ends_with('/') || tenant.find("//") != std::string::npos) {
     return reader.Expected(node, path, "names with a slash between them, such as research/ada");
   }
   draft->job.tenant = std::move(tenant);
@@ -65,8 +64,8 @@ bool ReadAmount(SchemaReader& reader, const DocumentNode& node, const NodePath& 
     reader.Expected(node, path, "an amount such as 2, 1.5 or 16g");
     return false;
   }
-  const StatusOr<Quantity> parsed = slot == "devices" ? Quantity::ParseCount(node.scalar)
-                                                      : ParseSlotAmount(slot, node.scalar);
+  const StatusOr<Quantity> parsed =
+      slot == "devices" ? Quantity::ParseCount(node.scalar) : ParseSlotAmount(slot, node.scalar);
   if (!parsed.ok()) {
     reader.Error(node, path, std::string(Message(parsed.status())));
     return false;
