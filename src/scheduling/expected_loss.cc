@@ -13,7 +13,7 @@ namespace {
 
 // As for FGD: the rare shapes are noise here.
 constexpr double kTypical = 0.95;
-constexpr double kUses = 0.5;
+constexpr double kUses = 2.0 / 3;
 // What others forgo by it counts twice: they have nowhere else to go.
 constexpr double kKindPrice = 2;
 // Of devices opened for shares, a quarter wait for the same shares at the same time.
@@ -211,7 +211,7 @@ constexpr int64_t kStep = 5;
 constexpr int64_t kStepUnits = kStep * ExpectedLoss::kUnitsPerThousandth;
 
 // What of a reserved block counts as lost when it is broken: another may come free in time.
-constexpr double kBroken = 0.15;
+constexpr double kBroken = 0.1;
 // Above the bits that other scorers use.
 constexpr int kReservedBits = 20;
 

@@ -13,7 +13,7 @@
 //               want of it on average. A demand that needs much cpu goes where there is plenty, one
 //               that needs little where there is little.
 //   uses        for each demand of the mix for a share or for one device, what it could not use of
-//               what is left, weighed by how often it comes: half of what FGD calls the fragment
+//               what is left, weighed by how often it comes: two thirds of FGD's fragment
 //               (fragmentation.hpp), without those that want several devices, for whom nodes are
 //               reserved instead (block_reserve.hpp).
 //   kinds       using devices that others can do without: a price for each kind, the part of all

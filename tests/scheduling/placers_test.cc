@@ -237,16 +237,17 @@ TEST_CASE("losses are sums over devices, for the cpu that is left", "[default]")
   NodeState state;
   state.cpu = 20'000;
   state.device = {1000, 500};
-  // Half of what each demand cannot use: of the half device, the whole and the 600.
-  const double at_ease = loss.Remainder(500) + 0.5 * (0.5 * 500 + 0.25 * 500);
+  // Two thirds of what each demand cannot use: of the half device, the whole and the 600.
+  constexpr double kUses = 2.0 / 3;
+  const double at_ease = loss.Remainder(500) + kUses * (0.5 * 500 + 0.25 * 500);
   CHECK(std::abs(loss.Of(capacity, state) - at_ease) < 0.01);
   // Without cpu for the whole device nobody who wants one can use anything.
   state.cpu = 5000;
   const double stranded = 1500 - 5000 / loss.CpuPerDevice();
-  const double tight = loss.Remainder(500) + stranded + 0.5 * (0.5 * 1500 + 0.25 * 500);
+  const double tight = loss.Remainder(500) + stranded + kUses * (0.5 * 1500 + 0.25 * 500);
   CHECK(std::abs(loss.Of(capacity, state) - tight) < 0.01);
   state.cpu = 0;
-  CHECK(std::abs(loss.Of(capacity, state) - (loss.Remainder(500) + 1500 + 0.5 * 1500)) < 0.01);
+  CHECK(std::abs(loss.Of(capacity, state) - (loss.Remainder(500) + 1500 + kUses * 1500)) < 0.01);
   state.device = {0, 0};
   CHECK(loss.Of(capacity, state) == 0);
 }
