@@ -84,15 +84,15 @@ TEST_CASE("Mistakes in a workload written by hand have their places") {
     return diagnostics.ToString();
   };
   CHECK(mistakes("jobs:\n- {name: a, run_time: 1s}\n- {name: a, run_time: 1s}\n") ==
-        "w.yaml:3:10: jobs[1].name: there is a job \"a\" already\n");
+        "w.yaml:3:10: jobs[1].name: there is a job \"a\" already");
   CHECK(mistakes("jobs:\n- {name: a}\n") ==
-        "w.yaml:2:3: jobs[0].run_time: \"run_time\" is missing\n");
-  CHECK(mistakes("{}") == "w.yaml:1:1: jobs: \"jobs\" is missing\n");
+        "w.yaml:2:3: jobs[0].run_time: \"run_time\" is missing");
+  CHECK(mistakes("{}") == "w.yaml:1:1: jobs: \"jobs\" is missing");
   CHECK(mistakes("jobs: [{name: a, run_time: 1s, resources: {devices: 17}}]") ==
-        "w.yaml:1:54: jobs[0].resources.devices: found 17, expected 0 to 16\n");
+        "w.yaml:1:53: jobs[0].resources.devices: found 17, expected 0 to 16");
   CHECK(mistakes("jobs: [{name: a, run_time: 1s, tenant: /x}]") ==
         "w.yaml:1:40: jobs[0].tenant: found \"/x\", expected names with a slash between them, such "
-        "as research/ada\n");
+        "as research/ada");
   CHECK(mistakes("jobs: [{name: a, run_time: 1s, count: 1000, every: 87000h}]")
             .find("expected the last within ten years of the first") != std::string::npos);
   CHECK(mistakes("jobs: [{name: a, run_time: 1s, count: 900000}, {name: b, run_time: 1s, count: "
