@@ -770,6 +770,7 @@ class Scheduler::Impl : public SchedulerState {
   }
 
   void TryLines(Time now, Plan* plan) {
+    DropRefusedReservations();
     looked_at_.reset();
     for (;;) {
       const std::optional<LineIndex> competing = NextLine(now);
@@ -848,6 +849,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     task.started = now;
     Run(slot, members, now);
+    DropRefusedReservations();
   }
 
   void HoldBack(LineIndex index, const TaskState& task) {
@@ -1002,6 +1004,7 @@ class Scheduler::Impl : public SchedulerState {
   }
 
   void WakeHeldBack() {
+    looked_at_.reset();
     for (const DemandIndex index : held_) {
       LetGo(&demands_[index]);
       CompeteAll(demands_[index]);
@@ -1011,7 +1014,6 @@ class Scheduler::Impl : public SchedulerState {
 
   // A reservation is gone: who was behind it may now be the first that waits for room.
   void ReservationIsGone() {
-    looked_at_.reset();
     WakeHeldBack();
     if (!TriesEachLine()) return;
     for (DemandState& wanted : demands_) {
@@ -1028,6 +1030,21 @@ class Scheduler::Impl : public SchedulerState {
     reservations.erase(found);
     ReservationIsGone();
     reservations_changed_ = true;
+  }
+
+  // No room is kept for a task that a quota has come to refuse.
+  void DropRefusedReservations() {
+    for (size_t i = reservations.size(); i-- > 0;) {
+      const TaskSlot slot = reservations[i].task;
+      const TaskState& task = tasks[slot];
+      QuotaRefusal refusal;
+      if (reservations[i].claim ||
+          tenancy.MayStart(task.request.tenant, Charge(task.request), &refusal)) {
+        continue;
+      }
+      Park(task.line, refusal.tenant);
+      DropReservation(slot);
+    }
   }
 
   void DropReservationsOn(NodeIndex node) {
