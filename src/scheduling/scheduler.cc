@@ -284,15 +284,6 @@ class Scheduler::Impl : public SchedulerState {
     by_shape_.erase(
         {shape.demand, shape.members, shape.on_different_nodes, shape.expected.count()});
     DemandState& wanted = demands_[shape.wanted];
-    for (const QueueIndex index : wanted.queues) {
-      auto& sections = queues_[index].sections;
-      const auto section =
-          std::find_if(sections.begin(), sections.end(),
-                       [&](const Section& other) { return other.shape == task.shape; });
-      if (section == sections.end()) continue;
-      *section = std::move(sections.back());
-      sections.pop_back();
-    }
     free_shapes_.push_back(task.shape);
     if (--wanted.shapes > 0) return;
     for (const QueueIndex index : wanted.queues) {
@@ -551,6 +542,7 @@ class Scheduler::Impl : public SchedulerState {
       line.tenant = task.request.tenant;
       line.device_resource = task.request.device_resource;
       line.shape = task.shape;
+      line.queue = QueueOf(line);
     }
     task.line = place->second;
     Line& line = lines_[task.line];
@@ -571,6 +563,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     const Line::State state = line.state;
     const TenantIndex parked_at = line.parked_at;
+    const bool held_back = line.held_back;
     Withhold(task.line);
     line.tasks.erase({task.rank, slot});
     if (line.tasks.empty()) {
@@ -578,6 +571,7 @@ class Scheduler::Impl : public SchedulerState {
       line = Line();
       free_lines_.push_back(task.line);
     } else if (state == Line::State::ready) {
+      line.held_back = held_back;
       Offer(task.line);
     } else if (state == Line::State::tried) {
       line.state = state;
@@ -614,24 +608,14 @@ class Scheduler::Impl : public SchedulerState {
     return place->second;
   }
 
-  Section& SectionOf(Queue* queue, ShapeIndex shape) {
-    for (Section& section : queue->sections) {
-      if (section.shape == shape) return section;
-    }
-    Section& section = queue->sections.emplace_back();
-    section.shape = shape;
-    section.expected = shapes_[shape].expected;
-    return section;
-  }
-
   // The line goes on as soon as its demand does.
   void Offer(LineIndex index) {
     Line& line = lines_[index];
     line.state = Line::State::ready;
-    const QueueIndex queue = QueueOf(line);
-    SectionOf(&queues_[queue], line.shape).lines.emplace(line.tasks.begin()->first, index);
-    if (ReservesInOrder()) in_order_.emplace(line.tasks.begin()->first, index);
-    Compete(queue);
+    const auto head = std::pair(line.tasks.begin()->first, index);
+    queues_[line.queue].ready.insert(head);
+    if (ReservesInOrder()) in_order_.insert(head);
+    Compete(line.queue);
   }
 
   // Takes the line out of wherever its state has it.
@@ -639,11 +623,11 @@ class Scheduler::Impl : public SchedulerState {
     Line& line = lines_[index];
     switch (line.state) {
       case Line::State::ready: {
-        const QueueIndex queue = QueueOf(line);
         const auto head = std::pair(line.tasks.begin()->first, index);
-        SectionOf(&queues_[queue], line.shape).lines.erase(head);
+        queues_[line.queue].ready.erase(head);
         if (ReservesInOrder()) in_order_.erase(head);
-        Compete(queue);
+        line.held_back = false;
+        Compete(line.queue);
         break;
       }
       case Line::State::tried: {
@@ -679,27 +663,32 @@ class Scheduler::Impl : public SchedulerState {
     return wanted.no_room || shape.no_room == wanted.wakes;
   }
 
-  // True when there is something to gain from looking at the first line of the section.
-  bool Competes(const DemandState& wanted, const Section& section) const {
-    if (section.lines.empty()) return false;
-    if (policy.backfill == Backfill::strict) return true;
-    if (HasNoRoom(wanted, shapes_[section.shape])) return TriesEachLine();
-    const Rank& rank = section.lines.begin()->first;
-    if (section.held_back && *section.held_back <= rank) return false;
-    return !wanted.held_back || section.expected < wanted.held_back->first ||
+  // True when there is something to gain from trying the first task of the line, of this rank.
+  bool Competes(const DemandState& wanted, const Rank& rank, LineIndex index) const {
+    const Line& line = lines_[index];
+    const Shape& shape = shapes_[line.shape];
+    if (HasNoRoom(wanted, shape)) return TriesEachLine();
+    if (line.held_back || (shape.held_back && *shape.held_back <= rank)) return false;
+    return !wanted.held_back || shape.expected < wanted.held_back->first ||
            rank < wanted.held_back->second;
   }
 
-  // Finds the line of the queue that competes with those of other queues.
+  // The line of the queue that competes with those of other queues.
+  std::optional<std::pair<Rank, LineIndex>> Foremost(const Queue& queue) const {
+    const DemandState& wanted = demands_[queue.wanted];
+    if (queue.ready.empty()) return std::nullopt;
+    if (policy.backfill == Backfill::strict) return *queue.ready.begin();
+    if (wanted.no_room && !TriesEachLine()) return std::nullopt;
+    if (!wanted.partly && wanted.lines_held_back.empty()) return *queue.ready.begin();
+    for (const auto& [rank, line] : queue.ready) {
+      if (Competes(wanted, rank, line)) return std::pair(rank, line);
+    }
+    return std::nullopt;
+  }
+
   void Compete(QueueIndex index) {
     Queue& queue = queues_[index];
-    const DemandState& wanted = demands_[queue.wanted];
-    std::optional<std::pair<Rank, LineIndex>> best;
-    for (const Section& section : queue.sections) {
-      if (Competes(wanted, section) && (!best || *section.lines.begin() < *best)) {
-        best = *section.lines.begin();
-      }
-    }
+    const std::optional<std::pair<Rank, LineIndex>> best = Foremost(queue);
     if (best == queue.competing) return;
     if (queue.competing) {
       const auto found = competing_.find(queue.bucket);
@@ -809,6 +798,7 @@ class Scheduler::Impl : public SchedulerState {
           return true;
         case Found::nowhere:
           shape.no_room = wanted.wakes;
+          wanted.partly = true;
           if (task.request.members == 1) wanted.no_room = true;
           CompeteAll(wanted);
           break;
@@ -853,16 +843,18 @@ class Scheduler::Impl : public SchedulerState {
   }
 
   void HoldBack(LineIndex index, const TaskState& task) {
-    const Shape& shape = shapes_[task.shape];
+    Shape& shape = shapes_[task.shape];
     DemandState& wanted = demands_[shape.wanted];
-    const QueueIndex queue = QueueOf(lines_[index]);
-    SectionOf(&queues_[queue], task.shape).held_back = task.rank;
+    lines_[index].held_back = true;
+    wanted.lines_held_back.emplace_back(index, task.shape);
     // Where shares decide who goes first, rank does not say whom a reservation binds.
-    if (!OrderedByShares() && task.request.members == 1 &&
-        (!wanted.held_back || shape.expected < wanted.held_back->first)) {
-      wanted.held_back = std::pair(shape.expected, task.rank);
+    if (!OrderedByShares()) {
+      shape.held_back = task.rank;
+      if (task.request.members == 1 &&
+          (!wanted.held_back || shape.expected < wanted.held_back->first)) {
+        wanted.held_back = std::pair(shape.expected, task.rank);
+      }
     }
-    wanted.holds_back = true;
     held_.insert(shape.wanted);
     CompeteAll(wanted);
   }
@@ -981,6 +973,7 @@ class Scheduler::Impl : public SchedulerState {
       const bool few = wanted.no_room && changed_.size() <= 16;
       wanted.woken_in = few ? schedules_ : 0;
       wanted.no_room = false;
+      wanted.partly = false;
       ++wanted.wakes;
       LetGo(&wanted);
       held_.erase(index);
@@ -995,12 +988,13 @@ class Scheduler::Impl : public SchedulerState {
 
   // Forgets that reservations hold anything of this demand back.
   void LetGo(DemandState* wanted) {
-    if (!wanted->holds_back) return;
-    wanted->holds_back = false;
     wanted->held_back.reset();
-    for (const QueueIndex queue : wanted->queues) {
-      for (Section& section : queues_[queue].sections) section.held_back.reset();
+    // Some of these may be others meanwhile: those are then tried once more for nothing.
+    for (const auto& [line, shape] : wanted->lines_held_back) {
+      lines_[line].held_back = false;
+      shapes_[shape].held_back.reset();
     }
+    wanted->lines_held_back.clear();
   }
 
   void WakeHeldBack() {

@@ -69,7 +69,9 @@ struct Shape {
   Duration expected{0};
   DemandIndex wanted = 0;
   uint64_t no_room = 0;  // nowhere since this wake of the demand; 0: there may be
-  size_t waiting = 0;    // tasks; a shape of none is used again for another
+  // Reservations hold back who comes from here on; not where shares decide who goes first.
+  std::optional<Rank> held_back;
+  size_t waiting = 0;  // tasks; a shape of none is used again for another
 };
 
 // The waiting tasks of one tenant and one shape that count as the same in quotas. A line without
@@ -83,17 +85,11 @@ struct Line {
   TenantIndex tenant = kRootTenant;
   uint8_t device_resource = kFirstDeviceResource;
   ShapeIndex shape = 0;
+  QueueIndex queue = 0;
   State state = State::ready;
+  bool held_back = false;  // its first task, by reservations
   TenantIndex parked_at = kRootTenant;
   std::set<std::pair<Rank, TaskSlot>> tasks;
-};
-
-// The ready lines of one shape that ranks alone order.
-struct Section {
-  ShapeIndex shape = 0;
-  Duration expected{0};
-  std::set<std::pair<Rank, LineIndex>> lines;  // by their first tasks
-  std::optional<Rank> held_back;               // reservations hold back who comes from here on
 };
 
 // All lines of one demand that ranks alone order: of one tenant where shares decide between
@@ -101,7 +97,7 @@ struct Section {
 struct Queue {
   TenantIndex bucket = kRootTenant;
   DemandIndex wanted = 0;
-  std::vector<Section> sections;
+  absl::btree_set<std::pair<Rank, LineIndex>> ready;  // by their first tasks
   std::optional<std::pair<Rank, LineIndex>> competing;
 };
 
@@ -113,7 +109,8 @@ struct DemandState {
   // Reservations held back a single task of this length and rank: so they do all that are as
   // long and come after it.
   std::optional<std::pair<Duration, Rank>> held_back;
-  bool holds_back = false;  // that, or some section
+  std::vector<std::pair<LineIndex, ShapeIndex>> lines_held_back;
+  bool partly = false;      // some shapes of several members find no room
   uint64_t wakes = 1;
   // Had no room anywhere before this call of Schedule: only nodes that had changed by then have.
   uint64_t woken_in = 0;
