@@ -792,7 +792,8 @@ class Scheduler::Impl : public SchedulerState {
     if (!HasNoRoom(wanted, shape)) {
       Placements members;
       TaskId delayed = 0;
-      switch (FindRoom(task, now, &members, &delayed)) {
+      const std::optional<Found> known = WithoutLooking(task, wanted);
+      switch (known ? *known : FindRoom(task, now, &members, &delayed)) {
         case Found::room:
           StartWaiting(slot, members, now, plan);
           return true;
@@ -805,6 +806,8 @@ class Scheduler::Impl : public SchedulerState {
         case Found::reserved:
           if (policy.backfill == Backfill::strict) return false;
           HoldBack(index, task);
+          if (known) wanted.held_back = wanted.was_held_back;
+          CompeteAll(wanted);
           return true;
       }
     }
@@ -856,19 +859,26 @@ class Scheduler::Impl : public SchedulerState {
       }
     }
     held_.insert(shape.wanted);
-    CompeteAll(wanted);
   }
 
   enum class Found { room, nowhere, reserved };
 
+  // What FindRoom would say, where that is known since what had changed is taken again.
+  std::optional<Found> WithoutLooking(const TaskState& task, const DemandState& wanted) const {
+    if (wanted.woken_in != schedules_) return std::nullopt;
+    const bool held_back = wanted.was_held_back && task.request.members == 1 &&
+                           task.expected >= wanted.was_held_back->first &&
+                           wanted.was_held_back->second < task.rank;
+    if (!wanted.had_no_room && !held_back) return std::nullopt;
+    for (const NodeIndex node : changed_) {
+      if (cluster.Fits(node, wanted.demand)) return std::nullopt;
+    }
+    return wanted.had_no_room ? Found::nowhere : Found::reserved;
+  }
+
   // Takes room for all members, or for none.
   Found FindRoom(const TaskState& task, Time now, Placements* members, TaskId* delayed) {
     const Demand& demand = task.request.demand;
-    if (demands_[shapes_[task.shape].wanted].woken_in == schedules_ &&
-        std::none_of(changed_.begin(), changed_.end(),
-                     [&](NodeIndex node) { return cluster.Fits(node, demand); })) {
-      return Found::nowhere;
-    }
     std::vector<NodeIndex> closed;
     const auto close = [&](NodeIndex node) {
       cluster.SetOpen(node, false);
@@ -970,13 +980,13 @@ class Scheduler::Impl : public SchedulerState {
       });
       if (!fits) continue;
       // A placer finds room among all nodes; among few it is quicker to ask them.
-      const bool few = wanted.no_room && changed_.size() <= 16;
-      wanted.woken_in = few ? schedules_ : 0;
+      wanted.woken_in = changed_.size() <= 16 ? schedules_ : 0;
+      wanted.had_no_room = wanted.no_room;
+      wanted.was_held_back = wanted.held_back;
       wanted.no_room = false;
       wanted.partly = false;
       ++wanted.wakes;
       LetGo(&wanted);
-      held_.erase(index);
       const std::vector<LineIndex> tried = std::move(wanted.tried);
       wanted.tried.clear();
       for (const LineIndex line : tried) Offer(line);
@@ -1000,6 +1010,7 @@ class Scheduler::Impl : public SchedulerState {
   void WakeHeldBack() {
     looked_at_.reset();
     for (const DemandIndex index : held_) {
+      demands_[index].was_held_back.reset();
       LetGo(&demands_[index]);
       CompeteAll(demands_[index]);
     }

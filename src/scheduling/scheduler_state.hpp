@@ -112,8 +112,11 @@ struct DemandState {
   std::vector<std::pair<LineIndex, ShapeIndex>> lines_held_back;
   bool partly = false;      // some shapes of several members find no room
   uint64_t wakes = 1;
-  // Had no room anywhere before this call of Schedule: only nodes that had changed by then have.
+  // It woke in this call of Schedule since few nodes had changed. On all others it still has no
+  // room, or reservations still hold back what they did before.
   uint64_t woken_in = 0;
+  bool had_no_room = false;
+  std::optional<std::pair<Duration, Rank>> was_held_back;
   std::vector<QueueIndex> queues;
   std::vector<LineIndex> tried;
 };
