@@ -2,9 +2,9 @@
 // the other, and after each end we count how many members fit. The members' earliest times over all
 // nodes, sorted, give the earliest time of the whole.
 //
-// What the running tasks leave is the same for all tasks of one demand, whatever their length, since
-// room only grows as they end. So it is kept by demand. Only the few nodes on which a reservation
-// lies are looked at for each task.
+// What the running tasks leave is the same for all tasks of one demand, whatever their length,
+// since room only grows as they end. So it is kept by demand. Only the few nodes on which a
+// reservation lies are looked at for each task.
 #include <algorithm>
 
 #include "scheduling/scheduler_state.hpp"
@@ -159,8 +159,8 @@ LookAhead::OnNode MembersBeside(const SchedulerState& state, const TaskState& ta
     }
     Placement placement;
     placement.node = node;
-    while (members.size() < most && TakeRoom(state.cluster.capacity(node), task.request.demand,
-                                             &room, &placement)) {
+    while (members.size() < most &&
+           TakeRoom(state.cluster.capacity(node), task.request.demand, &room, &placement)) {
       members.emplace_back(start == now ? Time::min() : start, placement);
     }
     if (members.size() == most) break;
@@ -231,8 +231,7 @@ std::optional<Reservation> LookAheads::EarliestStart(const SchedulerState& state
   std::vector<std::pair<LookAhead::Member, Placement>> others;
   for (const NodeIndex node : beside) {
     uint32_t number = 0;
-    for (const auto& [time, placement] :
-         MembersBeside(state, task, node, most, behind_all, now)) {
+    for (const auto& [time, placement] : MembersBeside(state, task, node, most, behind_all, now)) {
       others.emplace_back(LookAhead::Member{time, node, number++}, placement);
     }
   }

@@ -14,6 +14,16 @@ namespace {
 
 constexpr uint32_t kMaxMembers = 100'000;
 
+class FirstFit final : public Placer {
+ public:
+  std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
+    for (NodeIndex node = 0; node < cluster.size(); ++node) {
+      if (cluster.Fits(node, demand)) return cluster.FirstDevices(node, demand);
+    }
+    return std::nullopt;
+  }
+};
+
 // Up to the next eighth of an octave, so that tasks that run about equally long are one shape.
 Duration RoundUp(Duration time) {
   const auto milliseconds = static_cast<uint64_t>(std::max<int64_t>(time.count() / 1'000'000, 1));
@@ -467,6 +477,41 @@ class Scheduler::Impl : public SchedulerState {
     --submissions_;
     LeaveShape(task);
     Forget(slot);
+    return prediction;
+  }
+
+  StatusOr<Prediction> PredictIf(const TaskRequest& request, const WhatIf& what_if, Time now) {
+    absl::flat_hash_set<std::string_view> names;
+    for (const WhatIf::Node& node : what_if.added) {
+      if (by_name_.contains(node.name) || !names.insert(node.name).second) {
+        return AlreadyExists(absl::StrCat("node \"", node.name, "\" is there already"));
+      }
+    }
+    for (const NodeIndex node : what_if.drained) {
+      if (node >= cluster.size()) return NotFound(absl::StrCat("there is no node ", node));
+    }
+    // All that a decision reads is put aside, changed, and put back as it was.
+    Cluster changed = cluster;
+    for (const WhatIf::Node& node : what_if.added) {
+      TRACKBED_RETURN_IF_ERROR(changed.AddNode(node.capacity).status());
+    }
+    for (const NodeIndex node : what_if.drained) changed.SetOpen(node, false);
+    std::swap(cluster, changed);
+    const size_t nodes = node_names.size();
+    for (const WhatIf::Node& node : what_if.added) {
+      node_names.push_back(node.name);
+      node_resource.push_back(request.device_resource);
+      on_node.emplace_back();
+    }
+    std::unique_ptr<Placer> real = std::exchange(placer, std::make_unique<FirstFit>());
+    LookAheads look_aheads = std::exchange(look_aheads_, LookAheads());
+    StatusOr<Prediction> prediction = Predict(request, now);
+    look_aheads_ = std::move(look_aheads);
+    placer = std::move(real);
+    std::swap(cluster, changed);
+    node_names.resize(nodes);
+    node_resource.resize(nodes);
+    on_node.resize(nodes);
     return prediction;
   }
 
@@ -939,6 +984,7 @@ class Scheduler::Impl : public SchedulerState {
     ended_ = true;
     --running_;
     crippled_.erase(slot);
+    stopping.erase(slot);
     for (TenantIndex tenant = task.request.tenant;; tenant = tenancy.parent(tenant)) {
       Unpark(tenant);
       if (tenant == kRootTenant) break;
@@ -1259,6 +1305,7 @@ class Scheduler::Impl : public SchedulerState {
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
     for (const TaskSlot victim : victims.tasks) {
       tasks[victim].stopping = true;
+      stopping.insert(victim);
       for (const Placement& member : tasks[victim].members) look_aheads_.Stops(member.node);
       plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, victims.cause});
     }
@@ -1407,12 +1454,12 @@ class Scheduler::Impl : public SchedulerState {
   std::set<std::pair<Time, TaskSlot>> ripe_;
   bool ended_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
-  uint64_t seen_ = 0;  // changes of the cluster that are dealt with
+  uint64_t seen_ = 0;               // changes of the cluster that are dealt with
   std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
-  uint64_t schedules_ = 1;  // this one or the next
+  uint64_t schedules_ = 1;          // this one or the next
   bool reservations_changed_ = false;
   bool beside_reservations_ = false;  // a task started on a node with a reservation
-  bool overtaken_ = false;  // a task started that some reservation does not bind
+  bool overtaken_ = false;            // a task started that some reservation does not bind
   size_t waiting_ = 0;
   size_t running_ = 0;
 };
@@ -1444,6 +1491,9 @@ Plan Scheduler::Schedule(Time now) { return impl_->Schedule(now); }
 WaitReason Scheduler::Explain(TaskId task, Time now) { return impl_->Explain(task, now); }
 StatusOr<Prediction> Scheduler::Predict(const TaskRequest& task, Time now) {
   return impl_->Predict(task, now);
+}
+StatusOr<Prediction> Scheduler::Predict(const TaskRequest& task, const WhatIf& what_if, Time now) {
+  return impl_->PredictIf(task, what_if, now);
 }
 bool Scheduler::IsWaiting(TaskId task) const {
   const auto found = impl_->by_id.find(task);

@@ -110,7 +110,7 @@ struct DemandState {
   // long and come after it.
   std::optional<std::pair<Duration, Rank>> held_back;
   std::vector<std::pair<LineIndex, ShapeIndex>> lines_held_back;
-  bool partly = false;      // some shapes of several members find no room
+  bool partly = false;  // some shapes of several members find no room
   uint64_t wakes = 1;
   // It woke in this call of Schedule since few nodes had changed. On all others it still has no
   // room, or reservations still hold back what they did before.
@@ -147,6 +147,7 @@ struct SchedulerState {
   std::vector<std::vector<TaskSlot>> on_node;  // running tasks, once for each member there
   std::deque<TaskState> tasks;
   absl::flat_hash_map<TaskId, TaskSlot> by_id;
+  std::set<TaskSlot> stopping;            // tasks that were told to stop
   std::vector<Reservation> reservations;  // claims first, then as the queue is ordered
   RunTimeHistory history;
 
@@ -195,14 +196,14 @@ struct SchedulerState {
 struct LookAhead {
   using Member = std::tuple<Time, NodeIndex, uint32_t>;  // the number is that on the node
   using OnNode = absl::InlinedVector<std::pair<Time, Placement>, 1>;
-  size_t most = 0;                     // members looked for on each node
-  uint64_t seen = 0;                   // changes of the cluster
-  uint64_t asked = 0;                  // when it was, last
-  std::vector<OnNode> on_node;         // Time::min(): at once
-  absl::btree_set<Member> earliest;    // of all nodes
-  std::vector<Time> expires;           // of each node; kNever: not by time
+  size_t most = 0;                   // members looked for on each node
+  uint64_t seen = 0;                 // changes of the cluster
+  uint64_t asked = 0;                // when it was, last
+  std::vector<OnNode> on_node;       // Time::min(): at once
+  absl::btree_set<Member> earliest;  // of all nodes
+  std::vector<Time> expires;         // of each node; kNever: not by time
   absl::btree_set<std::pair<Time, NodeIndex>> expiring;
-  std::vector<NodeIndex> stopped;      // where tasks were told to stop since
+  std::vector<NodeIndex> stopped;  // where tasks were told to stop since
 };
 
 class LookAheads {
