@@ -3,8 +3,8 @@
 // Two rules, which cannot turn in circles. By priority: the victim's priority is strictly lower,
 // and it is not below its guarantee while the other borrows. By guarantee: the task stays within
 // what is guaranteed to its tenant, and the victim's tenant keeps all that is guaranteed to it.
-// Each eviction raises (guarantees met, sum of priorities) in this order, so that no two tasks
-// evict each other again and again.
+// An eviction for a guarantee raises what is met of guarantees; one for a priority raises the
+// priorities that run, compared from the highest down. So no two tasks evict each other for ever.
 #include <algorithm>
 #include <set>
 #include <tuple>
