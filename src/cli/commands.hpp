@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct RunOptions {
   bool dry_run = false;
   bool no_cache = false;
   bool wait = false;
+  std::optional<int> priority;
 };
 int RunPipeline(const CommonOptions& common, const RunOptions& options);
 

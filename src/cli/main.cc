@@ -4,6 +4,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "trackbed/pipeline/pipeline.hpp"
 
 namespace trackbed::cli {
 namespace {
@@ -60,6 +61,8 @@ int Main(int argc, char** argv) {
       ->required();
   run_command->add_option("--param,-p", run.parameters, "Set a parameter: NAME=VALUE");
   run_command->add_flag("--dry-run", run.dry_run, "Check and show what would run, and stop");
+  run_command->add_option("--priority", run.priority, "Higher goes first (default: the pipeline's)")
+      ->check(CLI::Range(-kMaxPriority, +kMaxPriority));
   run_command->add_flag("--no-cache", run.no_cache, "Run every task, though results are known");
   AddRunningOptions(run_command, &run.slots, &run.sandbox, &run.results, &run.json, &run.plain,
                     &run.wait);

@@ -217,6 +217,7 @@ int RunPipeline(const CommonOptions& common, const RunOptions& options) {
   StatusOr<SubmitOptions> prepared =
       PrepareRun(*pipeline, base, (*session)->home(), *std::move(parameters), !options.no_cache);
   if (!prepared.ok()) return Fail(prepared.status());
+  prepared->priority = options.priority;
   const StatusOr<RunId> id = (*session)->engine().Submit(
       std::make_shared<const Pipeline>(*std::move(pipeline)), *std::move(prepared));
   if (!id.ok()) return Fail(id.status());

@@ -13,6 +13,7 @@
 #include "cli/exit_code.hpp"
 #include "cli/progress.hpp"
 #include "cli/terminal.hpp"
+#include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
 #include "trackbed/engine/explain.hpp"
@@ -287,6 +288,11 @@ int ExplainWait(const CommonOptions& common, const std::string& given, const std
       object["slot"] = explained->slot;
       object["needed"] = FormatSlotAmount(explained->slot, explained->needed);
       object["free"] = FormatSlotAmount(explained->slot, explained->free);
+    }
+    if (!explained->ahead.empty()) object["ahead"] = explained->ahead;
+    if (explained->before > 0) object["before"] = explained->before;
+    if (explained->expected_start != kNever) {
+      object["expected_start"] = FormatTime(explained->expected_start);
     }
     std::printf("%s\n", object.dump().c_str());
     return kSuccess;

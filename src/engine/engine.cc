@@ -13,8 +13,11 @@
 #include <utility>
 
 #include "engine/attempt_builder.hpp"
+#include "engine/describe_wait.hpp"
 #include "engine/node_devices.hpp"
-#include "engine/ready_queue.hpp"
+#include "engine/node_queue.hpp"
+#include "engine/request.hpp"
+#include "engine/run_times.hpp"
 #include "engine/utf8.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/explain.hpp"
@@ -47,8 +50,8 @@ struct ActiveRun {
 
   RunRecord record;
   RunState state;
-  std::vector<uint32_t> waiting_for;    // unfinished dependencies, by task
-  std::vector<ReadyQueue::Line> lines;  // by task
+  std::vector<uint32_t> waiting_for;   // unfinished dependencies, by task
+  std::vector<NodeQueue::Line> lines;  // by task
   // Of tasks that use the cache and are ready, queued or running.
   absl::flat_hash_map<TaskIndex, std::string> cache_keys;
   size_t attempts = 0;  // under way
@@ -58,7 +61,7 @@ struct ActiveRun {
 struct Attempt {
   ActiveRun* run = nullptr;
   TaskIndex task = 0;
-  uint64_t held = 0;  // of the slots
+  uint32_t held = 0;  // of the node
   bool timed_out = false;
 };
 
@@ -193,10 +196,9 @@ Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunStat
 
 class Engine::Impl {
  public:
-  Impl(EngineOptions options, SlotAllocator allocator, const Lease& lease)
+  Impl(EngineOptions options, const Lease& lease)
       : options_(std::move(options)),
         workspace_(options_.home),
-        queue_(std::move(allocator)),
         devices_(options_.node),
         fence_(lease.fence),
         lease_until_(lease.expires) {}
@@ -205,6 +207,9 @@ class Engine::Impl {
     // The result does not matter: a lease that is not given back expires.
     (void)options_.store->ReleaseLease(fence_);
   }
+
+  // Once, before all else.
+  Status MakeQueue();
 
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
@@ -221,14 +226,16 @@ class Engine::Impl {
   bool HasActiveRuns() const { return !runs_.empty(); }
   int WakeDescriptor() const { return options_.executor->WakeDescriptor(); }
   Time NextDeadline() const;
-  std::string ExplainWait(const RunId& id, TaskIndex task) const;
+  std::string ExplainWait(const RunId& id, TaskIndex task);
 
  private:
   // Lifecycle of runs.
   enum class Purpose : uint8_t { run, cancel };
   StatusOr<ActiveRun*> Load(const RunRecord& record, Purpose purpose);
   Status Activate(ActiveRun& run);
-  Status CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQueue::Line>* lines);
+  Status CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
+                       const RunSubmitted& submitted, std::vector<NodeQueue::Line>* lines);
+  Status CountOthers();
   void CancelActive(ActiveRun& run);
   void FinishRuns();
 
@@ -245,8 +252,10 @@ class Engine::Impl {
   std::optional<TaskSkipped> JudgeTrigger(const ActiveRun& run, TaskIndex task) const;
   Status ConsiderCache(ActiveRun& run, TaskIndex task);
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
-  uint64_t Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec);
-  Status StartAttempt(ActiveRun& run, TaskIndex task, const Allocation& held);
+  void Enqueue(const ActiveRun& run, TaskIndex task);
+  bool IsWanted(const ReadyTask& ready) const;
+  uint32_t Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec);
+  Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
   Status Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -272,7 +281,7 @@ class Engine::Impl {
 
   EngineOptions options_;
   Workspace workspace_;
-  ReadyQueue queue_;
+  std::unique_ptr<NodeQueue> queue_;
   NodeDevices devices_;
   uint64_t fence_;
   Time lease_until_;
@@ -281,6 +290,9 @@ class Engine::Impl {
 
   std::map<int64_t, std::unique_ptr<ActiveRun>> runs_;  // by number: order matters
   absl::flat_hash_map<AttemptKey, Attempt> attempts_;
+  // Attempts of runs that were interrupted and that nobody has taken up: what they hold.
+  absl::flat_hash_map<AttemptKey, uint32_t> others_;
+  bool counted_others_ = false;
   absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
   std::deque<ReadyTask> to_consider_;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
@@ -314,12 +326,27 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 
 // ---- Runs ------------------------------------------------------------------------------------
 
-Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQueue::Line>* lines) {
+Status Engine::Impl::MakeQueue() {
+  TRACKBED_ASSIGN_OR_RETURN(
+      queue_, NodeQueue::Create(options_.node, options_.tenancy, options_.policy,
+                                [this](const ReadyTask& task) { return IsWanted(task); }));
+  return absl::OkStatus();
+}
+
+// Finds the line of each task, and everything that keeps the run from being run here.
+Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
+                                   const RunSubmitted& submitted,
+                                   std::vector<NodeQueue::Line>* lines) {
   std::vector<std::string> problems;
   StatusCode code = StatusCode::kInvalidArgument;
-  // What can never run claims nothing.
-  TRACKBED_ASSIGN_OR_RETURN(const ReadyQueue::Line none, queue_.LineFor({{"cpu", Quantity()}}));
-  lines->assign(pipeline.tasks.size(), none);
+  lines->assign(pipeline.tasks.size(), NodeQueue::kNoLine);
+  NodeQueue::Claim claim;
+  TRACKBED_ASSIGN_OR_RETURN(claim.tenant, options_.tenancy.Find(submitted.tenant));
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<Duration> run_times,
+                            EstimateRunTimes(*options_.store, record, pipeline));
+  const auto run_time = [&](size_t task) {
+    return run_times.empty() ? Duration{0} : run_times[task];
+  };
   std::optional<size_t> last;  // the task that was given a line last
   for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     const Task& task = pipeline.tasks[i];
@@ -334,10 +361,14 @@ Status Engine::Impl::CheckRunnable(const Pipeline& pipeline, std::vector<ReadyQu
                                       options_.executor->MaxClusterSize(), " together"));
     }
     // Most tasks ask for the same as the one before.
-    if (last && pipeline.tasks[*last].resources == task.resources) {
+    if (last && pipeline.tasks[*last].resources == task.resources &&
+        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i)) {
       (*lines)[i] = (*lines)[*last];
     } else {
-      const StatusOr<ReadyQueue::Line> line = queue_.LineFor(task.resources);
+      claim.request = task.resources.get();
+      claim.priority = submitted.priority + task.priority;
+      claim.run_time = run_time(i);
+      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
       if (!line.ok()) {
         code = StatusCode::kResourceExhausted;
         problems.push_back(
@@ -357,22 +388,28 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
   TRACKBED_RETURN_IF_ERROR(broken_);
   now_ = options_.clock->Now();
   TRACKBED_ASSIGN_OR_RETURN(Graph graph, Graph::Build(*pipeline));
-  std::vector<ReadyQueue::Line> lines;
-  TRACKBED_RETURN_IF_ERROR(CheckRunnable(*pipeline, &lines));
   TRACKBED_RETURN_IF_ERROR(CheckTexts(options));
 
   RunSubmitted detail;
   detail.parameters = std::move(options.parameters);
-  detail.seed = options_.random->Next();
   detail.source = std::move(options.source);
   detail.folders = std::move(options.folders);
   detail.use_cache = options.use_cache;
-  const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
-
+  detail.priority = options.priority.value_or(pipeline->priority);
+  detail.tenant = std::move(options.tenant);
+  if (detail.priority < -kMaxPriority || detail.priority > kMaxPriority) {
+    return InvalidArgument(absl::StrCat("priority: found ", detail.priority, ", expected ",
+                                        -kMaxPriority, " to ", kMaxPriority));
+  }
   RunRecord record;
   record.pipeline = pipeline->name;
-  record.version = PipelineVersion(*pipeline);
   record.submitted = now_;
+  std::vector<NodeQueue::Line> lines;
+  TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, *pipeline, detail, &lines));
+  detail.seed = options_.random->Next();
+  record.version = PipelineVersion(*pipeline);
+  const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
+
   const std::string encoded = EncodePipeline(*pipeline);
   StatusOr<RunRecord> added = AlreadyExists("");
   while (absl::IsAlreadyExists(added.status())) {
@@ -395,19 +432,50 @@ StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose
   std::optional<RunState> state;
   TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
   auto run = std::make_unique<ActiveRun>(record, *std::move(state));
-  const Status runnable = CheckRunnable(run->state.pipeline(), &run->lines);
+  const Status runnable =
+      CheckRunnable(record, run->state.pipeline(), run->state.submitted(), &run->lines);
   // Cancelling must work where the run could not.
   if (purpose == Purpose::run) TRACKBED_RETURN_IF_ERROR(runnable);
   return runs_.emplace(record.number, std::move(run)).first->second.get();
 }
 
+// Attempts of runs that nobody drives go on. What they hold is not free until they have ended.
+Status Engine::Impl::CountOthers() {
+  counted_others_ = true;
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> records,
+                            options_.store->ListRuns(SIZE_MAX));
+  for (const RunRecord& record : records) {
+    if (record.status != RunStatus::running || runs_.contains(record.number)) continue;
+    std::optional<RunState> state;
+    // A damaged run is told of when it is asked for, and must not keep others from running.
+    if (const Status read = ReadRunState(*options_.store, record, &state); !read.ok()) continue;
+    std::vector<NodeQueue::Line> lines;
+    (void)CheckRunnable(record, state->pipeline(), state->submitted(), &lines);
+    for (TaskIndex task = 0; task < state->graph().task_count(); ++task) {
+      const TaskStatus& status = state->task(task);
+      if (status.state != TaskState::running) continue;
+      const std::string& name = state->pipeline().tasks[task].name;
+      const AttemptKey key = MakeAttemptKey(record.id, name, status.attempt);
+      const Status found = options_.executor->Observe(
+          key, workspace_.AttemptFolder(record.id, name, status.attempt));
+      if (!found.ok()) continue;
+      std::vector<AllocationPart> parts;
+      if (const AttemptIntended* intended = state->Intended(task)) {
+        parts = PartsOf(intended->slots);
+      }
+      others_[key] = queue_->Occupy(lines[task], parts, status.started, now_);
+    }
+  }
+  return absl::OkStatus();
+}
+
 // An attempt under way holds its slots whatever else does: they are its own already.
-uint64_t Engine::Impl::Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec) {
+uint32_t Engine::Impl::Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec) {
   std::vector<AllocationPart> parts;
   if (const AttemptIntended* intended = run.state.Intended(task)) parts = PartsOf(intended->slots);
   spec->devices = devices_.Assign(parts);
   spec->offered_slots = devices_.slots();
-  return queue_.Occupy(run.lines[task], parts);
+  return queue_->Occupy(run.lines[task], parts, run.state.task(task).started, now_);
 }
 
 // Derives what is not stored: who waits for whom, what is ready, what runs.
@@ -435,7 +503,11 @@ Status Engine::Impl::Activate(ActiveRun& run) {
       run.cache_keys[task] = intended->cache_key;
       flights_.try_emplace(intended->cache_key, Flight{{run.record.number, task}, {}});
     }
-    const uint64_t held = Occupy(run, task, &spec);
+    if (const auto other = others_.find(spec.key); other != others_.end()) {
+      queue_->Release(other->second, now_);
+      others_.erase(other);
+    }
+    const uint32_t held = Occupy(run, task, &spec);
     attempts_[spec.key] = {&run, task, held, false};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];
@@ -540,6 +612,7 @@ Status Engine::Impl::Cancel(const RunId& id) {
 
 // Asks every attempt of the run to stop, and sees to it that none outstays its grace.
 void Engine::Impl::CancelActive(ActiveRun& run) {
+  queue_->Recheck();
   for (TaskIndex task = 0; task < run.state.graph().task_count() && run.attempts > 0; ++task) {
     if (run.state.task(task).state == TaskState::running) {
       StopAttempt(run, task, StopMode::terminate);
@@ -576,6 +649,7 @@ void Engine::Impl::FinishRuns() {
     if (!recorded.ok()) broken_ = recorded;
     batch_.status_changes.push_back({run.record.number, verdict, now_});
     finished_.push_back(std::move(entry->second));
+    queue_->Recheck();
     entry = runs_.erase(entry);
   }
 }
@@ -584,6 +658,10 @@ void Engine::Impl::FinishRuns() {
 
 Status Engine::Impl::Step() {
   TRACKBED_RETURN_IF_ERROR(broken_);
+  if (!counted_others_) {
+    now_ = options_.clock->Now();
+    if (Status status = CountOthers(); !status.ok()) return Broken(status);
+  }
   while (true) {
     now_ = options_.clock->Now();
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
@@ -647,7 +725,8 @@ Status Engine::Impl::TakeReports() {
     reports_.clear();
     next_report_ = 0;
   }
-  if (!attempts_.empty() && reports_.size() - next_report_ < kEventsPerCommit) {
+  if ((!attempts_.empty() || !others_.empty()) &&
+      reports_.size() - next_report_ < kEventsPerCommit) {
     TRACKBED_RETURN_IF_ERROR(options_.executor->Poll(&reports_));
   }
   while (next_report_ < reports_.size() && batch_.events.size() < kEventsPerCommit) {
@@ -734,8 +813,12 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
   if (definition.cache != CacheMode::off && run.state.submitted().use_cache) {
     return ConsiderCache(run, task);
   }
-  queue_.Push(run.lines[task], {run.record.number, task}, now_);
+  Enqueue(run, task);
   return absl::OkStatus();
+}
+
+void Engine::Impl::Enqueue(const ActiveRun& run, TaskIndex task) {
+  queue_->Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
 }
 
 // Why the dependencies of a task rule it out; nothing when they do not.
@@ -797,7 +880,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   if (!spec.ok()) return FailBeforeAttempt(run, task, spec.status());
   CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
   if (!plan.off.empty()) {
-    queue_.Push(run.lines[task], self, now_);
+    Enqueue(run, task);
     return absl::OkStatus();
   }
   std::string key = CacheKeyOf(plan.fields);
@@ -825,7 +908,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   Flight& flight = flights_.try_emplace(key, Flight{self, {}}).first->second;
   run.cache_keys[task] = std::move(key);
   if (flight.leader == self) {
-    queue_.Push(run.lines[task], self, now_);
+    Enqueue(run, task);
   } else {
     flight.followers.push_back(self);
   }
@@ -865,24 +948,26 @@ void Engine::Impl::LandFlight(ActiveRun& run, TaskIndex task, const CachedResult
   run.cache_keys.erase(key);
 }
 
+// The run may have been cancelled, or cancelled and retried, since the task was queued.
+bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
+  const ActiveRun* run = FindActive(ready.run);
+  return run != nullptr && !run->state.cancel_requested() &&
+         run->state.task(ready.task).state == TaskState::pending &&
+         run->waiting_for[ready.task] == 0 && run->state.RetryAt(ready.task) <= now_;
+}
+
 Status Engine::Impl::StartReady() {
-  // The run may have been cancelled, or cancelled and retried, since the task was queued.
-  const auto wanted = [this](const ReadyTask& ready) {
-    const ActiveRun* run = FindActive(ready.run);
-    return run != nullptr && !run->state.cancel_requested() &&
-           run->state.task(ready.task).state == TaskState::pending &&
-           run->waiting_for[ready.task] == 0 && run->state.RetryAt(ready.task) <= now_;
-  };
-  Allocation held;
   while (batch_.events.size() < kEventsPerCommit) {
-    const std::optional<ReadyTask> next = queue_.Take(now_, wanted, &held);
+    const std::optional<NodeQueue::Started> next = queue_->Take(now_);
     if (!next) return absl::OkStatus();
-    TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->run), next->task, held));
+    TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->task.run), next->task.task, *next));
   }
   return absl::OkStatus();
 }
 
-Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task, const Allocation& held) {
+Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
+                                  const NodeQueue::Started& started) {
+  const auto& parts = started.allocation.parts;
   const uint32_t attempt = run.state.task(task).attempt + 1;
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
@@ -897,12 +982,12 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task, const Allocati
   Status status = spec.status();
   if (status.ok()) status = ResolveSecrets(options_.secrets, &*spec);
   if (!status.ok()) {
-    queue_.Release(held.id);
+    queue_->Release(started.held, now_);
     return FailBeforeAttempt(run, task, status);
   }
-  spec->devices = devices_.Assign(held.parts);
+  spec->devices = devices_.Assign(parts);
   spec->offered_slots = devices_.slots();
-  intended.slots = RecordOf(held.parts);
+  intended.slots = RecordOf(parts);
   TRACKBED_RETURN_IF_ERROR(
       Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
   const Task& definition = run.state.pipeline().tasks[task];
@@ -913,7 +998,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task, const Allocati
                   attempt});
   }
   ++run.attempts;
-  attempts_[spec->key] = {&run, task, held.id, false};
+  attempts_[spec->key] = {&run, task, started.held, false};
   starts_.push_back({*std::move(spec), false, ""});
   return absl::OkStatus();
 }
@@ -921,13 +1006,19 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task, const Allocati
 Status Engine::Impl::HandleReport(const AttemptReport& report) {
   if (report.kind == AttemptReport::Kind::started) return absl::OkStatus();
   const auto found = attempts_.find(report.key);
-  if (found == attempts_.end()) return absl::OkStatus();  // not ours, or ended already
+  if (found == attempts_.end()) {  // not ours, or ended already
+    if (const auto other = others_.find(report.key); other != others_.end()) {
+      queue_->Release(other->second, now_);
+      others_.erase(other);
+    }
+    return absl::OkStatus();
+  }
   const Attempt attempt = found->second;
   attempts_.erase(found);
   ActiveRun& run = *attempt.run;
   const TaskIndex task = attempt.task;
   --run.attempts;
-  queue_.Release(attempt.held);
+  queue_->Release(attempt.held, now_);
 
   AttemptEnded ended = DescribeEnd(report);
   const bool exited = report.kind == AttemptReport::Kind::exited;
@@ -1030,10 +1121,10 @@ Time Engine::Impl::NextDeadline() const {
   Time deadline = lease_until_ - options_.lease_time * 2 / 3;
   deadline = std::min(deadline, next_request_check_);
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  return deadline;
+  return std::min(deadline, queue_->next());
 }
 
-std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) const {
+std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
   const ActiveRun* run = FindActive(id);
   if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
   if (run->state.pipeline().tasks[task].skip) return "";
@@ -1049,7 +1140,13 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) const {
                           "\" of run ", leader->record.id);
     }
   }
-  return queue_.Explain(run->lines[task]);
+  const auto name = [&](const ReadyTask& ready) {
+    const ActiveRun* other = FindActive(ready.run);
+    return NameOfTask(other->state, ready.task, id);
+  };
+  const TaskExplanation waits = DescribeReason(
+      queue_->Explain(run->lines[task], {run->record.number, task}, options_.clock->Now()), name);
+  return waits.situation == TaskSituation::next ? "" : waits.sentence;
 }
 
 // ---- The public face -------------------------------------------------------------------------
@@ -1073,17 +1170,23 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   if (options.node.cpu == Quantity()) {
     OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &options.node);
   }
-  StatusOr<SlotAllocator> allocator = NewNodeAccount(options.node);
-  if (!allocator.ok()) {
+  if (const auto allocator = NewNodeAccount(options.node); !allocator.ok()) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));
+  }
+  const GroupPolicy& policy = options.policy;
+  if (policy.preempt_by_priority || policy.reclaim || policy.order == QueueOrder::lifo) {
+    return InvalidArgument(
+        "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
+        "lifo");
   }
   options.holder.node = WriteNode(options.node);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
-  return std::unique_ptr<Engine>(
-      new Engine(std::make_unique<Impl>(std::move(options), *std::move(allocator), lease)));
+  auto impl = std::make_unique<Impl>(std::move(options), lease);
+  TRACKBED_RETURN_IF_ERROR(impl->MakeQueue());
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
 StatusOr<RunId> Engine::Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options) {
@@ -1105,6 +1208,10 @@ int Engine::WakeDescriptor() const { return impl_->WakeDescriptor(); }
 Time Engine::NextDeadline() const { return impl_->NextDeadline(); }
 std::string Engine::ExplainWait(const RunId& run, TaskIndex task) const {
   return impl_->ExplainWait(run, task);
+}
+
+std::vector<std::string> QuotaResources(const NodeDescription& node) {
+  return NodeModel(node).resources();
 }
 
 StatusOr<StoredRun> LoadRun(Store& store, const RunId& id) {

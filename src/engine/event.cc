@@ -192,6 +192,8 @@ std::string Encode(const RunSubmitted& detail) {
     binding->set_digest(folder.digest);
   }
   proto.set_use_cache(detail.use_cache);
+  proto.set_priority(detail.priority);
+  proto.set_tenant(detail.tenant);
   return Serialize(proto);
 }
 
@@ -211,6 +213,8 @@ Status Decode(std::string_view bytes, RunSubmitted* detail) {
     detail->folders.push_back({folder.name(), folder.host_path(), folder.digest()});
   }
   detail->use_cache = proto.use_cache();
+  detail->priority = proto.priority();
+  detail->tenant = proto.tenant();
   return absl::OkStatus();
 }
 

@@ -50,6 +50,8 @@ void AddDetail(const Event& event, Json* json) {
       if (!Decode(event.detail, &detail).ok()) return;
       (*json)["parameters"] = ToJson(detail.parameters);
       if (!detail.source.digest.empty()) (*json)["source_digest"] = detail.source.digest;
+      if (detail.priority != 0) (*json)["priority"] = detail.priority;
+      if (!detail.tenant.empty()) (*json)["tenant"] = detail.tenant;
       return;
     }
     case EventType::run_finished: {

@@ -4,10 +4,16 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <utility>
 
+#include "engine/describe_wait.hpp"
 #include "engine/node_devices.hpp"
+#include "engine/node_queue.hpp"
 #include "engine/request.hpp"
+#include "engine/run_times.hpp"
+#include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/resources/node_reader.hpp"
 
@@ -15,6 +21,7 @@ namespace trackbed {
 namespace {
 
 constexpr size_t kNamed = 8;  // so many tasks are named in a sentence
+constexpr const char* kNothingInItsWay = "nothing is in its way: it starts when its turn comes";
 
 std::string Names(const std::vector<std::string>& names) {
   const size_t shown = std::min(names.size(), kNamed);
@@ -31,58 +38,86 @@ TaskExplanation Say(TaskSituation situation, std::string sentence) {
   return explanation;
 }
 
-// A task under way, and the amounts it holds.
-struct Holder {
-  std::string name;
-  Allocation allocation;
+// What one run has done lately.
+struct Activity {
+  Time taken_up{};  // by an engine, the last time
+  Time last{};
 };
 
-// The account of the driving engine's machine, made again from what is recorded.
-class Account {
- public:
-  Account(SlotAllocator allocator, RunId asking)
-      : allocator_(std::move(allocator)), asking_(std::move(asking)) {}
+StatusOr<Activity> ActivityOf(Store& store, int64_t run) {
+  Activity activity;
+  TRACKBED_RETURN_IF_ERROR(store.ReadEvents(run, 1, [&](uint64_t, const Event& event) {
+    activity.last = event.time;
+    if (event.task == kNoTask) activity.taken_up = event.time;
+  }));
+  return activity;
+}
 
-  void Add(const RunState& run) {
+// The queue of the engine that drives a run, made again from what is stored.
+class StoredQueue {
+ public:
+  StoredQueue(Store& store, std::unique_ptr<NodeQueue> queue, const Tenancy& tenancy, RunId asking,
+              Time now)
+      : store_(store),
+        queue_(std::move(queue)),
+        tenancy_(tenancy),
+        asking_(std::move(asking)),
+        now_(now) {}
+
+  // Counts what the run has under way. What of it is ready waits, if the run is `driven`.
+  Status Add(const StoredRun& stored, bool driven) {
+    const RunState& run = *stored.state;
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<Duration> run_times,
+                              EstimateRunTimes(store_, stored.record, run.pipeline()));
+    NodeQueue::Claim claim;
+    claim.tenant = tenancy_.Find(run.submitted().tenant).value_or(kRootTenant);
     for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
-      if (run.task(task).state != TaskState::running) continue;
-      const Task& definition = run.pipeline().tasks[task];
-      Holder holder{
-          run.id() == asking_ ? definition.name : absl::StrCat(run.id(), "/", definition.name), {}};
-      const AttemptIntended* intended = run.Intended(task);
-      const bool recorded =
-          intended != nullptr && !intended->slots.empty() &&
-          allocator_.AllocateParts(PartsOf(intended->slots), &holder.allocation).ok();
-      if (!recorded) {
-        const StatusOr<SlotDemand> demand =
-            allocator_.Prepare(RequestOrDefault(definition.resources));
-        if (!demand.ok() || !allocator_.TryAllocate(*demand, &holder.allocation)) continue;
+      const TaskState state = run.task(task).state;
+      const bool ready = state == TaskState::pending && driven && IsReady(run, task);
+      if (state != TaskState::running && !ready) continue;
+      claim.request = run.pipeline().tasks[task].resources.get();
+      claim.priority = PriorityOf(run, task);
+      claim.run_time = run_times.empty() ? Duration{0} : run_times[task];
+      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
+      const ReadyTask here{stored.record.number, task};
+      if (ready) {
+        ready_.push_back({ReadySince(run, task), here, line});
+        runs_.emplace(here.run, stored.state);
+        continue;
       }
+      Holder holder{NameOfTask(run, task, asking_), {}};
+      std::vector<AllocationPart> parts;
+      if (const AttemptIntended* intended = run.Intended(task)) parts = PartsOf(intended->slots);
+      queue_->Occupy(line.value_or(NodeQueue::kNoLine), parts, run.task(task).started, now_,
+                     &holder.allocation);
       holders_.push_back(std::move(holder));
     }
+    return absl::OkStatus();
   }
 
-  TaskExplanation Explain(const Task& task) const {
-    const StatusOr<SlotDemand> demand = allocator_.Prepare(RequestOrDefault(task.resources));
-    if (!demand.ok()) {
-      return Say(TaskSituation::shortage,
-                 absl::StrCat(AbslView(Message(demand.status())), ": it cannot run here"));
-    }
-    const Shortfall shortfall = allocator_.Explain(*demand);
-    if (shortfall.kind == Shortfall::Kind::none) {
-      return Say(TaskSituation::next, "nothing is in its way: it starts when its turn comes");
+  TaskExplanation Explain(const ReadyTask& asked) {
+    std::stable_sort(ready_.begin(), ready_.end(), [](const Ready& a, const Ready& b) {
+      return std::tuple(a.since, a.task.run, a.task.task) <
+             std::tuple(b.since, b.task.run, b.task.task);
+    });
+    NodeQueue::Line line = NodeQueue::kNoLine;
+    for (const Ready& ready : ready_) {
+      if (ready.line.ok()) queue_->Push(*ready.line, ready.task, ready.since);
+      if (ready.task != asked) continue;
+      if (!ready.line.ok()) {
+        return Say(TaskSituation::shortage,
+                   absl::StrCat(AbslView(Message(ready.line.status())), ": it cannot run here"));
+      }
+      line = *ready.line;
     }
     TaskExplanation explanation =
-        Say(shortfall.kind == Shortfall::Kind::shortage ? TaskSituation::shortage
-                                                        : TaskSituation::fragmentation,
-            shortfall.message);
-    explanation.slot = shortfall.slot;
-    explanation.needed = shortfall.needed;
-    explanation.free = shortfall.free;
+        DescribeReason(queue_->Explain(line, asked, now_), [&](const ReadyTask& ready) {
+          return NameOfTask(*runs_.at(ready.run), ready.task, asking_);
+        });
     std::vector<std::string> held;
     for (const Holder& holder : holders_) {
       for (const AllocationPart& part : holder.allocation.parts) {
-        if (part.slot != shortfall.slot) continue;
+        if (part.slot != explanation.slot) continue;
         explanation.waits_for.push_back(holder.name);
         held.push_back(absl::StrCat(holder.name, " (", FormatSlotAmount(part.slot, part.amount),
                                     part.device.empty() ? "" : " of ", AbslView(part.device), ")"));
@@ -93,9 +128,30 @@ class Account {
   }
 
  private:
-  SlotAllocator allocator_;
+  struct Ready {
+    Time since;
+    ReadyTask task;
+    StatusOr<NodeQueue::Line> line;
+  };
+  // A task under way, and what it holds.
+  struct Holder {
+    std::string name;
+    Allocation allocation;
+  };
+
+  bool IsReady(const RunState& run, TaskIndex task) const {
+    return !run.pipeline().tasks[task].skip &&
+           ExplainState(run, task, now_).situation == TaskSituation::next;
+  }
+
+  Store& store_;
+  std::unique_ptr<NodeQueue> queue_;
+  const Tenancy& tenancy_;
   RunId asking_;
+  Time now_;
+  std::vector<Ready> ready_;
   std::vector<Holder> holders_;
+  std::map<int64_t, std::shared_ptr<const RunState>> runs_;
 };
 
 }  // namespace
@@ -118,6 +174,12 @@ std::string_view ToString(TaskSituation situation) {
       return "shortage";
     case TaskSituation::fragmentation:
       return "fragmentation";
+    case TaskSituation::quota:
+      return "quota";
+    case TaskSituation::reserved:
+      return "reserved";
+    case TaskSituation::order:
+      return "order";
     case TaskSituation::next:
       return "next";
   }
@@ -163,16 +225,70 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
     explanation.until = retry_at;
     explanation.sentence = absl::StrCat("next try at ", FormatTime(retry_at));
   } else {
-    explanation.sentence = "nothing is in its way: it starts when its turn comes";
+    explanation.sentence = kNothingInItsWay;
+  }
+  return explanation;
+}
+
+std::string NameOfTask(const RunState& run, TaskIndex task, const RunId& asking) {
+  const std::string& name = run.pipeline().tasks[task].name;
+  return run.id() == asking ? name : absl::StrCat(run.id(), "/", name);
+}
+
+TaskExplanation DescribeReason(const QueueReason& reason,
+                               const std::function<std::string(const ReadyTask&)>& name) {
+  using Rule = WaitReason::Rule;
+  const WaitReason& why = reason.why;
+  TaskExplanation explanation = Say(TaskSituation::next, kNothingInItsWay);
+  explanation.before = reason.before;
+  if (reason.ahead) explanation.ahead = name(*reason.ahead);
+  if (reason.crowded) {
+    explanation.situation = TaskSituation::shortage;
+    explanation.sentence =
+        "attempts found running hold more than there is; nothing starts until some have ended";
+    return explanation;
+  }
+  explanation.until = why.until;
+  explanation.expected_start = why.expected_start;
+  const Shortfall& shortfall = reason.shortfall;
+  if (shortfall.kind != Shortfall::Kind::none) {
+    explanation.situation = shortfall.kind == Shortfall::Kind::shortage
+                                ? TaskSituation::shortage
+                                : TaskSituation::fragmentation;
+    explanation.slot = shortfall.slot;
+    explanation.needed = shortfall.needed;
+    explanation.free = shortfall.free;
+    explanation.sentence = shortfall.message;
+  } else if (why.rule == Rule::quota) {
+    explanation.situation = TaskSituation::quota;
+    explanation.sentence = why.sentence;
+  } else if (why.rule == Rule::reserved) {
+    explanation.situation = TaskSituation::reserved;
+    explanation.sentence = absl::StrCat(
+        "would fit, but would delay ", explanation.ahead, ", for which the room is kept",
+        why.until == kNever ? "" : absl::StrCat(" from ", FormatTime(why.until)));
+  } else if (why.rule == Rule::strict_order) {
+    explanation.situation = TaskSituation::order;
+    explanation.sentence =
+        absl::StrCat(explanation.ahead, " is before it and waits for room; nobody may overtake");
+  }
+  if (explanation.expected_start != kNever) {
+    absl::StrAppend(&explanation.sentence, "; expected at ",
+                    FormatTime(explanation.expected_start));
+  }
+  if (reason.before > 0) {
+    absl::StrAppend(&explanation.sentence, "; ", reason.before,
+                    reason.before == 1 ? " task that asks" : " tasks that ask",
+                    " for the same before it");
   }
   return explanation;
 }
 
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex task, Time now,
-                                      const std::function<bool(const LeaseHolder&)>& is_gone) {
-  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, id));
-  const RunState& run = *stored.state;
-  TaskExplanation explanation = ExplainState(run, task, now);
+                                      const std::function<bool(const LeaseHolder&)>& is_gone,
+                                      const Tenancy& tenancy, const GroupPolicy& policy) {
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun asked, LoadRun(store, id));
+  TaskExplanation explanation = ExplainState(*asked.state, task, now);
   if (explanation.situation == TaskSituation::ended) return explanation;
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
   if (lease.expires <= now || (is_gone && is_gone(lease.holder))) {
@@ -182,19 +298,25 @@ StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex t
   if (explanation.situation != TaskSituation::next) return explanation;
   const ParsedNode node = ReadNode(lease.holder.node, "node", TextFormat::yaml);
   if (!node.node) return explanation;  // an engine that does not say what it may use
-  StatusOr<SlotAllocator> allocator = NewNodeAccount(*node.node);
-  if (!allocator.ok()) return explanation;
-  Account account(*std::move(allocator), id);
-  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX));
+  StatusOr<std::unique_ptr<NodeQueue>> queue =
+      NodeQueue::Create(*node.node, tenancy, policy, [](const ReadyTask&) { return true; });
+  if (!queue.ok()) return explanation;
+  StoredQueue rebuilt(store, *std::move(queue), tenancy, id, now);
+  TRACKBED_ASSIGN_OR_RETURN(const Activity activity, ActivityOf(store, asked.record.number));
+  TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX));
+  std::reverse(runs.begin(), runs.end());
   for (const RunRecord& record : runs) {
-    if (record.status != RunStatus::running) continue;
     if (record.id == id) {
-      account.Add(run);
-    } else if (const StatusOr<StoredRun> other = LoadRun(store, record.id); other.ok()) {
-      account.Add(*other->state);
+      TRACKBED_RETURN_IF_ERROR(rebuilt.Add(asked, true));
+    } else if (record.status == RunStatus::running) {
+      const StatusOr<StoredRun> other = LoadRun(store, record.id);
+      const StatusOr<Activity> its = ActivityOf(store, record.number);
+      if (!other.ok() || !its.ok()) continue;
+      // An interrupted run does nothing more once the asked one has been taken up.
+      TRACKBED_RETURN_IF_ERROR(rebuilt.Add(*other, its->last >= activity.taken_up));
     }
   }
-  return account.Explain(run.pipeline().tasks[task]);
+  return rebuilt.Explain({asked.record.number, task});
 }
 
 }  // namespace trackbed

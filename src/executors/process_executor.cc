@@ -79,6 +79,7 @@ class ProcessExecutor::Impl {
   Status Initialize();
   Status Start(const AttemptSpec& spec);
   Status Adopt(const AttemptKey& key, const std::string& folder);
+  Status Observe(const AttemptKey& key, const std::string& folder);
   Status Poll(std::vector<AttemptReport>* reports);
   Status Stop(const AttemptKey& key, StopMode mode);
   int WakeDescriptor() const { return epoll_; }
@@ -282,6 +283,17 @@ Status ProcessExecutor::Impl::Adopt(const AttemptKey& key, const std::string& fo
     if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
   }
   return Internal("the claim in " + folder + " appears and disappears");
+}
+
+Status ProcessExecutor::Impl::Observe(const AttemptKey& key, const std::string& folder) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (by_key_.contains(key)) return absl::OkStatus();
+  if (PathExists(folder)) {
+    const StatusOr<Found> found = WatchExisting(key, folder);
+    if (!found.ok()) return found.status();
+    if (*found == Found::something) return absl::OkStatus();
+  }
+  return NotFound("the attempt " + key + " was never started");
 }
 
 StatusOr<ProcessExecutor::Impl::Found> ProcessExecutor::Impl::WatchExisting(
@@ -621,6 +633,10 @@ ProcessExecutor::~ProcessExecutor() = default;
 Status ProcessExecutor::Start(const AttemptSpec& spec) { return impl_->Start(spec); }
 Status ProcessExecutor::Adopt(const AttemptKey& key, const std::string& folder) {
   return impl_->Adopt(key, folder);
+}
+
+Status ProcessExecutor::Observe(const AttemptKey& key, const std::string& folder) {
+  return impl_->Observe(key, folder);
 }
 Status ProcessExecutor::Poll(std::vector<AttemptReport>* reports) { return impl_->Poll(reports); }
 Status ProcessExecutor::Stop(const AttemptKey& key, StopMode mode) {

@@ -132,6 +132,7 @@ void EncodeTask(const Task& task, v1::Task* message) {
   message->set_cache(static_cast<v1::CacheMode>(task.cache));
   message->set_skip(task.skip);
   message->set_allow_failure(task.allow_failure);
+  message->set_priority(task.priority);
   message->set_image(task.image);
   message->set_resource_group(task.resource_group);
   if (task.cluster_size != 1 || task.multi_node) {
@@ -145,6 +146,7 @@ void EncodeTask(const Task& task, v1::Task* message) {
 void EncodeHead(const Pipeline& pipeline, v1::Pipeline* message) {
   message->set_name(pipeline.name);
   message->set_description(pipeline.description);
+  message->set_priority(pipeline.priority);
   message->mutable_labels()->insert(pipeline.labels.begin(), pipeline.labels.end());
   message->set_source(pipeline.source);
   for (const Parameter& parameter : pipeline.parameters) {
@@ -242,6 +244,12 @@ Status DecodeEnums(const v1::Task& message, Task* task) {
   return absl::OkStatus();
 }
 
+Status DecodePriority(int32_t message, int16_t* priority) {
+  if (message < -kMaxPriority || message > kMaxPriority) return OutOfRange("a priority");
+  *priority = static_cast<int16_t>(message);
+  return absl::OkStatus();
+}
+
 Status DecodeCluster(const v1::Cluster& message, Task* task) {
   if (message.size() > std::numeric_limits<uint16_t>::max()) return OutOfRange("a cluster size");
   if (message.size() != 0) task->cluster_size = static_cast<uint16_t>(message.size());
@@ -282,6 +290,7 @@ Status DecodeTask(v1::Task* message, Task* task) {
   if (message->has_grace_period_ns()) task->grace_period = Duration(message->grace_period_ns());
   task->skip = message->skip();
   task->allow_failure = message->allow_failure();
+  TRACKBED_RETURN_IF_ERROR(DecodePriority(message->priority(), &task->priority));
   task->image = std::move(*message->mutable_image());
   task->resource_group = std::move(*message->mutable_resource_group());
   if (message->has_cluster()) {
@@ -294,6 +303,7 @@ Status DecodeTask(v1::Task* message, Task* task) {
 Status DecodeHead(v1::Pipeline* message, Pipeline* pipeline) {
   pipeline->name = std::move(*message->mutable_name());
   pipeline->description = std::move(*message->mutable_description());
+  TRACKBED_RETURN_IF_ERROR(DecodePriority(message->priority(), &pipeline->priority));
   pipeline->labels = DecodeTexts(message->mutable_labels());
   pipeline->source = std::move(*message->mutable_source());
   for (auto& [name, parameter] : *message->mutable_parameters()) {

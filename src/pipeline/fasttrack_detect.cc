@@ -12,8 +12,8 @@ namespace {
 constexpr std::array<std::string_view, 4> kTaskFields = {"type", "module_uri", "cluster_mode",
                                                          "resource_opts"};
 // Fields of a pipeline that only Trackbed has.
-constexpr std::array<std::string_view, 6> kOwnFields = {"parameters", "folders", "results",
-                                                        "defaults",   "source",  "labels"};
+constexpr std::array<std::string_view, 7> kOwnFields = {
+    "parameters", "folders", "results", "defaults", "source", "labels", "priority"};
 
 std::string_view TakeLine(std::string_view* text) {
   const size_t end = std::min(text->find('\n'), text->size());

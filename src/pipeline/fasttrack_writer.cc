@@ -76,6 +76,7 @@ class FastTrackWriter {
   void NoteLostOfPipeline() {
     if (!pipeline_.source.empty()) Lose("pipeline", "source");
     if (!pipeline_.results.empty()) Lose("pipeline", "results");
+    if (pipeline_.priority != 0) Lose("pipeline", "priority");
     const auto cached = [](const Task& task) { return task.cache != CacheMode::off; };
     if (std::any_of(pipeline_.tasks.begin(), pipeline_.tasks.end(), cached)) {
       Lose("pipeline", "cache (FastTrack runs every task anew)");
@@ -104,6 +105,7 @@ class FastTrackWriter {
     if (!task.outputs.empty()) Lose(owner, "outputs");
     if (!task.files.empty()) Lose(owner, "files");
     if (task.timeout != Duration(0)) Lose(owner, "timeout");
+    if (task.priority != 0) Lose(owner, "priority");
     if (task.grace_period != Task().grace_period) Lose(owner, "grace_period");
     if (task.retry.max_attempts > 1) {
       const bool waits = task.retry.delay > Duration(0);

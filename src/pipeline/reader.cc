@@ -196,6 +196,8 @@ constexpr SchemaField<PipelineDraft> kPipelineFields[] = {
                        PipelineDraft* d) { r.Text(n, p, &d->pipeline.description); }},
     {"labels", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
                   PipelineDraft* d) { ReadLabels(r, n, p, &d->pipeline.labels); }},
+    {"priority", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                    PipelineDraft* d) { ReadPriority(r, n, p, &d->pipeline.priority); }},
     {"source", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
                   PipelineDraft* d) { r.Text(n, p, &d->pipeline.source); }},
     {"parameters", ReadParameters},

@@ -248,6 +248,11 @@ void ReadCluster(SchemaReader& reader, const DocumentNode& node, const NodePath&
   reader.Fields<Task>(node, path, "cluster", kFields, task);
 }
 
+void ReadTaskPriority(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                      Task* task) {
+  ReadPriority(reader, node, path, &task->priority);
+}
+
 template <Sparse<std::string> Task::* Member>
 void ReadTextField(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                    Task* task) {
@@ -304,6 +309,7 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"cache", ReadCache},
     {"skip", ReadBooleanField<&Task::skip>},
     {"allow_failure", ReadBooleanField<&Task::allow_failure>},
+    {"priority", ReadTaskPriority},
     {"image", ReadTextField<&Task::image>},
     {"resource_group", ReadTextField<&Task::resource_group>},
     {"cluster", ReadCluster},
@@ -312,6 +318,14 @@ constexpr SchemaField<Task> kTaskFields[] = {
 constexpr size_t kFieldsOfOneTask = 6;
 
 }  // namespace
+
+void ReadPriority(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                  int16_t* priority) {
+  int64_t value = 0;
+  if (reader.Integer(node, path, -kMaxPriority, kMaxPriority, &value)) {
+    *priority = static_cast<int16_t>(value);
+  }
+}
 
 void ReadTask(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {
   if (node.kind != DocumentNode::Kind::map) {

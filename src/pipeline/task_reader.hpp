@@ -1,6 +1,7 @@
 // Reads tasks, and the parts that pipelines and tasks share.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -22,6 +23,10 @@ void ReadLabels(SchemaReader& reader, const DocumentNode& node, const NodePath& 
                 std::map<std::string, std::string>* labels);
 void ReadEnvironment(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                      std::vector<EnvironmentVariable>* environment);
+
+// A whole number, kMaxPriority at most either way.
+void ReadPriority(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                  int16_t* priority);
 
 // "string", "number", "integer" or "boolean".
 bool ReadValueType(SchemaReader& reader, const DocumentNode& node, const NodePath& path,

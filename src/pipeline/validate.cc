@@ -87,6 +87,7 @@ class Validator {
       Error("name", FoundExpected(pipeline_.name, expected));
     }
     CheckLabels(pipeline_.labels, nullptr);
+    CheckPriority(pipeline_.priority, nullptr);
     if (pipeline_.source.empty()) return;
     if (const std::string expected = ExpectedOfInnerPath(pipeline_.source); !expected.empty()) {
       Error("source", FoundExpected(pipeline_.source, expected));
@@ -96,6 +97,13 @@ class Validator {
   // `task` is null for what belongs to the pipeline.
   void CheckText(std::string_view path, std::string_view text, const Task* task) {
     if (HoldsNul(text)) Report(task, path, "found a NUL character, which no text may hold");
+  }
+
+  void CheckPriority(int priority, const Task* task) {
+    if (priority >= -kMaxPriority && priority <= kMaxPriority) return;
+    Report(task, "priority",
+           FoundExpected(absl::StrCat(priority), absl::StrCat("a whole number from ", -kMaxPriority,
+                                                              " to ", kMaxPriority)));
   }
 
   void Report(const Task* task, std::string_view path, std::string message) {
@@ -212,6 +220,7 @@ class Validator {
     CheckRetry(task.retry);
     CheckTime("timeout", task.timeout);
     CheckTime("grace_period", task.grace_period);
+    CheckPriority(task.priority, &task);
     if (task.cluster_size < 1) TaskError("cluster.size", "found 0, expected at least 1");
   }
 

@@ -188,6 +188,7 @@ Json FromTask(const Task& task) {
   if (task.cache != CacheMode::automatic) Put(&map, "cache", task.cache == CacheMode::on);
   if (task.skip) Put(&map, "skip", true);
   if (task.allow_failure) Put(&map, "allow_failure", true);
+  if (task.priority != 0) Put(&map, "priority", task.priority);
   PutText(&map, "image", task.image);
   PutText(&map, "resource_group", task.resource_group);
   PutCluster(task, &map);
@@ -200,6 +201,7 @@ Json FromPipeline(const Pipeline& pipeline) {
   Put(&map, "name", pipeline.name);
   PutText(&map, "description", pipeline.description);
   PutNonEmpty(&map, "labels", Texts(pipeline.labels));
+  if (pipeline.priority != 0) Put(&map, "priority", pipeline.priority);
   PutText(&map, "source", pipeline.source);
   Json parameters = Json::object();
   for (const Parameter& parameter : pipeline.parameters) {

@@ -42,6 +42,12 @@ StatusOr<NodeIndex> Cluster::AddNode(const NodeCapacity& capacity) {
                                         " and memory ", capacity.memory, ", expected 0 to ",
                                         kMaxAmount));
   }
+  for (const int64_t amount : capacity.counted) {
+    if (amount < 0 || amount > kMaxAmount) {
+      return InvalidArgument(absl::StrCat("node ", nodes_.size(), ": found ", amount,
+                                          " of a counted resource, expected 0 to ", kMaxAmount));
+    }
+  }
   if (capacity.architecture >= 32) {
     return InvalidArgument(absl::StrCat("node ", nodes_.size(), ": found architecture ",
                                         capacity.architecture, ", expected 0 to 31"));
@@ -53,6 +59,7 @@ StatusOr<NodeIndex> Cluster::AddNode(const NodeCapacity& capacity) {
   NodeState state;
   state.cpu = capacity.cpu;
   state.memory = capacity.memory;
+  state.counted = capacity.counted;
   for (size_t device = 0; device < capacity.device_count; ++device) {
     if (capacity.device_kind[device] >= kMaxDeviceKinds) {
       return InvalidArgument(absl::StrCat("node ", nodes_.size(), ": found device kind ",
@@ -75,7 +82,8 @@ bool Cluster::Fits(NodeIndex node, const Demand& demand) const {
   const NodeCapacity& capacity = capacities_[node];
   return state.open && state.cpu >= demand.cpu && state.memory >= demand.memory &&
          (demand.architectures >> capacity.architecture & 1U) != 0 &&
-         (!demand.wants_devices() || HasDevices(capacity, state.device, demand));
+         (!demand.wants_devices() || HasDevices(capacity, state.device, demand)) &&
+         HasCounted(state.counted, demand);
 }
 
 bool Cluster::FitsEmpty(NodeIndex node, const Demand& demand) const {
@@ -84,7 +92,8 @@ bool Cluster::FitsEmpty(NodeIndex node, const Demand& demand) const {
   std::fill_n(all.begin(), capacity.device_count, static_cast<int16_t>(kWholeDevice));
   return capacity.cpu >= demand.cpu && capacity.memory >= demand.memory &&
          (demand.architectures >> capacity.architecture & 1U) != 0 &&
-         (!demand.wants_devices() || HasDevices(capacity, all, demand));
+         (!demand.wants_devices() || HasDevices(capacity, all, demand)) &&
+         HasCounted(capacity.counted, demand);
 }
 
 Placement Cluster::FirstDevices(NodeIndex node, const Demand& demand) const {
@@ -123,7 +132,7 @@ bool Cluster::Take(const Demand& demand, const Placement& placement) {
       std::popcount(placement.whole_devices) != demand.whole_devices ||
       (placement.shared_device >= 0) != (demand.share > 0) ||
       placement.shared_device >= capacity.device_count ||
-      placement.whole_devices >> capacity.device_count != 0) {
+      placement.whole_devices >> capacity.device_count != 0 || !HasCounted(state.counted, demand)) {
     return false;
   }
   for (int device = 0; device < capacity.device_count; ++device) {
@@ -137,6 +146,7 @@ bool Cluster::Take(const Demand& demand, const Placement& placement) {
   }
   state.cpu -= demand.cpu;
   state.memory -= demand.memory;
+  TakeCounted(demand, 1, &state.counted);
   for (int device = 0; device < capacity.device_count; ++device) {
     if ((placement.whole_devices >> device & 1U) != 0)
       state.device[static_cast<size_t>(device)] = 0;
@@ -155,6 +165,7 @@ void Cluster::Give(const Demand& demand, const Placement& placement) {
   NodeState& state = nodes_[placement.node];
   state.cpu += demand.cpu;
   state.memory += demand.memory;
+  TakeCounted(demand, -1, &state.counted);
   for (int device = 0; device < kMaxDevices; ++device) {
     if ((placement.whole_devices >> device & 1U) != 0) {
       state.device[static_cast<size_t>(device)] = kWholeDevice;

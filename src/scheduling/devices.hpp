@@ -11,7 +11,12 @@ inline bool IsKind(const NodeCapacity& capacity, size_t device, const Demand& de
   return (demand.device_kinds >> capacity.device_kind[device] & 1U) != 0;
 }
 
-// Whether the node has the demand free; memory and whether it is open aside.
+// Whether there is enough of what indices over scores leave aside, since it is seldom short.
+inline bool HasUnscored(const NodeState& state, const Demand& demand) {
+  return state.memory >= demand.memory && HasCounted(state.counted, demand);
+}
+
+// Whether the node has the demand free; HasUnscored and whether it is open aside.
 inline bool HasRoom(const NodeCapacity& capacity, const NodeState& state, const Demand& demand) {
   if (state.cpu < demand.cpu || (demand.architectures >> capacity.architecture & 1U) == 0) {
     return false;

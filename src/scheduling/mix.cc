@@ -8,6 +8,8 @@ namespace {
 
 Demand ShapeOf(Demand demand) {
   demand.memory = 0;
+  demand.label = 0;
+  demand.counted = nullptr;
   return demand;
 }
 

@@ -8,6 +8,7 @@ NodeState EmptyRoom(const NodeCapacity& capacity) {
   NodeState room;
   room.cpu = capacity.cpu;
   room.memory = capacity.memory;
+  room.counted = capacity.counted;
   std::fill_n(room.device.begin(), capacity.device_count, static_cast<int16_t>(kWholeDevice));
   return room;
 }
@@ -15,7 +16,8 @@ NodeState EmptyRoom(const NodeCapacity& capacity) {
 bool TakeRoom(const NodeCapacity& capacity, const Demand& demand, NodeState* room,
               Placement* placement) {
   if (room->cpu < demand.cpu || room->memory < demand.memory ||
-      (demand.architectures >> capacity.architecture & 1U) == 0) {
+      (demand.architectures >> capacity.architecture & 1U) == 0 ||
+      !HasCounted(room->counted, demand)) {
     return false;
   }
   placement->whole_devices = 0;
@@ -49,6 +51,10 @@ bool TakeRoom(const NodeCapacity& capacity, const Demand& demand, NodeState* roo
 void SubtractRoom(const Demand& demand, const Placement& placement, NodeState* room) {
   room->cpu = std::max<int64_t>(room->cpu - demand.cpu, 0);
   room->memory = std::max<int64_t>(room->memory - demand.memory, 0);
+  if (demand.counted != nullptr) {
+    TakeCounted(demand, 1, &room->counted);
+    for (int64_t& left : room->counted) left = std::max<int64_t>(left, 0);
+  }
   for (int device = 0; device < kMaxDevices; ++device) {
     auto& left = room->device[static_cast<size_t>(device)];
     if ((placement.whole_devices >> device & 1U) != 0) left = 0;
@@ -61,6 +67,7 @@ void SubtractRoom(const Demand& demand, const Placement& placement, NodeState* r
 void ReturnRoom(const Demand& demand, const Placement& placement, NodeState* room) {
   room->cpu += demand.cpu;
   room->memory += demand.memory;
+  TakeCounted(demand, -1, &room->counted);
   for (int device = 0; device < kMaxDevices; ++device) {
     auto& left = room->device[static_cast<size_t>(device)];
     if ((placement.whole_devices >> device & 1U) != 0) left = static_cast<int16_t>(kWholeDevice);
@@ -69,7 +76,9 @@ void ReturnRoom(const Demand& demand, const Placement& placement, NodeState* roo
 }
 
 bool HasRoom(const Demand& demand, const Placement& placement, const NodeState& room) {
-  if (room.cpu < demand.cpu || room.memory < demand.memory) return false;
+  if (room.cpu < demand.cpu || room.memory < demand.memory || !HasCounted(room.counted, demand)) {
+    return false;
+  }
   for (int device = 0; device < kMaxDevices; ++device) {
     const int left = room.device[static_cast<size_t>(device)];
     if ((placement.whole_devices >> device & 1U) != 0 && left != kWholeDevice) return false;

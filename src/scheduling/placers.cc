@@ -53,13 +53,12 @@ class RandomPlacer final : public ScoredPlacer {
   std::optional<NodeIndex> Pick(const Cluster& cluster, const Demand& demand,
                                 const ScoreIndex& index) override {
     return Draw(cluster, [&](NodeIndex node) {
-      return index.at(node) > kNoRoom && cluster.state(node).memory >= demand.memory;
+      return index.at(node) > kNoRoom && HasUnscored(cluster.state(node), demand);
     });
   }
   std::optional<NodeIndex> Scan(const Cluster& cluster, const Demand& demand) override {
     return Draw(cluster, [&](NodeIndex node) {
-      return cluster.state(node).memory >= demand.memory &&
-             ScoreOf(cluster, node, demand) > kNoRoom;
+      return HasUnscored(cluster.state(node), demand) && ScoreOf(cluster, node, demand) > kNoRoom;
     });
   }
 
@@ -94,7 +93,7 @@ class RoundRobinPlacer final : public ScoredPlacer {
     return Next(cluster, [&](size_t from) {
       size_t node = index.FirstAtLeast(kNoRoom + 1, from);
       while (node < cluster.size() &&
-             cluster.state(static_cast<NodeIndex>(node)).memory < demand.memory) {
+             !HasUnscored(cluster.state(static_cast<NodeIndex>(node)), demand)) {
         node = index.FirstAtLeast(kNoRoom + 1, node + 1);
       }
       return node;
@@ -105,7 +104,7 @@ class RoundRobinPlacer final : public ScoredPlacer {
       size_t node = from;
       while (node < cluster.size()) {
         const auto index = static_cast<NodeIndex>(node);
-        if (cluster.state(index).memory >= demand.memory &&
+        if (HasUnscored(cluster.state(index), demand) &&
             ScoreOf(cluster, index, demand) > kNoRoom) {
           break;
         }
@@ -152,7 +151,7 @@ class TopologyPlacer final : public ScoredPlacer {
     int32_t highest = kNoRoom;
     const auto look = [&](NodeIndex node) {
       const int32_t value = score(node);
-      if (value <= highest || cluster.state(node).memory < demand.memory) return;
+      if (value <= highest || !HasUnscored(cluster.state(node), demand)) return;
       highest = value;
       best = node;
     };

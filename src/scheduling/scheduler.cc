@@ -4,7 +4,6 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "scheduling/scheduler_state.hpp"
@@ -24,16 +23,6 @@ class FirstFit final : public Placer {
   }
 };
 
-// Up to the next eighth of an octave, so that tasks that run about equally long are one shape.
-Duration RoundUp(Duration time) {
-  const auto milliseconds = static_cast<uint64_t>(std::max<int64_t>(time.count() / 1'000'000, 1));
-  const int bits = 64 - std::countl_zero(milliseconds);
-  if (bits <= 4) return std::chrono::milliseconds(milliseconds);
-  const uint64_t step = uint64_t{1} << static_cast<unsigned>(bits - 4);
-  const uint64_t rounded = (milliseconds + step - 1) / step * step;
-  return std::chrono::milliseconds(std::min(rounded, uint64_t{1} << 43U));
-}
-
 }  // namespace
 
 Amounts SchedulerState::Charge(const TaskRequest& request) const {
@@ -41,6 +30,11 @@ Amounts SchedulerState::Charge(const TaskRequest& request) const {
   amounts[kCpu] = request.demand.cpu * request.members;
   amounts[kMemory] = request.demand.memory * request.members;
   amounts[request.device_resource] += request.demand.device_amount() * request.members;
+  if (request.demand.counted != nullptr) {
+    for (size_t i = 0; i < kMaxCounted; ++i) {
+      amounts[kFirstDeviceResource + i] += (*request.demand.counted)[i] * request.members;
+    }
+  }
   return amounts;
 }
 
@@ -108,6 +102,11 @@ class Scheduler::Impl : public SchedulerState {
     capacity_[kCpu] += capacity.cpu;
     capacity_[kMemory] += capacity.memory;
     capacity_[resource] += int64_t{capacity.device_count} * kWholeDevice;
+    for (size_t i = 0; i < kMaxCounted; ++i) {
+      // What is counted beside devices of the same resource is parts of these.
+      if (capacity.device_count > 0 && kFirstDeviceResource + i == resource) continue;
+      capacity_[kFirstDeviceResource + i] += capacity.counted[i];
+    }
     tenancy.SetCapacity(capacity_);
     return node;
   }
@@ -153,6 +152,12 @@ class Scheduler::Impl : public SchedulerState {
         __builtin_mul_overflow(demand.cpu, int64_t{request.members}, &most) ||
         __builtin_mul_overflow(demand.memory, int64_t{request.members}, &most)) {
       return refuse("found more than can be counted");
+    }
+    for (size_t i = 0; demand.counted != nullptr && i < kMaxCounted; ++i) {
+      const int64_t amount = (*demand.counted)[i];
+      if (amount < 0 || __builtin_mul_overflow(amount, int64_t{request.members}, &most)) {
+        return refuse("found an amount out of range of a counted resource");
+      }
     }
     if (demand.share >= kWholeDevice) {
       return refuse(absl::StrCat("found a share of ", demand.share,
@@ -216,9 +221,9 @@ class Scheduler::Impl : public SchedulerState {
   }
 
   Duration ExpectedTime(const TaskRequest& request) const {
-    if (request.run_time > Duration{0}) return RoundUp(request.run_time);
-    if (request.history == 0) return RoundUp(policy.default_run_time);
-    return RoundUp(history.Guess(request.history, policy.default_run_time));
+    if (request.run_time > Duration{0}) return RoundUpRunTime(request.run_time);
+    if (request.history == 0) return RoundUpRunTime(policy.default_run_time);
+    return RoundUpRunTime(history.Guess(request.history, policy.default_run_time));
   }
 
   Rank RankOf(const TaskRequest& request, Time submitted, uint64_t order) const {
@@ -406,7 +411,7 @@ class Scheduler::Impl : public SchedulerState {
 
   // -- deciding
 
-  Plan Schedule(Time now) {
+  Plan Schedule(Time now, size_t most) {
     Plan plan;
     while (!later_.empty() && later_.begin()->first <= now) {
       Enqueue(later_.begin()->second);
@@ -418,13 +423,13 @@ class Scheduler::Impl : public SchedulerState {
     LookAtReservations(now, &plan);
     overtaken_ = false;
     beside_reservations_ = false;
-    TryLines(now, &plan);
+    TryLines(now, most, &plan);
     while (overtaken_ || beside_reservations_) {
       if (beside_reservations_) WakeHeldBack();
       beside_reservations_ = false;
       if (overtaken_) PlanReservations(now);
       overtaken_ = false;
-      TryLines(now, &plan);
+      TryLines(now, most, &plan);
     }
     seen_ = cluster.end_change();
     ++schedules_;
@@ -548,7 +553,8 @@ class Scheduler::Impl : public SchedulerState {
     for (NodeIndex node = 0; node < cluster.size(); ++node) {
       const NodeState& a = counted.state(node);
       const NodeState& b = cluster.state(node);
-      if (a.cpu != b.cpu || a.memory != b.memory || a.device != b.device || a.tasks != b.tasks) {
+      if (a.cpu != b.cpu || a.memory != b.memory || a.device != b.device || a.tasks != b.tasks ||
+          a.counted != b.counted) {
         return Internal(absl::StrCat("node \"", node_names[node], "\" is miscounted"));
       }
     }
@@ -803,10 +809,10 @@ class Scheduler::Impl : public SchedulerState {
     return policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share;
   }
 
-  void TryLines(Time now, Plan* plan) {
+  void TryLines(Time now, size_t most, Plan* plan) {
     DropRefusedReservations();
     looked_at_.reset();
-    for (;;) {
+    while (plan->starts.size() < most) {
       const std::optional<LineIndex> competing = NextLine(now);
       std::optional<Rank> rank;
       if (competing) rank = lines_[*competing].tasks.begin()->first;
@@ -941,7 +947,8 @@ class Scheduler::Impl : public SchedulerState {
           !LeavesReservations(*this, task, *members, *choice, now, delayed)) {
         reserved = true;
         const NodeIndex node = choice->node;
-        if (!RoomBesideReservations(*this, task, node, now, &*choice)) {
+        if (!RoomBesideReservations(*this, task, node, now, &*choice) ||
+            !placer->Accepts(cluster, demand, *choice)) {
           close(node);
           continue;
         }
@@ -1487,7 +1494,7 @@ Status Scheduler::Restore(const TaskRequest& task, const Placements& members, Ti
   return impl_->Restore(task, members, started, now);
 }
 Status Scheduler::Finish(TaskId task, Time now) { return impl_->Finish(task, now); }
-Plan Scheduler::Schedule(Time now) { return impl_->Schedule(now); }
+Plan Scheduler::Schedule(Time now, size_t most) { return impl_->Schedule(now, most); }
 WaitReason Scheduler::Explain(TaskId task, Time now) { return impl_->Explain(task, now); }
 StatusOr<Prediction> Scheduler::Predict(const TaskRequest& task, Time now) {
   return impl_->Predict(task, now);

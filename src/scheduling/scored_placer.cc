@@ -68,7 +68,7 @@ std::optional<NodeIndex> ScoredPlacer::Scan(const Cluster& cluster, const Demand
   std::optional<NodeIndex> best;
   int32_t highest = kNoRoom;
   for (NodeIndex node = 0; node < cluster.size(); ++node) {
-    if (cluster.state(node).memory < demand.memory) continue;
+    if (!HasUnscored(cluster.state(node), demand)) continue;
     const int32_t score = ScoreOf(cluster, node, demand);
     if (score <= highest) continue;
     highest = score;
@@ -81,15 +81,15 @@ std::optional<NodeIndex> ScoredPlacer::Pick(const Cluster& cluster, const Demand
                                             const ScoreIndex& index) {
   if (index.highest() <= kNoRoom) return std::nullopt;
   const size_t first = index.FirstHighest();
-  if (cluster.state(static_cast<NodeIndex>(first)).memory >= demand.memory) {
+  if (HasUnscored(cluster.state(static_cast<NodeIndex>(first)), demand)) {
     return static_cast<NodeIndex>(first);
   }
-  // The index knows nothing of memory, which is seldom what is short.
+  // The index knows nothing of memory and counted resources, which are seldom what is short.
   std::optional<NodeIndex> best;
   int32_t highest = kNoRoom;
   for (size_t node = 0; node < cluster.size(); ++node) {
     if (index.at(node) <= highest ||
-        cluster.state(static_cast<NodeIndex>(node)).memory < demand.memory) {
+        !HasUnscored(cluster.state(static_cast<NodeIndex>(node)), demand)) {
       continue;
     }
     highest = index.at(node);
@@ -151,6 +151,8 @@ void ScoredPlacer::FollowChanges(const Cluster& cluster) {
 ScoredPlacer::Shape& ScoredPlacer::ShapeFor(const Cluster& cluster, const Demand& demand) {
   Demand key = demand;
   key.memory = 0;
+  key.label = 0;
+  key.counted = nullptr;
   auto found = shapes_.find(key);
   if (found == shapes_.end()) {
     const size_t most =

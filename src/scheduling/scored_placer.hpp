@@ -53,7 +53,7 @@ class ScoredPlacer : public Placer {
     }
   };
   struct Shape {
-    Demand demand;  // memory 0
+    Demand demand;  // without what HasUnscored looks at
     ScoreIndex index;
     std::vector<int32_t> score_of_state;
     uint64_t seen = 0;   // changes before this one

@@ -99,6 +99,7 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
   int64_t total_cpu = 0;
   int64_t total_memory = 0;
   int64_t total_devices = 0;
+  CountedAmounts total_counted{};
   for (NodeIndex node = 0; node < state.cluster.size(); ++node) {
     const NodeState& room = state.cluster.state(node);
     const NodeCapacity& capacity = state.cluster.capacity(node);
@@ -106,6 +107,7 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
     total_cpu += room.cpu;
     total_memory += room.memory;
     total_devices += AllFree(capacity, room, demand);
+    for (size_t i = 0; i < kMaxCounted; ++i) total_counted[i] += room.counted[i];
     Nearest here;
     here.found = true;
     here.node = node;
@@ -119,6 +121,9 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
     };
     check(kMemory, demand.memory, room.memory);
     check(kCpu, demand.cpu, room.cpu);
+    for (size_t i = 0; demand.counted != nullptr && i < kMaxCounted; ++i) {
+      check(kFirstDeviceResource + i, (*demand.counted)[i], room.counted[i]);
+    }
     if (demand.wants_devices()) {
       check(request.device_resource, demand.device_amount(), Together(capacity, room, demand));
     }
@@ -139,9 +144,11 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
   reason.available = nearest.available;
   reason.node = nearest.node;
   reason.has_node = true;
+  const bool of_devices = demand.wants_devices() && nearest.resource == request.device_resource;
   const int64_t total = nearest.resource == kCpu      ? total_cpu
                         : nearest.resource == kMemory ? total_memory
-                                                      : total_devices;
+                        : of_devices                  ? total_devices
+                                     : total_counted[nearest.resource - kFirstDeviceResource];
   const std::string needs =
       absl::StrCat("needs ", FormatAmount(state, nearest.resource, nearest.needed));
   if (total < nearest.needed) {
@@ -154,7 +161,7 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
     return reason;
   }
   reason.rule = WaitReason::Rule::fragmentation;
-  const bool share = nearest.resource >= kFirstDeviceResource && demand.whole_devices == 0;
+  const bool share = of_devices && demand.whole_devices == 0;
   reason.sentence = absl::StrCat(
       needs, share ? " on one device" : " on one node", "; the most free",
       share ? " on any device" : " on any", " is ",

@@ -24,7 +24,9 @@ TEST_CASE("A task that names no slots takes one cpu") {
   lab.Submit(pipeline);
   lab.Step();
   CHECK(lab.executor.running() == 3);
-  CHECK(lab.engine().ExplainWait(lab.told.front().first, 9) == "needs 1 cpu, 0 of 3 free: 1 short");
+  CHECK(lab.engine().ExplainWait(lab.told.front().first, 3) == "needs 1 cpu, 0 of 3 free: 1 short");
+  CHECK(lab.engine().ExplainWait(lab.told.front().first, 9) ==
+        "needs 1 cpu, 0 of 3 free: 1 short; 6 tasks that ask for the same before it");
   lab.RunToEnd();
   CHECK(lab.executor.most_running() == 3);
 }
@@ -121,7 +123,7 @@ TEST_CASE("What can never fit is refused when it is submitted") {
   CHECK(lab.store().ListRuns(10)->empty());
 }
 
-TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
+TEST_CASE("Small tasks do not keep a large one waiting") {
   EngineLab lab;
   lab.options.node = NodeOfSlots({Slot("cpu", 4)});
   lab.compare_after_steps = false;
@@ -145,12 +147,12 @@ TEST_CASE("Small tasks do not keep a large one waiting beyond its patience") {
   const RunId run = lab.Submit(large);
   lab.Step();
   const Time submitted = lab.clock.now();
+  lab.StepAfter(seconds(1));
   lab.Submit(small);
   lab.RunToEnd();
   const StoredRun stored = lab.Stored(run);
-  const Duration waited = stored.state->task(0).started - submitted;
-  CHECK(waited >= minutes(5));  // its patience, during which others pass …
-  CHECK(waited <= minutes(8));  // … and what then was under way
+  // Room is kept for it: it waits for what ran before it, and for nothing else.
+  CHECK(stored.state->task(0).started - submitted <= minutes(1));
   CHECK(lab.executor.MostUsed("cpu") == 4000);
 }
 

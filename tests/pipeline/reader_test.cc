@@ -216,7 +216,7 @@ TEST_CASE("Defaults may not hold what belongs to one task") {
         "2:12: defaults.command: this field has no default\n"
         "2:24: defaults.cpu: unknown field \"cpu\"; a default has description, trigger, "
         "environment, resources, mounts, files, retry, timeout, grace_period, cache, skip, "
-        "allow_failure, image, resource_group, cluster and labels");
+        "allow_failure, priority, image, resource_group, cluster and labels");
 }
 
 TEST_CASE("Every mistake of a file is told in one go, in order") {

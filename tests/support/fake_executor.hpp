@@ -187,6 +187,13 @@ class FakeExecutor final : public Executor {
     return absl::OkStatus();
   }
 
+  Status Observe(const AttemptKey& key, const std::string& /*folder*/) override {
+    auto found = attempts_.find(key);
+    if (found == attempts_.end()) return NotFound(key + " was never started");
+    Watch(found->second);
+    return absl::OkStatus();
+  }
+
   Status Poll(std::vector<AttemptReport>* reports) override {
     for (const AttemptKey& key : std::vector<AttemptKey>(live_)) {
       Attempt& attempt = attempts_.at(key);
@@ -195,7 +202,8 @@ class FakeExecutor final : public Executor {
     }
     if (newest_first) std::reverse(to_report_.begin(), to_report_.end());
     for (const AttemptKey& key : std::exchange(to_report_, {})) {
-      const Attempt& attempt = attempts_.at(key);
+      Attempt& attempt = attempts_.at(key);
+      attempt.watched = false;  // its end is told once to each who watches it
       AttemptReport started;
       started.key = key;
       started.kind = AttemptReport::Kind::started;

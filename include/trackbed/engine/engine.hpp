@@ -21,6 +21,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@
 #include "trackbed/executors/executor.hpp"
 #include "trackbed/pipeline/pipeline.hpp"
 #include "trackbed/resources/node.hpp"
+#include "trackbed/scheduling/scheduler.hpp"
 
 namespace trackbed {
 
@@ -53,6 +55,13 @@ struct EngineOptions {
   NodeDescription node;  // what may be used at once; one without cpu: one cpu
   EventSink sink;        // may be empty
 
+  // Who may use how much of the node, and who goes first. Quotas count what QuotaResources names;
+  // `max_waiting` counts equal tasks that wait as one. The engine stops no attempt for another and
+  // serves nobody last come first: of the policy, preempt_by_priority, reclaim and the order lifo
+  // are kInvalidArgument.
+  Tenancy tenancy;
+  GroupPolicy policy;
+
   LeaseHolder holder;  // who we are
   Duration lease_time = std::chrono::seconds(15);
   // Says whether a holder is known to be dead, so that its lease need not be waited out. Empty:
@@ -67,7 +76,13 @@ struct SubmitOptions {
   SourceBinding source;
   std::vector<FolderBinding> folders;  // one for each folder of the pipeline
   bool use_cache = true;
+  std::optional<int> priority;  // of all its tasks, beside their own; none: the pipeline's
+  std::string tenant;           // whom it is for: a path in the tenancy; empty: everybody
 };
+
+// What quotas of an engine on this node count, by number (amounts.hpp): "cpu", "mem", then its
+// accelerators. Those handed out whole and in shares count as one: "cuda.shares", in thousandths.
+std::vector<std::string> QuotaResources(const NodeDescription& node);
 
 class Engine {
  public:
@@ -79,8 +94,9 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Makes a new run durable and active. kInvalidArgument when the pipeline, which must be valid,
-  // asks for what the executor cannot do; kResourceExhausted when a task needs more slots than
-  // there are.
+  // asks for what the executor cannot do, or the priority is beyond kMaxPriority; kNotFound for an
+  // unknown tenant; kResourceExhausted when a task needs more slots than there are, or than its
+  // quotas will ever let it have.
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
 
   // Takes up a run that was interrupted, or continues a cancelled one. Attempts still under way

@@ -73,6 +73,8 @@ struct RunSubmitted {
   SourceBinding source;
   std::vector<FolderBinding> folders;
   bool use_cache = true;
+  int32_t priority = 0;  // of its tasks, on top of their own
+  std::string tenant;    // whom it is for: "research/vision/ada"; empty: everybody
   friend bool operator==(const RunSubmitted&, const RunSubmitted&) = default;
 };
 

@@ -2,6 +2,7 @@
 // drives it.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -9,7 +10,7 @@
 
 #include "trackbed/engine/run_state.hpp"
 #include "trackbed/engine/store.hpp"
-#include "trackbed/resources/slot_allocator.hpp"
+#include "trackbed/scheduling/scheduler.hpp"
 
 namespace trackbed {
 
@@ -22,6 +23,9 @@ enum class TaskSituation : uint8_t {
   interrupted,    // nobody drives its run
   shortage,       // too little of `slot` is free …
   fragmentation,  // … or enough, but not together; those in `waits_for` hold some
+  quota,          // whom it is for uses all that is allowed
+  reserved,       // it would delay `ahead`, for which room is kept until `until`
+  order,          // `ahead` is before it, and the policy lets nobody overtake
   next,           // nothing is in its way but those before it
 };
 
@@ -36,6 +40,10 @@ struct TaskExplanation {
   std::string slot;
   Quantity needed;  // of the slot
   Quantity free;
+  std::string ahead;
+  size_t before = 0;  // tasks that ask for the same and go first
+  // When it starts at the latest, if all runs as long as tasks like it did; kNever: not known.
+  Time expected_start = kNever;
   std::string sentence;  // the same for people
 };
 
@@ -45,9 +53,12 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
 // The accelerators that the latest attempt was given: "0.5 cuda.shares of GPU-6f14…"; "" for none.
 std::string DescribeDevices(const RunState& run, TaskIndex task);
 
-// As ExplainState, and whether the machine of the engine that drives the run has room for the task.
-// `is_gone` as in EngineOptions. kNotFound for an unknown run.
+// As ExplainState, and what the scheduler of the engine that drives the run has to say: it is made
+// again from what is stored. `is_gone`, `tenancy` and `policy` are those of its EngineOptions; the
+// first two it does not store. kNotFound for an unknown run.
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& run, TaskIndex task, Time now,
-                                      const std::function<bool(const LeaseHolder&)>& is_gone);
+                                      const std::function<bool(const LeaseHolder&)>& is_gone,
+                                      const Tenancy& tenancy = Tenancy(),
+                                      const GroupPolicy& policy = GroupPolicy());
 
 }  // namespace trackbed

@@ -112,6 +112,13 @@ class Executor {
   // never started; after that, Start with this key fails until `folder` is gone.
   virtual Status Adopt(const AttemptKey& key, const std::string& folder) = 0;
 
+  // Watches an attempt started earlier, as Adopt does, but leaves one that was never started as it
+  // is: kNotFound, also where an executor cannot tell.
+  virtual Status Observe(const AttemptKey& key, const std::string& folder) {
+    static_cast<void>(folder);
+    return NotFound("the attempt " + key + " is not known to run");
+  }
+
   // Appends what happened since the last call to *reports. Never blocks.
   virtual Status Poll(std::vector<AttemptReport>* reports) = 0;
 

@@ -72,6 +72,7 @@ class ProcessExecutor : public Executor {
   // kUnavailable         out of processes or descriptors just now
   Status Start(const AttemptSpec& spec) override;
   Status Adopt(const AttemptKey& key, const std::string& folder) override;
+  Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
   int WakeDescriptor() const override;

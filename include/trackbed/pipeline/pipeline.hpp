@@ -101,6 +101,9 @@ struct Output {
   friend bool operator==(const Output&, const Output&) = default;
 };
 
+// Of pipelines, runs and tasks: from minus to plus this.
+inline constexpr int16_t kMaxPriority = 1000;
+
 // Fields that most tasks leave empty are Sparse: memory is what bounds the size of a pipeline.
 struct Task {
   std::string name;
@@ -116,6 +119,7 @@ struct Task {
   CacheMode cache = CacheMode::automatic;
   bool skip = false;           // never run; dependents see it as skipped
   bool allow_failure = false;  // a failure neither fails the run nor stops dependents
+  int16_t priority = 0;        // added to that of the run; higher goes first
   uint16_t cluster_size = 1;   // members of the gang
   bool multi_node = false;     // the members are to be on different nodes
 
@@ -140,7 +144,8 @@ struct Pipeline {
   std::string name;
   std::string description;
   std::map<std::string, std::string> labels;
-  std::string source;  // folder of the code, relative to the pipeline's file; empty: none
+  int16_t priority = 0;  // of its runs, unless they say otherwise; higher goes first
+  std::string source;    // folder of the code, relative to the pipeline's file; empty: none
   std::vector<Parameter> parameters;             // sorted by name
   std::vector<EnvironmentVariable> environment;  // for every task; a task's own wins; sorted
   std::vector<Folder> folders;                   // sorted by name

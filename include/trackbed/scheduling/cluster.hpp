@@ -5,7 +5,10 @@
 #pragma once
 
 #include <array>
+#include <compare>
+#include <cstddef>
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -15,10 +18,16 @@ namespace trackbed {
 
 using NodeIndex = uint32_t;
 
-inline constexpr int kMaxDevices = 16;         // of one node
-inline constexpr int kMaxDeviceKinds = 64;     // of one cluster
+inline constexpr int kMaxDevices = 16;      // of one node
+inline constexpr int kMaxDeviceKinds = 64;  // of one cluster
+inline constexpr size_t kMaxCounted = 6;
 inline constexpr int32_t kWholeDevice = 1000;  // thousandths
 inline constexpr uint64_t kAnyDeviceKind = ~uint64_t{0};
+
+// Amounts of further resources that are only counted: licences, the devices of a second family. The
+// owner of the cluster numbers them. In quotas, number i counts as resource
+// kFirstDeviceResource + i (amounts.hpp).
+using CountedAmounts = std::array<int64_t, kMaxCounted>;
 
 // What a node has. Amounts are not negative.
 struct NodeCapacity {
@@ -32,6 +41,7 @@ struct NodeCapacity {
   float price_per_hour = 0;    // in any one currency
   float idle_watts = 0;        // drawn while nothing runs
   float watts_per_device = 0;  // drawn by a device in use, on top
+  CountedAmounts counted{};
 };
 
 // What one task, or one member of a gang, asks of the node it runs on. It takes `whole_devices`
@@ -43,15 +53,38 @@ struct Demand {
   int16_t share = 0;                       // 0 to 999
   uint64_t device_kinds = kAnyDeviceKind;  // a set: bit k stands for kind k
   uint32_t architectures = ~uint32_t{0};   // a set: bit a stands for architecture a
+  // For the host's own placer, which may tell apart what is alike to everybody else.
+  uint32_t label = 0;
+  // What it takes of the counted resources; null: nothing. Must outlive all that knows the demand.
+  const CountedAmounts* counted = nullptr;
+
   bool wants_devices() const { return whole_devices > 0 || share > 0; }
   // Thousandths of devices in all.
   int64_t device_amount() const { return int64_t{whole_devices} * kWholeDevice + share; }
-  friend bool operator==(const Demand&, const Demand&) = default;
-  friend auto operator<=>(const Demand&, const Demand&) = default;
+  friend bool operator==(const Demand& a, const Demand& b) {
+    return a.cpu == b.cpu && a.memory == b.memory && a.whole_devices == b.whole_devices &&
+           a.share == b.share && a.device_kinds == b.device_kinds &&
+           a.architectures == b.architectures && a.label == b.label &&
+           (a.counted == b.counted ||
+            (a.counted != nullptr && b.counted != nullptr && *a.counted == *b.counted));
+  }
+  friend std::strong_ordering operator<=>(const Demand& a, const Demand& b) {
+    const auto plain =
+        std::tie(a.cpu, a.memory, a.whole_devices, a.share, a.device_kinds, a.architectures,
+                 a.label) <=> std::tie(b.cpu, b.memory, b.whole_devices, b.share, b.device_kinds,
+                                       b.architectures, b.label);
+    if (plain != 0 || a.counted == b.counted) return plain;
+    if (a.counted == nullptr || b.counted == nullptr) {
+      return (a.counted != nullptr) <=> (b.counted != nullptr);
+    }
+    return *a.counted <=> *b.counted;
+  }
   template <typename H>
   friend H AbslHashValue(H hash, const Demand& demand) {
-    return H::combine(std::move(hash), demand.cpu, demand.memory, demand.whole_devices,
-                      demand.share, demand.device_kinds, demand.architectures);
+    hash = H::combine(std::move(hash), demand.cpu, demand.memory, demand.whole_devices,
+                      demand.share, demand.device_kinds, demand.architectures, demand.label);
+    if (demand.counted == nullptr) return hash;
+    return H::combine(std::move(hash), *demand.counted);
   }
 };
 
@@ -70,7 +103,22 @@ struct NodeState {
   std::array<int16_t, kMaxDevices> device{};  // thousandths left of each
   int32_t tasks = 0;                          // demands met here now
   bool open = true;                           // false: nothing new is placed here
+  CountedAmounts counted{};
 };
+
+// Whether so much of the counted resources is there.
+inline bool HasCounted(const CountedAmounts& left, const Demand& demand) {
+  if (demand.counted == nullptr) return true;
+  for (size_t i = 0; i < kMaxCounted; ++i) {
+    if (left[i] < (*demand.counted)[i]) return false;
+  }
+  return true;
+}
+// Takes what the demand says of them, `times` 1, or gives it back, -1.
+inline void TakeCounted(const Demand& demand, int64_t times, CountedAmounts* left) {
+  if (demand.counted == nullptr) return;
+  for (size_t i = 0; i < kMaxCounted; ++i) (*left)[i] -= times * (*demand.counted)[i];
+}
 
 class Cluster {
  public:

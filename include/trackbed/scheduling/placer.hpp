@@ -17,6 +17,15 @@ class Placer {
   // one cluster, always the same.
   virtual std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) = 0;
 
+  // Whether the demand may be met just there: a reservation keeps it from where Choose would have
+  // met it. For placers that know more of their nodes than the cluster does.
+  virtual bool Accepts(const Cluster& cluster, const Demand& demand, const Placement& placement) {
+    static_cast<void>(cluster);
+    static_cast<void>(demand);
+    static_cast<void>(placement);
+    return true;
+  }
+
   // A demand has arrived: placers that learn what mix of work to expect learn it here, once for
   // each task and before it is placed.
   virtual void Observe(const Demand& demand) { static_cast<void>(demand); }

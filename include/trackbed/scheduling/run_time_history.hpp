@@ -3,12 +3,24 @@
 
 #include <absl/container/flat_hash_map.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 
 #include "trackbed/base/time.hpp"
 
 namespace trackbed {
+
+// Up to the next eighth of an octave, so that tasks that run about equally long count as alike.
+inline Duration RoundUpRunTime(Duration time) {
+  const auto milliseconds = static_cast<uint64_t>(std::max<int64_t>(time.count() / 1'000'000, 1));
+  const int bits = 64 - std::countl_zero(milliseconds);
+  if (bits <= 4) return std::chrono::milliseconds(milliseconds);
+  const uint64_t step = uint64_t{1} << static_cast<unsigned>(bits - 4);
+  const uint64_t rounded = (milliseconds + step - 1) / step * step;
+  return std::chrono::milliseconds(std::min(rounded, uint64_t{1} << 43U));
+}
 
 // The mean of the last two run times of the same kind: as good as elaborate predictors, and what
 // schedulers lose by users' own guesses it wins back (Tsafrir, Etsion, Feitelson: "Backfilling

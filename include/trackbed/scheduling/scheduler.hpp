@@ -18,6 +18,7 @@
 
 #include <absl/container/inlined_vector.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -201,8 +202,9 @@ class Scheduler {
   // Takes a task out: a waiting one is withdrawn, a running one has ended. kNotFound.
   Status Finish(TaskId task, Time now);
 
-  // Decides all that can be decided now.
-  Plan Schedule(Time now);
+  // Decides all that can be decided now; once there are `most` starts, those behind are left to the
+  // next call, with what has been submitted until then.
+  Plan Schedule(Time now, size_t most = SIZE_MAX);
 
   // Why the task waits; Rule::none when it runs or is not known.
   WaitReason Explain(TaskId task, Time now);
