@@ -114,9 +114,9 @@ Placement Cluster::FirstDevices(NodeIndex node, const Demand& demand) const {
   return placement;
 }
 
-bool Cluster::Take(const Demand& demand, const Placement& placement) {
+bool Cluster::CanTake(const Demand& demand, const Placement& placement) const {
   if (placement.node >= nodes_.size()) return false;
-  NodeState& state = nodes_[placement.node];
+  const NodeState& state = nodes_[placement.node];
   const NodeCapacity& capacity = capacities_[placement.node];
   if (!state.open || state.cpu < demand.cpu || state.memory < demand.memory ||
       (demand.architectures >> capacity.architecture & 1U) == 0 ||
@@ -135,6 +135,13 @@ bool Cluster::Take(const Demand& demand, const Placement& placement) {
       return false;
     }
   }
+  return true;
+}
+
+bool Cluster::Take(const Demand& demand, const Placement& placement) {
+  if (!CanTake(demand, placement)) return false;
+  NodeState& state = nodes_[placement.node];
+  const NodeCapacity& capacity = capacities_[placement.node];
   state.cpu -= demand.cpu;
   state.memory -= demand.memory;
   for (int device = 0; device < capacity.device_count; ++device) {
