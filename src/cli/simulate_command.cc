@@ -7,11 +7,11 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "trackbed/scheduling/placers.hpp"
+#include "trackbed/scheduling/simulation_json.hpp"
 #include "trackbed/scheduling/trace_openb.hpp"
 
 namespace trackbed::cli {
@@ -71,40 +71,6 @@ constexpr std::array<const char*, 4> kShapes = {"without devices", "a share", "o
 
 int LoadAt(size_t column) {
   return openb::kFirstLoad + static_cast<int>(column) * openb::kLoadStep;
-}
-
-void PrintJson(const SimulateOptions& options, const std::vector<openb::Run>& runs) {
-  nlohmann::ordered_json json;
-  json["policy"] = options.policy;
-  json["nodes"] = options.nodes;
-  json["workload"] = options.workload;
-  json["inflate"] = options.inflate;
-  json["runs"] = nlohmann::ordered_json::array();
-  for (const openb::Run& run : runs) {
-    nlohmann::ordered_json one;
-    one["seed"] = run.seed;
-    for (size_t i = 0; i < openb::kLoads; ++i) {
-      one["allocated_percent"][std::to_string(LoadAt(i))] = run.allocated[i];
-    }
-    one["arrived"] = run.arrived;
-    one["dropped"] = run.dropped;
-    for (size_t i = 0; i < kShapes.size(); ++i) {
-      one["dropped_shapes"][kShapes[i]] = run.dropped_shapes[i];
-    }
-    one["migrated"] = run.migrated;
-    one["left_whole_percent"] = run.left_whole;
-    one["left_without_cpu_percent"] = run.left_without_cpu;
-    one["decisions"] = run.arrived;
-    one["seconds"] = run.seconds;
-    json["runs"].push_back(std::move(one));
-  }
-  for (size_t i = 0; i < openb::kLoads; ++i) {
-    const Statistic at = StatisticOf(runs, [&](const auto& run) { return run.allocated[i]; });
-    json["allocated_percent"][std::to_string(LoadAt(i))] = {{"mean", at.mean},
-                                                            {"deviation", at.deviation}};
-  }
-  std::printf("%s\n",
-              json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
 }
 
 // Every tenth percent, to fit a line of a terminal.
@@ -193,7 +159,9 @@ int Simulate(const SimulateOptions& options) {
     runs.push_back(*std::move(run));
   }
   if (options.json) {
-    PrintJson(options, runs);
+    const std::string json = PlacementRunsToJson(
+        {options.policy, options.nodes, options.workload, options.inflate}, runs);
+    std::printf("%s\n", json.c_str());
   } else {
     PrintTable(options, runs);
   }
