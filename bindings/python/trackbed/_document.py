@@ -24,7 +24,6 @@ from trackbed.worker import main
 sys.exit(main(sys.argv[1:]))
 """
 _LARGE_LIST = 100  # items; longer lists to map over are kept as files
-RESULT_LABEL = "python.result"  # how the result of the pipeline is made from those of its tasks
 
 
 class Range(NamedTuple):
@@ -72,14 +71,21 @@ class Document:
         if folders:
             self.fields["folders"] = {name: {} for name in sorted(folders)}
         self.fields["tasks"] = [self._task(node) for node in trace.nodes.values()]
-        bound = self._binding(place, "the result of the pipeline", result, None)
-        self.fields["labels"] = {RESULT_LABEL: json.dumps(bound)}
+        self._result = self._binding(place, "the result of the pipeline", result, None)
         published = self._published(result)
         if published:
             self.fields["results"] = published
 
     def json(self) -> str:
         return json.dumps(self.fields, indent=1)
+
+    def notes(self) -> str:
+        """What Python needs to know later to read the results of a run, as JSON."""
+        nodes = self._trace.nodes.items()
+        tasks = {name: {"kind": node.kind, "outputs": list(node.outputs)} for name, node in nodes}
+        return json.dumps(
+            {"result": self._result, "tasks": tasks, "document": self.fields["tasks"]}
+        )
 
     def write_source(self, folder: pathlib.Path) -> None:
         """Writes what `source` of the document names below `folder`."""

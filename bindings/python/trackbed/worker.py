@@ -78,7 +78,7 @@ class Attempt:
         if "file" in binding:
             return folder / binding["file"]
         if "fields" in binding:
-            return _assemble(binding, [_codec.load(folder, name) for name in binding["fields"]])
+            return assemble(binding, [_codec.load(folder, name) for name in binding["fields"]])
         value = _codec.load(folder, binding["output"], binding.get("lazy", False))
         for key in binding.get("path", ()):
             value = value[key]
@@ -155,7 +155,7 @@ def _take_apart(spec: Dict[str, Any], result: Any) -> Dict[str, Any]:
     return {name: getattr(result, name) for name in names}
 
 
-def _assemble(binding: Dict[str, Any], values: List[Any]) -> Any:
+def assemble(binding: Dict[str, Any], values: List[Any]) -> Any:
     names, kind = binding["fields"], binding["kind"]
     where = binding.get("class")
     if kind == "dict":
