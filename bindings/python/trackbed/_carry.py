@@ -154,7 +154,7 @@ class _Synthesis:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._globals: Dict[str, Any] = function.__globals__  # type: ignore[attr-defined]
+        self._globals: Dict[str, Any] = function.__globals__
         self._lines: List[str] = []
         self._texts: Dict[str, bytes] = {}
         self._files: Dict[str, pathlib.Path] = {}
@@ -170,7 +170,7 @@ class _Synthesis:
         return Code(where, self._files, self._texts, versions(self._packages))
 
     def _error(self, message: str) -> CarryError:
-        code = self._function.__code__  # type: ignore[attr-defined]
+        code = self._function.__code__
         return CarryError(
             f"{code.co_filename}:{code.co_firstlineno}: {self._function.__name__}: {message}"
         )
@@ -180,7 +180,7 @@ class _Synthesis:
         self._add_names(tree)
         self._add_imports(tree)
         cells = dict(
-            zip(function.__code__.co_freevars, function.__closure__ or ())  # type: ignore[attr-defined]
+            zip(function.__code__.co_freevars, function.__closure__ or ())
         )
         used = sorted(cells)
         if not used:
@@ -198,7 +198,7 @@ class _Synthesis:
 
     def _source(self, function: Callable[..., Any]) -> Tuple[str, ast.AST]:
         """The text of a function without its decorators."""
-        code = function.__code__  # type: ignore[attr-defined]
+        code = function.__code__
         lines = linecache.getlines(code.co_filename, self._globals)
         if not lines:
             raise self._error(

@@ -28,8 +28,8 @@ def resolve(function: Callable[..., Any], local: Mapping[str, Any]) -> Dict[str,
     """The evaluated hints of a function. One that cannot be evaluated counts as none."""
     names = dict(local)
     code = getattr(function, "__code__", None)
-    if code is not None and function.__closure__:  # type: ignore[attr-defined]
-        for name, cell in zip(code.co_freevars, function.__closure__):  # type: ignore[attr-defined]
+    if code is not None and function.__closure__:
+        for name, cell in zip(code.co_freevars, function.__closure__):
             try:
                 names[name] = cell.cell_contents
             except ValueError:  # not assigned yet
@@ -90,6 +90,10 @@ def item_hint(hint: Any) -> Any:
     """Of what an iterable of this hint yields."""
     args = typing.get_args(strip(hint))
     return args[0] if args else Any
+
+
+def list_of(hint: Any) -> Any:
+    return typing.cast(Any, List)[hint]
 
 
 def fields(hint: Any) -> Optional[Fields]:

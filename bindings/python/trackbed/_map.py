@@ -36,7 +36,7 @@ _MAX_DEATHS = 3  # of processes in a row, without a result between them
 
 
 class Item(NamedTuple):
-    index: int
+    number: int
     key: bytes
     line: bytes  # the arguments
 
@@ -203,8 +203,8 @@ class Map:
 
     def _todo(self) -> Iterator[Item]:
         for item in self._items():
-            self._count = item.index + 1
-            found = self._ledger.result(item.index, item.key)
+            self._count = item.number + 1
+            found = self._ledger.result(item.number, item.key)
             if found is None or found.startswith(b"!") or not self._has_file(found):
                 yield item
 
@@ -225,7 +225,7 @@ class Map:
         return batch
 
     def _hand_out(self, todo: Iterator[Item]) -> None:
-        busy: Dict[Connection, Child] = {}
+        busy: Dict[Any, Child] = {}
         while True:
             while len(busy) < self._how["concurrency"]:
                 batch = self._next_batch(todo)
@@ -238,7 +238,7 @@ class Map:
             if not busy:
                 return
             for ready in wait(list(busy)):
-                child = busy.pop(ready)  # type: ignore[call-overload]
+                child = busy.pop(ready)
                 try:
                     child.connection.recv_bytes()
                 except (EOFError, OSError):
@@ -262,13 +262,13 @@ class Map:
         done = Ledger()
         if child.path.exists():
             done.read(child.path)
-        left = [item for item in child.batch if not done.has(item.index)]
+        left = [item for item in child.batch if not done.has(item.number)]
         self._deaths = 1 if len(left) < len(child.batch) else self._deaths + 1
         if self._deaths >= _MAX_DEATHS and not child.path.exists():
             raise TrackbedError(f"{self._attempt.task}: processes end before they begin: {how}")
         if left:
             with open(child.path, "ab") as out:
-                out.write(b"%d\t%b\t!%b\n" % (left[0].index, left[0].key, json.dumps(how).encode()))
+                out.write(b"%d\t%b\t!%b\n" % (left[0].number, left[0].key, json.dumps(how).encode()))
         self._again += left[1:]
 
     def _put_together(self) -> None:

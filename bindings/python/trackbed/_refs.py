@@ -148,7 +148,7 @@ class Ref:
         raise self._not_yet("calculate in a task")
 
     __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
-    __call__ = __float__ = __int__ = __neg__ = __add__  # type: ignore[assignment]
+    __call__ = __float__ = __int__ = __neg__ = __add__
 
 
 class ParamRef(Ref):

@@ -125,7 +125,7 @@ class Task(Generic[P, R]):
             self._check_mapped(place, name, value, name in mapped)
         node = self._add(trace, place, given)
         node.map = {"over": mapped, "batch": batch, "concurrency": concurrency}
-        node.kind, node.outputs = "value", {"result": List[self._hints.get("return", Any)]}  # type: ignore[misc]
+        node.kind, node.outputs = "value", {"result": _hints.list_of(self._hints.get("return", Any))}
         return OutputRef(node, "result", node.outputs["result"])  # type: ignore[return-value]
 
     def options(

@@ -277,9 +277,9 @@ class Engine:
         events = [json.loads(line) for line in out.take().splitlines()]
         with self._lock:
             for event in events:
-                view = self._views.get(event["run"])
-                if view is not None:
-                    view.apply(event)
+                known = self._views.get(event["run"])
+                if known is not None:
+                    known.apply(event)
             self.changed.notify_all()
         for listener in list(self._listeners):
             for event in events:

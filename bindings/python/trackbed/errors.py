@@ -98,16 +98,14 @@ class RunCancelled(TrackbedError):
         self.run = run
 
 
-BY_CODE: Dict[str, Type[TrackbedError]] = {
-    error.code: error
-    for error in (
-        InvalidArgument,
-        NotFound,
-        AlreadyExists,
-        FailedPrecondition,
-        ResourceExhausted,
-        Unavailable,
-        DataLoss,
-        InternalError,
-    )
-}
+_CODED: List[Type[TrackbedError]] = [
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    ResourceExhausted,
+    Unavailable,
+    DataLoss,
+    InternalError,
+]
+BY_CODE: Dict[str, Type[TrackbedError]] = {error.code: error for error in _CODED}

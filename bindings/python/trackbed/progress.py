@@ -130,8 +130,7 @@ def how_it_is(task: Dict[str, Any]) -> str:
     elif task.get("cached"):
         line = "succeeded, from the cache"
     elif state == "succeeded" and "started" in task and "finished" in task:
-        seconds = (parse_time(task["finished"]) - parse_time(task["started"])).total_seconds()
-        line = f"succeeded in {seconds:.1f} s"
+        line = f"succeeded in {task.get('seconds', 0.0):.1f} s"
     elif state == "skipped":
         line = f"skipped: {task.get('skipped', {}).get('message', '')}"
     elif state in ("failed", "pending") and task.get("failure"):

@@ -64,6 +64,7 @@ class View:
         if kind == "attempt_intended":
             task.update(state="running", started=event["time"])
             task.pop("finished", None)
+            task.pop("seconds", None)
             return
         if kind == "attempt_failed":
             task["state"] = "pending" if "retry_at" in event else "failed"
@@ -71,6 +72,7 @@ class View:
         elif kind in _ENDS:
             task["state"] = _ENDS[kind]
         task["finished"] = event["time"]
+        task["seconds"] = event.get("wall_seconds", 0.0)
         if kind == "task_cached":
             task["cached"] = True
         if kind == "task_failed":
@@ -118,6 +120,8 @@ class TaskRun:
         now = self._now()
         if "started" not in now or "finished" not in now or now.get("cached"):
             return None
+        if "seconds" in now:
+            return float(now["seconds"])
         return (parse_time(now["finished"]) - parse_time(now["started"])).total_seconds()
 
     @property

@@ -13,6 +13,7 @@ import collections
 import importlib
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import sys
@@ -134,7 +135,7 @@ def _checked(what: str, kind: str, value: Any) -> Any:
     value = coerce(hint, value)
     if type(value) is not hint:
         raise TrackbedError(f"{what} is {value!r:.60}, a {type(value).__name__}; expected {kind}")
-    if kind == "number" and value - value != 0:
+    if isinstance(value, float) and not math.isfinite(value):
         raise TrackbedError(f"{what} is {value}, which no condition can be decided by")
     return value
 
@@ -166,7 +167,7 @@ def assemble(binding: Dict[str, Any], values: List[Any]) -> Any:
     if found is not None:
         return found(*values)
     if kind == "namedtuple":
-        return collections.namedtuple("Result", names)(*values)  # type: ignore[misc]
+        return collections.namedtuple("Result", names)(*values)
     return types.SimpleNamespace(**dict(zip(names, values)))
 
 
