@@ -68,23 +68,14 @@ def _flags(pipeline: Any, program: str) -> argparse.ArgumentParser:
 
 
 def _run(arguments: List[str]) -> int:
-    parser = argparse.ArgumentParser(prog="trackbed run", add_help=False)
-    parser.add_argument("file")
-    parser.add_argument("pipeline", nargs="?")
-    parser.add_argument("--home", help="where everything is kept")
-    parser.add_argument("--no-cache", action="store_true", help="use no earlier result")
-    given = [a for a in arguments if not a.startswith("-")][:2]
-    if not given:
-        parser.error("the following arguments are required: file")
-    options, rest = parser.parse_known_args(arguments)
-    found = _pipelines(options.file)
-    if options.pipeline is not None and options.pipeline not in found and len(found) == 1:
-        names = {p.name for p in found.values()}
-        if options.pipeline not in names:  # the value of a flag, perhaps
-            options.pipeline, rest = None, arguments[1:]
-            rest = [a for a in rest if a != "--no-cache"]
-    pipeline = _choose(found, options.file, options.pipeline)
-    program = f"trackbed run {options.file} {pipeline.name}"
+    file, rest = arguments[0], arguments[1:]
+    name = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--home")
+    common.add_argument("--no-cache", action="store_true")
+    options, rest = common.parse_known_args(rest)
+    pipeline = _choose(_pipelines(file), file, name)
+    program = f"trackbed run {file} {pipeline.name}"
     values = vars(_flags(pipeline, program).parse_args(rest))
     run = pipeline.using(home=options.home, cache=not options.no_cache).run(**values)
     try:

@@ -159,7 +159,7 @@ class _Synthesis:
         self._texts: Dict[str, bytes] = {}
         self._files: Dict[str, pathlib.Path] = {}
         self._packages: Set[str] = set()
-        self._done: Set[str] = set()
+        self._done: Dict[str, Any] = {}
 
     def code(self) -> Code:
         self._add_function(self._function.__name__, self._function)
@@ -182,6 +182,8 @@ class _Synthesis:
         cells = dict(
             zip(function.__code__.co_freevars, function.__closure__ or ())
         )
+        for name_of in [n for n, c in cells.items() if _is_code(c.cell_contents)]:
+            self._add_once(name_of, cells.pop(name_of).cell_contents)
         used = sorted(cells)
         if not used:
             self._lines.append(source)
@@ -237,9 +239,15 @@ class _Synthesis:
 
     def _add_names(self, tree: ast.AST) -> None:
         for name in sorted(_used_names(tree)):
-            if name in self._globals and name not in self._done:
-                self._done.add(name)
-                self._add_global(name, self._globals[name])
+            if name in self._globals:
+                self._add_once(name, self._globals[name])
+
+    def _add_once(self, name: str, value: Any) -> None:
+        if name not in self._done:
+            self._done[name] = value
+            self._add_global(name, value)
+        elif self._done[name] is not value:
+            raise self._error(f"two different things that it uses are called {name}: rename one")
 
     def _add_global(self, name: str, value: Any) -> None:
         from ._task import Task
@@ -310,6 +318,14 @@ class _Synthesis:
         path = f"_trackbed/data/{_digest(data)}.pkl"
         self._texts[path] = data
         return f"_trackbed_load({path!r})"
+
+
+def _is_code(value: Any) -> bool:
+    from ._task import Task
+
+    return isinstance(value, (types.ModuleType, type, Task)) or (
+        isinstance(value, types.FunctionType) and value.__name__ != "<lambda>"
+    )
 
 
 def _used_names(tree: ast.AST) -> Set[str]:

@@ -128,6 +128,7 @@ _SIGNATURES = {
     "engine_outputs": "rpssppe",
     "engine_publish_results": "rpsspe",
     "events_open": "rpppe",
+    "events_next": "rppzzpe",
     "events_next_json": "rpzppe",
     "events_descriptor": "ip",
     "events_close": "vp",

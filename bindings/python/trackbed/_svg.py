@@ -6,11 +6,11 @@ dark, and never the only sign of a state.
 
 from __future__ import annotations
 
-import datetime
 import html
+import time
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
-from .run import describe_failure, parse_time
+from .run import describe_failure
 
 if TYPE_CHECKING:
     from .run import View
@@ -94,8 +94,13 @@ def graph_svg(
     )
 
 
-def run_html(view: "View", document: Sequence[Mapping[str, Any]]) -> str:
-    """A run: its graph, and a table of its tasks with when each ran."""
+def run_html(
+    view: "View",
+    document: Sequence[Mapping[str, Any]],
+    spans: Mapping[str, Sequence[int]],
+) -> str:
+    """A run: its graph, and a table of its tasks with when each ran: from, and to if it has ended,
+    in nanoseconds."""
     colour, sign = _COLOURS.get(view.status, "#8a8f98"), _SIGNS.get(view.status, "")
     parameters = ", ".join(f"{k}={v}" for k, v in view.parameters.items())
     head = (
@@ -105,15 +110,15 @@ def run_html(view: "View", document: Sequence[Mapping[str, Any]]) -> str:
     graph = graph_svg(document, view.tasks) if document else ""
     return (
         '<div style="font:13px/1.5 ui-sans-serif,system-ui,sans-serif;color:inherit">'
-        f'{head}<div style="margin:8px 0">{graph}</div>{_table(view)}</div>'
+        f'{head}<div style="margin:8px 0">{graph}</div>{_table(view, spans)}</div>'
     )
 
 
-def _table(view: "View") -> str:
-    start = parse_time(view.submitted)
-    ended = parse_time(view.ended) if view.ended else None
-    now = ended or datetime.datetime.now(datetime.timezone.utc)
-    whole = max((now - start).total_seconds(), 0.001)
+def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
+    now = max([span[-1] for span in spans.values()], default=0)
+    if not view.finished:
+        now = time.time_ns()
+    start = min([span[0] for span in spans.values()], default=0)
     rows = []
     for name, task in list(view.tasks.items())[:_MOST_TASKS]:
         state = task["state"]
@@ -125,7 +130,12 @@ def _table(view: "View") -> str:
         elif state == "skipped":
             note = task.get("skipped", {}).get("message", "")
         shown = "cached" if task.get("cached") else state
-        bar, spent = _bar(task, start, now, whole, colour)
+        bar, spent = "", ""
+        if name in spans and not task.get("cached"):
+            span = spans[name]
+            end = span[1] if len(span) > 1 else now
+            bar = _bar(span[0] - start, end - start, now - start, colour)
+            spent = f"{(end - span[0]) / 1e9:.1f} s"
         cell = 'style="text-align:left;padding:1px 14px 1px 0;white-space:nowrap"'
         rows.append(
             f"<tr><td {cell}>{html.escape(name)}</td>"
@@ -138,25 +148,14 @@ def _table(view: "View") -> str:
     return f'<table style="border-collapse:collapse">{"".join(rows)}</table>{more}'
 
 
-def _bar(
-    task: Mapping[str, Any],
-    start: datetime.datetime,
-    now: datetime.datetime,
-    whole: float,
-    colour: str,
-) -> "tuple[str, str]":
-    """When a task ran, as a bar on the time of the run, and for how long."""
-    if "started" not in task or task.get("cached"):
-        return "", ""
-    began = parse_time(task["started"])
-    end = parse_time(task["finished"]) if "finished" in task else now
-    seconds = (end - began).total_seconds()
-    left = max(0.0, (began - start).total_seconds() / whole) * _GANTT_WIDTH
-    wide = max(2.0, seconds / whole * _GANTT_WIDTH)
+def _bar(begin: int, end: int, whole: int, colour: str) -> str:
+    """When a task ran, as a bar on the time of the run."""
+    scale = _GANTT_WIDTH / max(whole, 1)
+    wide = max(2.0, (end - begin) * scale)
+    left = min(begin * scale, _GANTT_WIDTH - wide)
     return (
-        f'<svg width="{_GANTT_WIDTH}" height="12" role="img" aria-label="{seconds:.1f} s">'
+        f'<svg width="{_GANTT_WIDTH}" height="12" role="img" '
+        f'aria-label="{(end - begin) / 1e9:.1f} s">'
         f'<rect width="{_GANTT_WIDTH}" height="12" fill="currentColor" opacity=".07"/>'
-        f'<rect x="{min(left, _GANTT_WIDTH - wide):.1f}" width="{wide:.1f}" height="12" rx="2" '
-        f'fill="{colour}"/></svg>',
-        f"{seconds:.1f} s",
+        f'<rect x="{left:.1f}" width="{wide:.1f}" height="12" rx="2" fill="{colour}"/></svg>'
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOG_LINES_AFTER_FAILURE = 20
 _LOG_BLOCK = 1 << 20
+_INTENDED = 10  # TRACKBED_EVENT_ATTEMPT_INTENDED
 _ENDS = {
     "attempt_succeeded": "succeeded",
     "attempt_cancelled": "cancelled",
@@ -340,7 +341,8 @@ class Run:
             return value if not isinstance(value, str) else parse_scalar(binding["value"], value)
         if "fields" in binding:
             return task.output
-        value = _codec.load(task.folder, binding["output"])
+        values, folder = task._outputs()
+        value = _load(pathlib.Path(folder), binding["output"], values)
         for key in binding.get("path", ()):
             value = value[key]
         return value
@@ -432,7 +434,16 @@ class Run:
     def _repr_html_(self) -> str:
         from ._svg import run_html
 
-        return run_html(self._view(), self._notes().get("document", []))
+        spans: Dict[int, List[int]] = {}  # of the latest attempt of each task, in nanoseconds
+        for _, kind, time_ns, task, attempt in self._engine.times(self.id):
+            if kind == _INTENDED:
+                spans[task] = [time_ns]
+            elif task in spans and attempt:
+                spans[task][1:] = [time_ns]
+        view = self._view()
+        names = list(view.tasks)
+        named = {names[task]: span for task, span in spans.items() if task < len(names)}
+        return run_html(view, self._notes().get("document", []), named)
 
     def __repr__(self) -> str:
         view = self._view()
@@ -441,10 +452,13 @@ class Run:
 
 
 def _load(folder: pathlib.Path, name: str, values: Dict[str, Any]) -> Any:
+    """An output: its file, or what the engine knows of it."""
     try:
         return _codec.load(folder, name)
     except NotFound:
-        return values.get(name)
+        if name in values:
+            return values[name]
+        raise
 
 
 def describe_failure(found: Dict[str, Any]) -> str:

@@ -170,7 +170,8 @@ class SlotAllocator:
         demand = self._demands.get(key)
         if demand is None:
             demand = c_void_p()
-            slots = slot_array(request, [])
+            keep: List[Any] = []
+            slots = slot_array(request, keep)
             library().call(
                 "slot_allocator_prepare", self._handle, slots, len(request), 0, byref(demand)
             )

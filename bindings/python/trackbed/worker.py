@@ -69,7 +69,8 @@ class Attempt:
 
     def _first(self, options: List[Dict[str, Any]]) -> Any:
         for option in options:
-            if (self.inputs / option["from"]).is_dir():
+            folder = self.inputs / option["from"]
+            if folder.is_dir() and any(folder.iterdir()):  # one that was skipped left nothing
                 return self.argument(option)
         names = ", ".join(option["from"] for option in options)
         raise TrackbedError(f"none of {names} left a result")
