@@ -201,6 +201,10 @@ class Document:
         root = _project_of(node.function, code)
         for given in node.options.files:
             file = root / given
+            if ".." in pathlib.PurePath(given).parts or pathlib.PurePath(given).is_absolute():
+                raise node.place.error(
+                    f"files: {given} is not below {root}; pass it as an argument: a Path"
+                )
             if not file.exists():
                 raise node.place.error(f"files: there is no {file}")
             self._copies[given.rstrip("/")] = file
@@ -261,7 +265,7 @@ class Document:
             }
             return {"dict": bindings}
         if isinstance(value, pathlib.PurePath):
-            value = pathlib.Path(value).absolute()
+            return self._path(place, what, pathlib.Path(value), files)
         try:
             ending, data = _encoded(value, what)
         except BuildError as error:
@@ -277,6 +281,20 @@ class Document:
             raise place.error(str(error)) from None
         bound = self._keep(b"\n".join(lines) + b"\n" if lines else b"", ".jsonl", files)
         return dict(bound, lazy=True)
+
+    def _path(
+        self, place: Place, what: str, path: pathlib.Path, files: Optional[Set[str]]
+    ) -> Dict[str, Any]:
+        """A file travels with the code. A folder does not: it is named by its absolute path."""
+        if not path.exists():
+            raise place.error(f"{what}: there is no {path}")
+        if path.is_dir() or files is None:
+            return {"path": str(path.absolute())}
+        data = path.read_bytes()
+        name = f"_trackbed/data/{hashlib.sha256(data).hexdigest()[:16]}/{path.name}"
+        self._texts[name] = data
+        files.add(name)
+        return {"path": name}
 
     def _keep(self, data: bytes, ending: str, files: Optional[Set[str]]) -> Dict[str, Any]:
         if files is None:

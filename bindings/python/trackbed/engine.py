@@ -327,9 +327,8 @@ class Engine:
         """Starts a run of a pipeline, or of a pipeline's file, and returns at once."""
         given = dict(parameters or {})
         if not isinstance(pipeline, (str, pathlib.Path)):
-            if cache is None:
-                cache = pipeline._settings.get("cache", True)
-            return pipeline.using(self, cache=cache).submit(**given)
+            cached = bool(pipeline._settings.get("cache", True)) if cache is None else cache
+            return pipeline.using(self, cache=cached).submit(**given)
         path = pathlib.Path(pipeline)
         with NativePipeline.load(str(path)) as native:
             base = str(path.parent.absolute())
@@ -396,7 +395,7 @@ class Engine:
         options = EventsOptions(run=text(run, keep), from_=1)
         array = (EventStruct * _EVENTS_AT_ONCE)()
         size, count, stream = ctypes.sizeof(EventStruct), c_size_t(), c_void_p()
-        found = []
+        found: "List[tuple[int, int, int, int, int]]" = []
         with self._use() as handle:
             library().call("events_open", handle, byref(options), byref(stream))
             try:

@@ -319,6 +319,8 @@ class Run:
     def _resolve(self, binding: Dict[str, Any]) -> Any:
         if "json" in binding:
             return binding["json"]
+        if "path" in binding and "from" not in binding:
+            return pathlib.Path(binding["path"])
         if "param" in binding:
             return self.parameters[binding["param"]]
         if "list" in binding:

@@ -54,6 +54,8 @@ class Attempt:
             return binding["json"]
         if "data" in binding:
             return _codec.load_file(self.work / binding["data"], binding.get("lazy", False))
+        if "path" in binding and "from" not in binding:
+            return self.work / binding["path"]
         if "value" in binding:
             return parse_scalar(binding["value"], self.values[_value_name(binding)])
         if "param" in binding:
