@@ -10,7 +10,7 @@ import html
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
-from .run import describe_failure
+from .run import describe_failure, outputs_text
 
 if TYPE_CHECKING:
     from .run import View
@@ -123,8 +123,7 @@ def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
     for name, task in list(view.tasks.items())[:_MOST_TASKS]:
         state = task["state"]
         colour = _COLOURS[state]
-        outputs = ", ".join(f"{k}={v}" for k, v in task.get("outputs", {}).items())
-        note = outputs
+        note = outputs_text(task)
         if state == "failed" and task.get("failure"):
             note = describe_failure(task["failure"])
         elif state == "skipped":
@@ -145,7 +144,7 @@ def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
         )
     left = len(view.tasks) - _MOST_TASKS
     more = f"<p>and {left} more</p>" if left > 0 else ""
-    return f'<table style="border-collapse:collapse">{"".join(rows)}</table>{more}'
+    return f'<table style="border-collapse:collapse;color:inherit;font:inherit">{"".join(rows)}</table>{more}'
 
 
 def _bar(begin: int, end: int, whole: int, colour: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
-from .run import FINAL, View, describe_failure, parse_time
+from .run import FINAL, View, describe_failure, outputs_text, parse_time
 
 if TYPE_CHECKING:
     from .run import Run
@@ -138,7 +138,7 @@ def how_it_is(task: Dict[str, Any]) -> str:
         if state == "pending":
             line += ", to be tried again"
     if state == "succeeded" and task.get("outputs"):
-        line += "  " + ", ".join(f"{name}={value}" for name, value in task["outputs"].items())
+        line += "  " + outputs_text(task)
     return line
 
 

@@ -207,7 +207,7 @@ class TaskRun:
         elif self.seconds is not None:
             parts.append(f"in {self.seconds:.1f} s")
         if now.get("outputs"):
-            parts.append(", ".join(f"{k}={v}" for k, v in now["outputs"].items()))
+            parts.append(outputs_text(now))
         if self.failure:
             parts.append(self.failure)
         return "  ".join(parts)
@@ -472,6 +472,12 @@ def describe_failure(found: Dict[str, Any]) -> str:
         reason = f"signal {found['signal']}"
     message = found.get("message", "")
     return f"{reason}: {message}" if message else reason
+
+
+def outputs_text(task: Dict[str, Any]) -> str:
+    """The values of a task, short: "accuracy=0.94986, size=7"."""
+    values = task.get("outputs", {}).items()
+    return ", ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in values)
 
 
 def parse_time(text_: str) -> datetime.datetime:
