@@ -321,3 +321,30 @@ def test_mapped_arguments_side_by_side(engine):
         return add.map([1, 2, 3], y=range(3), z=unmapped(10))
 
     assert engine.submit(sums).result() == [11, 13, 15]
+
+
+def test_ctrl_c_cancels_the_run(tmp_path):
+    import signal
+    import subprocess
+    import sys
+
+    from conftest import PACKAGE
+
+    (tmp_path / "script.py").write_text(
+        "from trackbed import pipeline, task\n"
+        "@task\n"
+        "def slow() -> None:\n    import time\n    print('begun', flush=True)\n    time.sleep(60)\n"
+        "@pipeline\n"
+        "def endless() -> None:\n    slow()\n"
+        "if __name__ == '__main__':\n    print(endless.run().state)\n"
+    )
+    environment = dict(os.environ, PYTHONPATH=str(PACKAGE), TRACKBED_HOME=str(tmp_path / "home"))
+    with subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while "started" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert out == "cancelled\n" and "stopping the run" in err
