@@ -24,6 +24,7 @@ from .errors import CarryError, NotFound
 
 MAIN = "__trackbed_main__"  # what the script of a pipeline is called in the processes of its tasks
 PICKLE_PROTOCOL = 5
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def is_plain(value: Any) -> bool:
@@ -160,7 +161,7 @@ def load_file(file: pathlib.Path, lazy: bool = False) -> Any:
 def encode_item(value: Any, what: str = "the item", files: Optional[pathlib.Path] = None) -> bytes:
     """One value as a line without its end. Paths are kept in `files`."""
     if is_plain(value) and not (type(value) is dict and any(k.startswith("$") for k in value)):
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _compact(value).encode()
     if is_array(value):
         import numpy
 

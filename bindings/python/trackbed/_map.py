@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import array
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -185,21 +186,17 @@ class Map:
         columns = [_column(self._given[name]) for name in self._how["over"]]
         base = self._attempt.spec["key"].encode() + json.dumps(self._attempt.values).encode()
         base += _digest_of_inputs(self._attempt).encode()
-        ends = object()
-        index = 0
-        while True:
-            row = [next(column, ends) for column in columns]
-            if all(value is ends for value in row):
-                return
-            if any(value is ends for value in row):
-                ended = [n for n, v in zip(self._how["over"], row) if v is ends]
+        begun = hashlib.blake2b(base, digest_size=8)
+        for index, row in enumerate(itertools.zip_longest(*columns)):
+            if None in row:
+                ended = [n for n, v in zip(self._how["over"], row) if v is None]
                 raise TrackbedError(
                     f"{self._attempt.task}: {', '.join(ended)} has {index} items, others have more"
                 )
-            line = b"\x1f".join(value for value in row if isinstance(value, bytes))
-            key = hashlib.blake2b(base + line, digest_size=8).hexdigest().encode()
-            yield Item(index, key, line)
-            index += 1
+            line = b"\x1f".join(row)
+            digest = begun.copy()
+            digest.update(line)
+            yield Item(index, digest.hexdigest().encode(), line)
 
     def _todo(self) -> Iterator[Item]:
         for item in self._items():

@@ -23,7 +23,7 @@ def serve(arguments: List[str]) -> None:
     kinds = {"string": str, "number": float, "integer": int, "boolean": bool}
     hint = kinds.get(attempt.spec["map"]["item"] or "", object)
     kept = attempt.outputs / "result"
-    with open(arguments[1], "ab") as out:
+    with open(arguments[1], "ab", buffering=0) as out:  # what is done is written at once
         while True:
             try:
                 batch = connection.recv_bytes()
@@ -33,7 +33,6 @@ def serve(arguments: List[str]) -> None:
                 index, key, line = item.split(b"\t", 2)
                 result = _call(function, same, over, line, hint, kept / index.decode(), index)
                 out.write(b"%b\t%b\t%b\n" % (index, key, result))
-                out.flush()
             connection.send_bytes(b"done")
 
 
