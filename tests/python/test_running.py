@@ -348,3 +348,42 @@ def test_ctrl_c_cancels_the_run(tmp_path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert out == "cancelled\n" and "stopping the run" in err
+
+
+CELLS = [
+    "import numpy as np\nfrom typing import List\nfrom trackbed import Engine, pipeline, task\nSCALE = 3\n",
+    "class Point:\n    def __init__(self, x):\n        self.x = x\n\n    def scaled(self):\n"
+    "        return self.x * SCALE\n",
+    "def helper(values: np.ndarray) -> float:\n    return float(values.sum())\n",
+    "@task\ndef make(n: int) -> Point:\n    return Point(helper(np.arange(n)))\n",
+    "@task(retries=1)\ndef use(point: Point) -> float:\n    return point.scaled()\n",
+    "@pipeline\ndef cells(n: int = 4) -> float:\n    return use(make(n))\n",
+    "with Engine(HOME, slots={'cpu': 2}) as engine:\n    run = engine.submit(cells).wait()\n"
+    "    print(run.state, run.output, type(run['make'].output).__module__)\n"
+    "    SCALE = 4\n"
+    "    again = engine.submit(cells).wait()\n"
+    "    print(again.output, again['make'].cached, again['use'].cached)\n",
+]
+
+
+def test_a_notebook(tmp_path):
+    """Cells as a notebook runs them: in __main__, without a file, their text in linecache."""
+    import subprocess
+    import sys
+
+    from conftest import PACKAGE
+
+    program = (
+        "import linecache\n"
+        f"HOME = {str(tmp_path / 'home')!r}\n"
+        f"for number, cell in enumerate({CELLS!r}):\n"
+        "    name = f'<ipython-input-{number}>'\n"
+        "    linecache.cache[name] = (len(cell), None, cell.splitlines(True), name)\n"
+        "    exec(compile(cell, name, 'exec'))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(PACKAGE)),
+    )  # fmt: skip
+    # Point.scaled uses SCALE: both tasks carry the class, so both run again.
+    assert ran.stdout == "succeeded 18.0 __main__\n24.0 False False\n", ran.stderr

@@ -329,7 +329,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _used_names(tree: ast.AST) -> Set[str]:
-    """The names that code reads, other than in annotations."""
+    """The names that code reads. Those of annotations as well: arguments are of these classes."""
     names: Set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -337,9 +337,7 @@ def _used_names(tree: ast.AST) -> Set[str]:
             if not hasattr(builtins, node.id):
                 names.add(node.id)
         for field, child in ast.iter_fields(node):
-            if field in ("annotation", "returns", "decorator_list") and not isinstance(
-                node, ast.ClassDef
-            ):
+            if field == "decorator_list" and not isinstance(node, ast.ClassDef):
                 continue
             for item in child if isinstance(child, list) else [child]:
                 if isinstance(item, ast.AST):
