@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What a call costs from Python: import, a slot allocated and released, events read in batches.
 
-Needs $TRACKBED_LIBRARY; nothing but Python besides.
+Needs $TRACKBED_LIBRARY; nothing but Python besides. Times are of the processor, so that other
+programs disturb them less.
 """
 
 import argparse
@@ -21,7 +22,7 @@ def best(measure, times):
 
 
 def import_milliseconds():
-    code = "import time; s = time.perf_counter(); import trackbed; print(time.perf_counter() - s)"
+    code = "import time; s = time.process_time(); import trackbed; print(time.process_time() - s)"
     environment = dict(os.environ, PYTHONPATH=str(PACKAGE))
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
@@ -35,10 +36,10 @@ def allocator_call_microseconds(calls):
     devices = [{"id": f"gpu{i}", "slot": "cuda.shares"} for i in range(8)]
     allocator = SlotAllocator({"name": "n1", "cpu": 64, "mem": "256g", "devices": devices})
     request = {"cpu": 2, "cuda.shares": 0.5}
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(calls):
         allocator.allocate(request).release()
-    return (time.perf_counter() - start) / (2 * calls) * 1e6
+    return (time.process_time() - start) / (2 * calls) * 1e6
 
 
 def events_per_second(tasks):
@@ -55,14 +56,14 @@ def events_per_second(tasks):
             run = lab.run(path)
 
             def read():
-                start = time.perf_counter()
+                start = time.process_time()
                 count = len(lab.engine.times(run.id))
-                return (time.perf_counter() - start) / count
+                return (time.process_time() - start) / count
 
             def read_json():
-                start = time.perf_counter()
+                start = time.process_time()
                 count = len(run.events())
-                return (time.perf_counter() - start) / count
+                return (time.process_time() - start) / count
 
             return 1 / best(read, 3), 1 / best(read_json, 3)
     finally:

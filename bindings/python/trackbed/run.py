@@ -437,7 +437,7 @@ class Run:
         from ._svg import run_html
 
         spans: Dict[int, List[int]] = {}  # of the latest attempt of each task, in nanoseconds
-        for _, kind, time_ns, task, attempt in self._engine.times(self.id):
+        for kind, _, time_ns, task, attempt in self._engine.times(self.id):
             if kind == _INTENDED:
                 spans[task] = [time_ns]
             elif task in spans and attempt:
