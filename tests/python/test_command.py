@@ -53,9 +53,9 @@ def script(tmp_path):
     return tmp_path
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, program=sys.executable):
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
+        [program, *arguments], cwd=folder, capture_output=True, text=True,
         env=dict(os.environ, PYTHONPATH=str(PACKAGE)),
     )  # fmt: skip
 
@@ -78,6 +78,15 @@ def test_it_runs(script):
     assert plain.stdout == "result 0.1\n", plain.stderr
 
 
+@pytest.mark.skipif("TRACKBED_PROGRAM" not in os.environ, reason="the program is not built")
+def test_the_program_runs_python_files(script):
+    ran = run(
+        script, "run", "script.py", "train", "--alpha", "0.25",
+        program=os.environ["TRACKBED_PROGRAM"],
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (0, "0.25\n"), ran.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [
@@ -92,3 +101,12 @@ def test_mistakes(script, arguments, code, message):
     ran = run(script, "-m", "trackbed", *arguments)
     assert ran.returncode == code
     assert message in ran.stderr
+
+
+def test_a_script_without_a_guard(script):
+    text = SCRIPT[: SCRIPT.index("if __name__")] + "train.run()\n"
+    (script / "unguarded.py").write_text(text)
+    ran = run(script, "unguarded.py")
+    assert ran.returncode == 0 and "failed" in ran.stderr
+    log = next((script / ".trackbed" / "runs").glob("*/learn/1/log")).read_text()
+    assert 'put the call under `if __name__ == "__main__":`' in log

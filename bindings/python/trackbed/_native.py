@@ -77,7 +77,7 @@ _SIGNATURES = {
     "abi_version": "u",
     "bytes_free": "vp",
     "error_create": "pis",
-    "error_code": "ip",
+    "error_code": "rp",
     "error_message": "tp",
     "error_diagnostic_count": "zp",
     "error_diagnostic": "rpzp",

@@ -180,8 +180,14 @@ class Pipeline(Generic[P, R]):
         return changed
 
     def _submit(self, place: Place, args: Any, kwargs: Any) -> "Run":
+        from . import worker
         from .engine import Engine
 
+        if worker.loading:
+            raise place.error(
+                f"{self.name} is run while its module is loaded for one of its tasks: put the call "
+                'under `if __name__ == "__main__":`'
+            )
         given = self._bind(place, args, kwargs, partial=True)
         document = self._trace()
         engine = self._engine or Engine.default(self._settings.get("home"))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .ports import Executor
 
 _LINGER_SECONDS = 1.0  # how long an idle engine of a home folder keeps its store
+_STOP_SECONDS = 30.0
 _EVENTS_AT_ONCE = 4096
 _EVENT_NUMBERS = struct.Struct("=4xiQqII48x")  # of EventStruct, without its texts
 
@@ -221,7 +222,9 @@ class Engine:
             thread, self._stop = self._thread, True
             self.changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_STOP_SECONDS)
+            if thread.is_alive():  # held up by a port in Python: it must not find the engine gone
+                return
         with self._lock:
             handle, self._handle = self._handle, None
             self._thread = None
@@ -477,6 +480,15 @@ runs = Runs()
 _defaults: Dict[Any, Engine] = {}
 _defaults_lock = threading.Lock()
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def _forget() -> None:
+    """In a forked process: the lock may have been held by a thread that is not there."""
+    global _defaults_lock
+    _defaults_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 @atexit.register

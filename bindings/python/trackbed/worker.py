@@ -26,6 +26,9 @@ from ._hints import parse_scalar
 from .errors import TrackbedError
 
 
+loading = False  # whether the module of a task is being loaded
+
+
 class Attempt:
     """The task at hand, as the pipeline described it."""
 
@@ -39,12 +42,15 @@ class Attempt:
         self.values = dict(value.split("=", 1) for value in values)
 
     def function(self) -> Callable[..., Any]:
+        global loading
         sys.path.insert(0, str(self.work))
         where = self.spec["function"]
+        loading = True
         if "module" in where:
             module = importlib.import_module(where["module"])
         else:
             module = load_script(self.work / where["script"], _codec.MAIN)
+        loading = False
         found = getattr(module, where["name"])
         return getattr(found, "function", found)  # type: ignore[no-any-return]
 
