@@ -215,6 +215,21 @@ def test_asyncio(engine):
     assert [run.output["box"] for run in asyncio.run(both())] == [4, 5]
 
 
+def test_listeners(engine):
+    seen = []
+
+    def bad(event):
+        raise ValueError("no")
+
+    forget = engine.listen(lambda event: seen.append(event["event"]))
+    engine.listen(bad)
+    engine.submit(many_kinds).wait()
+    engine.close()
+    assert seen[0] == "run_submitted" and seen[-1] == "run_finished"
+    assert str(engine.failures[0]) == "no"
+    forget()
+
+
 def test_cancelling(engine, tmp_path):
     @pipeline
     def endless(path: str) -> None:

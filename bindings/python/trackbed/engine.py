@@ -99,7 +99,7 @@ class Engine:
         self._executor = executor
         self._clock = clock
         self._random = random
-        self._background = background
+        self.background = background
         self._durability = {"process": 1, "power": 2}[durability]
         self._inherit = inherit
         self._pid = os.getpid()
@@ -118,6 +118,7 @@ class Engine:
         self._views: Dict[str, View] = {}
         self._notes: Dict[str, str] = {}  # by version of the pipeline; in memory only
         self._listeners: List[Callable[[Dict[str, Any]], None]] = []
+        self.failures: List[Exception] = []  # of listeners
         self.runs = Runs(self)
         _engines.add(self)
 
@@ -204,7 +205,7 @@ class Engine:
         self._last_use = time.monotonic()
         if self._executor is not None:
             self._executor._engine = self
-        if self._background:
+        if self.background:
             self._stop = False
             self._thread = threading.Thread(target=self._drive, name="trackbed", daemon=True)
             self._thread.start()
@@ -295,13 +296,18 @@ class Engine:
                     known.apply(event)
             self.changed.notify_all()
         for listener in list(self._listeners):
-            for event in events:
-                listener(event)
+            try:
+                for event in events:
+                    listener(event)
+            except Exception as error:  # of the listener's own; the runs go on
+                self.failures.append(error)
         return count.value
 
-    def listen(self, listener: Callable[[Dict[str, Any]], None]) -> None:
-        """Calls it with each event of every run, on the thread that takes the runs on."""
+    def listen(self, listener: Callable[[Dict[str, Any]], None]) -> Callable[[], None]:
+        """Calls it with each event of every run, on the thread that takes the runs on. What it
+        raises is kept in `failures`. Call what is returned to end it."""
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def wait_for(self, done: Callable[[], bool], timeout: Optional[float]) -> bool:
         """Waits until something is so, taking the runs on where no thread does."""
@@ -310,7 +316,7 @@ class Engine:
             left = 0.2 if until is None else min(0.2, until - time.monotonic())
             if left < 0:
                 return False
-            if not self._background:
+            if not self.background:
                 self.step(left)
                 continue
             with self.changed:

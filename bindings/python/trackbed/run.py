@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import pathlib
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOG_LINES_AFTER_FAILURE = 20
 _LOG_BLOCK = 1 << 20
+_LOOK_AGAIN_SECONDS = 1.0  # whether the engine is still well
 _INTENDED = 10  # TRACKBED_EVENT_ATTEMPT_INTENDED
 _ENDS = {
     "attempt_succeeded": "succeeded",
@@ -275,14 +277,25 @@ class Run:
         import asyncio
 
         loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def tell(event: Dict[str, Any]) -> None:
+            if event["run"] == self.id and event["event"] == "run_finished":
+                loop.call_soon_threadsafe(changed.set)
+
+        forget = self._engine.listen(tell)
         try:
             while not self._view().finished:
-                await loop.run_in_executor(
-                    None, self._engine.wait_for, lambda: self._view().finished, 0.5
-                )
+                if self._engine.background:
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(changed.wait(), _LOOK_AGAIN_SECONDS)
+                else:
+                    await loop.run_in_executor(None, self._engine.step, 0.1)
         except asyncio.CancelledError:
             self.cancel()
             raise
+        finally:
+            forget()
         return self
 
     def show_progress(self, shown: bool = True) -> "Run":
