@@ -114,7 +114,7 @@ class SlotAllocator:
     ...     {"id": "gpu0", "slot": "cuda.shares"}, {"id": "gpu1", "slot": "cuda.shares"}]})
     >>> half = allocator.allocate({"cpu": 2, "cuda.shares": 0.5})
     >>> [part.device for part in half.parts if part.slot == "cuda.shares"]
-    ['gpu0']
+    ['gpu1']
     >>> allocator.explain({"cuda.shares": 2}).kind
     'shortage'
     >>> half.release()

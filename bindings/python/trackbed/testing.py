@@ -75,6 +75,7 @@ class FakeExecutor(Executor):
         super().__init__()
         self._clock = clock
         self._scripts: Dict[str, Deque[Outcome]] = {}
+        self._last: Dict[str, Outcome] = {}
         self._under_way: Dict[str, "tuple[int, Outcome]"] = {}
         self.attempts: List[Attempt] = []  # all that were started, in order
 
@@ -85,9 +86,9 @@ class FakeExecutor(Executor):
     def start(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
         told = self._scripts.get(attempt.task)
-        outcome = Outcome()
         if told:
-            outcome = told.popleft() if len(told) > 1 else told[0]
+            self._last[attempt.task] = told.popleft()
+        outcome = self._last.get(attempt.task, Outcome())
         due = self._clock.now_ns() + round(outcome.seconds * 1e9)
         self._under_way[attempt.key] = (due, outcome)
 
