@@ -1,6 +1,13 @@
 // The `trackbed` program: reads the command line, calls one command.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <clocale>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <vector>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
@@ -219,7 +226,26 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace trackbed::cli
 
+namespace {
+
+// A pipeline in a Python file is run by the Python package, with the parameters as flags.
+int RunPython(int argc, char** argv) {
+  std::vector<char*> arguments = {const_cast<char*>("python3"), const_cast<char*>("-m"),
+                                  const_cast<char*>("trackbed")};
+  arguments.insert(arguments.end(), argv + 1, argv + argc);
+  arguments.push_back(nullptr);
+  execvp(arguments[0], arguments.data());
+  std::fprintf(stderr, "trackbed: cannot run python3: %s\n", std::strerror(errno));
+  return trackbed::cli::kEnvironment;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   std::setlocale(LC_CTYPE, "");
+  if (argc > 2 && std::string_view(argv[1]) == "run" &&
+      std::string_view(argv[2]).ends_with(".py")) {
+    return RunPython(argc, argv);
+  }
   return trackbed::cli::Main(argc, argv);
 }
