@@ -155,7 +155,8 @@ Status MakeHome(const trackbed_engine_options& options, EngineCore* core) {
         "options.home: found nothing, expected a folder; only an engine in memory with an executor "
         "of the host's does without");
   }
-  core->workspace = Workspace(home);
+  // Below that nothing can be made, so that names stay names.
+  core->workspace = Workspace(home.empty() ? "/dev/null" : home);
   return absl::OkStatus();
 }
 
@@ -180,7 +181,7 @@ Status MakePorts(const trackbed_engine_options& options, EngineCore* core) {
     TRACKBED_RETURN_IF_ERROR(
         ReadTable(options.secrets, "options.secrets", &table, &trackbed_secret_source::resolve));
     core->host_secrets = std::make_unique<HostSecrets>(table);
-  } else if (!core->workspace.home().empty()) {
+  } else {
     core->local_secrets = NewLocalSecrets(core->workspace.Secrets());
   }
   if (options.sink != nullptr) {

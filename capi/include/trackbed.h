@@ -475,7 +475,7 @@ typedef struct trackbed_attempt {
   size_t command_count;
   const trackbed_string* environment; /* NAME, value, NAME, value, … */
   size_t environment_count;           /* of strings: twice the variables */
-  trackbed_string json; /* all there is to know, secrets left out (attempt_json.hpp) */
+  trackbed_string json;               /* all there is to know, secrets left out */
   const trackbed_slot* resources;
   size_t resource_count;
   const trackbed_assigned_device* devices; /* of device_size bytes each */
@@ -602,9 +602,9 @@ typedef struct trackbed_event {
   trackbed_string detail; /* what else there is, as protobuf (run.proto); may be empty */
 } trackbed_event;
 
-/* Gets each event after it is durable, in order, strings valid in the callback. Its failure cannot
- * undo what happened: it is counted, and trackbed_engine_step (or the next call) goes on.
- * Thread: that which steps the engine, after the engine has let go of its lock. Re-entry: none. */
+/* Gets each event after it is durable, in order, strings valid in the callback. An exception that
+ * escapes it cannot undo what happened and is dropped. Thread: that which steps the engine, which
+ * other threads cannot use meanwhile. Re-entry: trackbed_engine_report only. */
 typedef struct trackbed_event_sink {
   uint32_t struct_size;
   uint32_t reserved;
