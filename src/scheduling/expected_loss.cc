@@ -259,7 +259,7 @@ class ExpectedLossScorer final : public Scorer {
                 loss_.OfDevice(capacity, device, range_after, 0);
       }
       if (choice.shared_device >= 0) {
-        const auto device = static_cast<size_t>(choice.shared_device);
+        const auto device = static_cast<size_t>(static_cast<uint8_t>(choice.shared_device));
         const int amount = state.device[device];
         less += loss_.OfDevice(capacity, device, range_after, amount) -
                 loss_.OfDevice(capacity, device, range_after, amount - demand.share);
