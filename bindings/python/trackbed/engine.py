@@ -92,6 +92,11 @@ class Engine:
         durability: str = "power",
         inherit: "tuple[str, ...]" = (),
     ) -> None:
+        # An executor of the host's in memory leaves no files, but the code of pipelines lies somewhere.
+        self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
+        if in_memory and executor is not None and home is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="trackbed-")
+            home = self._scratch.name
         self.home = _home(home)
         self._in_memory = in_memory
         self._slots = dict(slots or {})
@@ -174,8 +179,7 @@ class Engine:
             in_memory=int(self._in_memory), durability=self._durability,
             description=text(f"Python, {' '.join(_program())}", keep),
         )  # fmt: skip
-        if not self._in_memory or self._executor is None:
-            options.home = text(self.home, keep)
+        options.home = text(self.home, keep)
         if self._node:
             options.node = text(self._node, keep)
         if self._slots:
@@ -217,6 +221,8 @@ class Engine:
         with self._lock:
             self._closed = True
         self._shut()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def _shut(self) -> None:
         with self._lock:
