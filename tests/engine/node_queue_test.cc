@@ -95,8 +95,8 @@ TEST_CASE("A higher priority goes first, with all that wait of it") {
   Lab lab({Slot("cpu", 3)});
   const auto low = lab.Line({Slot("cpu", 1)}, -1);
   const auto high = lab.Line({Slot("cpu", 1)}, 5);
-  for (TaskIndex task : {0, 1, 2}) lab.Push(low, task, At(0));
-  for (TaskIndex task : {3, 4}) lab.Push(high, task, At(1));
+  for (const TaskIndex task : {0U, 1U, 2U}) lab.Push(low, task, At(0));
+  for (const TaskIndex task : {3U, 4U}) lab.Push(high, task, At(1));
   CHECK(lab.TakeAll(At(1)) == "3 4 0");
 }
 
