@@ -398,7 +398,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   SplitBytes split;
   const Status unknown = InvalidArgument("not a pipeline: a field that this version does not know");
   if (!Split(bytes, &split)) return broken;
-  if (!HasOnlyFieldsUpTo(v1::Pipeline::kResultsFieldNumber, split.rest)) return unknown;
+  if (!HasOnlyFieldsUpTo(v1::Pipeline::kPriorityFieldNumber, split.rest)) return unknown;
   v1::Pipeline head;
   if (!Parse(split.rest, &head)) return broken;
   Pipeline pipeline;
@@ -406,7 +406,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   pipeline.tasks.resize(split.tasks.size());
   v1::Task message;
   for (size_t i = 0; i < split.tasks.size(); ++i) {
-    if (!HasOnlyFieldsUpTo(v1::Task::kLabelsFieldNumber, split.tasks[i])) return unknown;
+    if (!HasOnlyFieldsUpTo(v1::Task::kPriorityFieldNumber, split.tasks[i])) return unknown;
     if (!Parse(split.tasks[i], &message)) return broken;
     TRACKBED_RETURN_IF_ERROR(DecodeTask(&message, &pipeline.tasks[i]));
   }

@@ -14,6 +14,7 @@ Pipeline MakePipeline() {
   p.description = "text";
   p.labels = {{"b", "2"}, {"a", "1"}};
   p.source = "src";
+  p.priority = 1000;
   p.parameters = {
       {"alpha", ValueType::number, Value(0.1), "step", {Value(0.1), Value(-0.0)}, -1.0, 1.0},
       {"flag", ValueType::boolean, Value(false), "", {}, {}, {}},
@@ -31,6 +32,7 @@ Pipeline MakePipeline() {
   full.cache = CacheMode::off;
   full.skip = true;
   full.allow_failure = true;
+  full.priority = -7;
   full.cluster_size = 65535;
   full.multi_node = true;
   full.dependencies = {"b", "a"};
