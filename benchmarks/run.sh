@@ -19,3 +19,9 @@ echo
 echo "== process_wall_time"
 python3 ../../../benchmarks/process_wall_time.py --trackbed "$build/bin/trackbed" \
   --json process_wall_time.json "$@"
+if [ -f "$build/lib/libtrackbed.so" ]; then
+  echo
+  echo "== python_calls"
+  TRACKBED_LIBRARY="$build/lib/libtrackbed.so" python3 ../../../benchmarks/python_calls.py \
+    --json python_calls.json "$@"
+fi

@@ -3,10 +3,11 @@
 //   scheduler_plan [--quick] [--json FILE]
 //
 // The cluster is one of nodes with 8 devices; tasks come from MakeWorkload. Nodes are chosen by
-// first fit that remembers, for each demand, where to look first, so that the times are those of
-// the scheduler and not of a placer that scans.
+// first fit that remembers, for each demand, which have room, so that the times are those of the
+// scheduler and not of a placer that scans.
 #include <absl/container/flat_hash_map.h>
 
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -40,28 +41,40 @@ T Check(StatusOr<T> value) {
   return *std::move(value);
 }
 
-// First fit. For each demand the first node that may have room is remembered: those before it had
-// none, and none of them has changed since in a way that gives it room.
+// First fit. For each demand it is kept which nodes have room, a bit each.
 class IndexedFirstFit final : public Placer {
  public:
   std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
-    Hint& hint = hints_[demand];
-    if (hint.seen < cluster.first_change()) hint = {0, cluster.end_change()};
-    for (; hint.seen < cluster.end_change(); ++hint.seen) {
-      const NodeIndex node = cluster.Changed(hint.seen);
-      if (node < hint.first && cluster.Fits(node, demand)) hint.first = node;
+    Room& room = rooms_[demand];
+    if (room.bits.empty() || room.seen < cluster.first_change()) {
+      room.bits.assign((cluster.size() + 63) / 64, 0);
+      for (NodeIndex node = 0; node < cluster.size(); ++node) Look(cluster, demand, node, &room);
+    } else {
+      for (uint64_t i = room.seen; i < cluster.end_change(); ++i) {
+        Look(cluster, demand, cluster.Changed(i), &room);
+      }
     }
-    while (hint.first < cluster.size() && !cluster.Fits(hint.first, demand)) ++hint.first;
-    if (hint.first == cluster.size()) return std::nullopt;
-    return cluster.FirstDevices(hint.first, demand);
+    room.seen = cluster.end_change();
+    for (size_t word = 0; word < room.bits.size(); ++word) {
+      if (room.bits[word] == 0) continue;
+      const auto bit = static_cast<size_t>(std::countr_zero(room.bits[word]));
+      return cluster.FirstDevices(static_cast<NodeIndex>(word * 64 + bit), demand);
+    }
+    return std::nullopt;
   }
 
  private:
-  struct Hint {
-    NodeIndex first = 0;
+  struct Room {
+    std::vector<uint64_t> bits;
     uint64_t seen = 0;
   };
-  absl::flat_hash_map<Demand, Hint> hints_;
+  static void Look(const Cluster& cluster, const Demand& demand, NodeIndex node, Room* room) {
+    const uint64_t bit = uint64_t{1} << node % 64;
+    room->bits[node / 64] &= ~bit;
+    if (cluster.Fits(node, demand)) room->bits[node / 64] |= bit;
+  }
+
+  absl::flat_hash_map<Demand, Room> rooms_;
 };
 
 const char* NameOf(Backfill backfill) {

@@ -57,6 +57,15 @@ void Diagnostics::Warning(Position position, std::string path, std::string messa
   items_.push_back({Diagnostic::Severity::warning, position, std::move(path), std::move(message)});
 }
 
+MessageParts SplitMessage(std::string_view message) {
+  constexpr std::string_view kFound = "found ";
+  constexpr std::string_view kExpected = ", expected ";
+  const size_t middle = message.rfind(kExpected);
+  if (!message.starts_with(kFound) || middle == std::string_view::npos) return {};
+  return {message.substr(kFound.size(), middle - kFound.size()),
+          message.substr(middle + kExpected.size())};
+}
+
 void Diagnostics::Sort() {
   std::stable_sort(items_.begin(), items_.end(), [](const Diagnostic& a, const Diagnostic& b) {
     return std::tie(a.position.line, a.position.column) <

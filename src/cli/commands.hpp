@@ -73,8 +73,9 @@ struct SimulateOptions {
   double inflate = 1.3;
   std::string seeds = "42-51";  // FIRST-LAST, or numbers joined by commas
   bool learn = false;           // the policy is not told the mix of work beforehand
+  int64_t migrations = 0;       // for each 1,000 arrivals
   bool json = false;
-  // Of philly and sacct, which have times:
+  // Of all but openb, which has no times:
   std::string order = "fifo";
   std::string backfill = "easy";
   bool preempt = false;

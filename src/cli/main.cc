@@ -1,6 +1,13 @@
 // The `trackbed` program: reads the command line, calls one command.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <clocale>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <vector>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
@@ -178,10 +185,10 @@ int Main(int argc, char** argv) {
   simulate_command
       ->add_option("--format", simulate.format,
                    "Form of the trace; openb fills the cluster, without times")
-      ->check(CLI::IsMember({"openb", "philly", "sacct"}))
+      ->check(CLI::IsMember({"openb", "philly", "sacct", "yaml"}))
       ->capture_default_str();
   simulate_command->add_option("--nodes", simulate.nodes, "CSV of the nodes")->required();
-  simulate_command->add_option("--workload", simulate.workload, "CSV of the work")->required();
+  simulate_command->add_option("--workload", simulate.workload, "File of the work")->required();
   simulate_command->add_option("--policy", simulate.policy, "Placement policy")
       ->capture_default_str();
   simulate_command
@@ -189,10 +196,14 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   simulate_command->add_option("--seeds", simulate.seeds, "Runs: FIRST-LAST, or N,N,…")
       ->capture_default_str();
+  simulate_command
+      ->add_option("--migrations", simulate.migrations,
+                   "Tasks that may be moved to make room, for each 1,000 that arrive (openb)")
+      ->capture_default_str();
   simulate_command->add_flag("--learn", simulate.learn,
                              "Do not tell the policy beforehand what work to expect");
   simulate_command->add_flag("--json", simulate.json, "As JSON (openb)");
-  simulate_command->add_option("--order", simulate.order, "Order of the queue (philly, sacct)")
+  simulate_command->add_option("--order", simulate.order, "Order of the queue (not openb)")
       ->check(CLI::IsMember({"fifo", "lifo", "drf", "fair-share"}))
       ->capture_default_str();
   simulate_command->add_option("--backfill", simulate.backfill, "Who may overtake")
@@ -215,7 +226,26 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace trackbed::cli
 
+namespace {
+
+// A pipeline in a Python file is run by the Python package, with the parameters as flags.
+int RunPython(int argc, char** argv) {
+  std::vector<char*> arguments = {const_cast<char*>("python3"), const_cast<char*>("-m"),
+                                  const_cast<char*>("trackbed")};
+  arguments.insert(arguments.end(), argv + 1, argv + argc);
+  arguments.push_back(nullptr);
+  execvp(arguments[0], arguments.data());
+  std::fprintf(stderr, "trackbed: cannot run python3: %s\n", std::strerror(errno));
+  return trackbed::cli::kEnvironment;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   std::setlocale(LC_CTYPE, "");
+  if (argc > 2 && std::string_view(argv[1]) == "run" &&
+      std::string_view(argv[2]).ends_with(".py")) {
+    return RunPython(argc, argv);
+  }
   return trackbed::cli::Main(argc, argv);
 }

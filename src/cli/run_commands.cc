@@ -166,7 +166,7 @@ StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
   TRACKBED_ASSIGN_OR_RETURN(options.sandbox, ReadSandboxMode(sandbox));
   options.wait = wait;
   options.description = std::move(description);
-  options.sink = [&progress](const RunState& run, const Event& event) {
+  options.sink = [&progress](const RunState& run, uint64_t, const Event& event) {
     progress.OnEvent(run, event);
   };
   return Session::Open(std::move(options));

@@ -7,11 +7,11 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "trackbed/scheduling/placers.hpp"
+#include "trackbed/scheduling/simulation_json.hpp"
 #include "trackbed/scheduling/trace_openb.hpp"
 
 namespace trackbed::cli {
@@ -73,39 +73,6 @@ int LoadAt(size_t column) {
   return openb::kFirstLoad + static_cast<int>(column) * openb::kLoadStep;
 }
 
-void PrintJson(const SimulateOptions& options, const std::vector<openb::Run>& runs) {
-  nlohmann::ordered_json json;
-  json["policy"] = options.policy;
-  json["nodes"] = options.nodes;
-  json["workload"] = options.workload;
-  json["inflate"] = options.inflate;
-  json["runs"] = nlohmann::ordered_json::array();
-  for (const openb::Run& run : runs) {
-    nlohmann::ordered_json one;
-    one["seed"] = run.seed;
-    for (size_t i = 0; i < openb::kLoads; ++i) {
-      one["allocated_percent"][std::to_string(LoadAt(i))] = run.allocated[i];
-    }
-    one["arrived"] = run.arrived;
-    one["dropped"] = run.dropped;
-    for (size_t i = 0; i < kShapes.size(); ++i) {
-      one["dropped_shapes"][kShapes[i]] = run.dropped_shapes[i];
-    }
-    one["left_whole_percent"] = run.left_whole;
-    one["left_without_cpu_percent"] = run.left_without_cpu;
-    one["decisions"] = run.arrived;
-    one["seconds"] = run.seconds;
-    json["runs"].push_back(std::move(one));
-  }
-  for (size_t i = 0; i < openb::kLoads; ++i) {
-    const Statistic at = StatisticOf(runs, [&](const auto& run) { return run.allocated[i]; });
-    json["allocated_percent"][std::to_string(LoadAt(i))] = {{"mean", at.mean},
-                                                            {"deviation", at.deviation}};
-  }
-  std::printf("%s\n",
-              json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
-}
-
 // Every tenth percent, to fit a line of a terminal.
 void PrintTable(const SimulateOptions& options, const std::vector<openb::Run>& runs) {
   std::printf("Devices allocated, in percent, by the load that had arrived; policy %s\n\n",
@@ -137,6 +104,10 @@ void PrintTable(const SimulateOptions& options, const std::vector<openb::Run>& r
     std::printf("%s %.0f %s", i == 0 ? "" : ",",
                 mean([&](const openb::Run& run) { return run.dropped_shapes[i]; }), kShapes[i]);
   }
+  if (options.migrations > 0) {
+    std::printf("\nMoved to make room: %.0f",
+                mean([](const openb::Run& run) { return run.migrated; }));
+  }
   std::printf("\nLeft at the end: %.2f%% in whole devices, %.2f%% where there is no cpu left\n",
               mean([](const openb::Run& run) { return run.left_whole; }),
               mean([](const openb::Run& run) { return run.left_without_cpu; }));
@@ -156,8 +127,14 @@ int Simulate(const SimulateOptions& options) {
   // An unknown policy is said before large files are read.
   if (const auto placer = MakePlacer(options.policy); !placer.ok()) return Fail(placer.status());
 
+  constexpr int64_t kMostMigrations = 1'000'000;
+  if (options.migrations < 0 || options.migrations > kMostMigrations) {
+    return Fail(InvalidArgument(absl::StrCat("--migrations: found ", options.migrations,
+                                             ", expected 0 to ", kMostMigrations)));
+  }
   openb::Setup setup;
   setup.inflate = options.inflate;
+  setup.migrations = static_cast<uint64_t>(options.migrations);
   const StatusOr<std::string> nodes_text = ReadWhole(options.nodes);
   if (!nodes_text.ok()) return Fail(nodes_text.status());
   StatusOr<openb::Nodes> nodes = openb::ReadNodes(*nodes_text, options.nodes);
@@ -182,7 +159,9 @@ int Simulate(const SimulateOptions& options) {
     runs.push_back(*std::move(run));
   }
   if (options.json) {
-    PrintJson(options, runs);
+    const std::string json = PlacementRunsToJson(
+        {options.policy, options.nodes, options.workload, options.inflate}, runs);
+    std::printf("%s\n", json.c_str());
   } else {
     PrintTable(options, runs);
   }

@@ -1,4 +1,4 @@
-// simulate --format philly or sacct: what the scheduler would have done with recorded work.
+// simulate --format philly, sacct or yaml: what the scheduler would have done with recorded work.
 #include <absl/strings/str_cat.h>
 
 #include <cstdio>
@@ -75,8 +75,9 @@ Status SimulateAll(const SimulateOptions& options) {
   TRACKBED_ASSIGN_OR_RETURN(const openb::Nodes listed, openb::ReadNodes(nodes_text, options.nodes));
   TRACKBED_ASSIGN_OR_RETURN(const std::string text, ReadWhole(options.workload));
   Diagnostics diagnostics(options.workload);
-  const Workload workload = options.format == "sacct" ? ReadSacctWorkload(text, &diagnostics)
-                                                      : ReadPhillyWorkload(text, &diagnostics);
+  const Workload workload = options.format == "yaml"    ? ReadYamlWorkload(text, &diagnostics)
+                            : options.format == "sacct" ? ReadSacctWorkload(text, &diagnostics)
+                                                        : ReadPhillyWorkload(text, &diagnostics);
   if (diagnostics.has_errors()) return InvalidArgument(diagnostics.ToString());
   std::vector<SimulatedNode> nodes;
   for (const openb::Node& node : listed.nodes) nodes.push_back({node.name, node.capacity});

@@ -93,6 +93,7 @@ struct PendingStop {
 
 struct Publication {
   const ActiveRun* run;
+  uint64_t sequence = 0;
   Event event;
 };
 
@@ -319,7 +320,7 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
     return Internal(
         absl::StrCat("the engine decided what its own rules forbid: ", AbslView(Message(applied))));
   }
-  if (options_.sink) publications_.push_back({&run, event});
+  if (options_.sink) publications_.push_back({&run, run.state.sequence(), event});
   batch_.events.push_back({run.record.number, run.state.sequence(), std::move(event)});
   return absl::OkStatus();
 }
@@ -421,7 +422,7 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
   auto run = std::make_unique<ActiveRun>(
       *added, RunState(added->id, std::move(pipeline), std::move(graph)));
   TRACKBED_RETURN_IF_ERROR(run->state.Apply(submitted));
-  if (options_.sink) publications_.push_back({run.get(), submitted});
+  if (options_.sink) publications_.push_back({run.get(), run->state.sequence(), submitted});
   run->lines = std::move(lines);
   ActiveRun& active = *runs_.emplace(added->number, std::move(run)).first->second;
   if (Status status = Activate(active); !status.ok()) return Broken(status);
@@ -714,7 +715,7 @@ Status Engine::Impl::CommitAndAct() {
   }
   stops_.clear();
   for (const Publication& publication : std::exchange(publications_, {})) {
-    options_.sink(publication.run->state, publication.event);
+    options_.sink(publication.run->state, publication.sequence, publication.event);
   }
   finished_.clear();
   return absl::OkStatus();

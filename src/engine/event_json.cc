@@ -142,15 +142,23 @@ std::string Dump(const Json& json, int indent) {
 
 }  // namespace
 
-std::string EventToJson(const RunState& run, const Event& event) {
+std::string EventToJson(std::string_view run, std::string_view task, uint64_t sequence,
+                        const Event& event) {
   Json json;
   json["time"] = FormatTime(event.time);
-  json["run"] = run.id();
+  json["run"] = Text(run);
+  if (sequence != 0) json["sequence"] = sequence;
   json["event"] = Text(ToString(event.type));
-  if (event.task != kNoTask) json["task"] = run.pipeline().tasks[event.task].name;
+  if (event.task != kNoTask) json["task"] = Text(task);
   if (event.attempt != 0) json["attempt"] = event.attempt;
   AddDetail(event, &json);
   return Dump(json, -1);
+}
+
+std::string EventToJson(const RunState& run, const Event& event) {
+  const std::string_view task =
+      event.task == kNoTask ? "" : std::string_view(run.pipeline().tasks[event.task].name);
+  return EventToJson(run.id(), task, 0, event);
 }
 
 std::string RunToJson(const RunRecord& record, const RunState& run) {

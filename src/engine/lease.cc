@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <utility>
+
 #include "trackbed/engine/store.hpp"
 
 namespace trackbed {
@@ -30,6 +32,15 @@ void Batch::clear() {
   cache_entries.clear();
   requests_done.clear();
   lease_until.reset();
+}
+
+Status Store::ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
+                             const std::function<void(uint64_t, Event)>& visit) {
+  return ReadEvents(run, from, [&](uint64_t sequence, Event event) {
+    if (limit == 0) return;
+    --limit;
+    visit(sequence, std::move(event));
+  });
 }
 
 }  // namespace trackbed

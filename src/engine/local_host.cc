@@ -77,6 +77,21 @@ Status CopyFile(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+StatusOr<std::string> MakeHomeFolder(const std::string& home) {
+  std::error_code error;
+  std::string absolute = fs::absolute(home, error).lexically_normal().string();
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  bool made = false;
+  if (!error) made = fs::create_directories(absolute, error);
+  if (error) {
+    const std::string message = absl::StrCat(home, ": cannot make the folder: ", error.message());
+    return error == std::errc::no_space_on_device ? ResourceExhausted(message)
+                                                  : FailedPrecondition(message);
+  }
+  if (made) fs::permissions(absolute, fs::perms::owner_all, error);
+  return absolute;
+}
+
 LeaseHolder ThisProcess(std::string description) {
   return {HostName(), ReadBootId(), getpid(), ReadProcessStart(getpid()), std::move(description),
           ""};

@@ -92,6 +92,16 @@ class MemoryStore final : public Store {
     return absl::OkStatus();
   }
 
+  Status ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
+                        const std::function<void(uint64_t, Event)>& visit) override {
+    if (!Has(run)) return absl::OkStatus();
+    const std::deque<Event>& events = runs_[static_cast<size_t>(run) - 1].events;
+    for (size_t i = from == 0 ? 0 : from - 1; i < events.size() && limit > 0; ++i, --limit) {
+      visit(i + 1, events[i]);
+    }
+    return absl::OkStatus();
+  }
+
   StatusOr<std::optional<CacheEntry>> FindCached(const std::string& key) override {
     auto found = cache_.find(key);
     if (found == cache_.end()) return std::nullopt;

@@ -126,7 +126,11 @@ class SqliteStore final : public Store {
   StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override;
   StatusOr<std::string> ReadPipeline(const std::string& version) override;
   Status ReadEvents(int64_t run, uint64_t from,
-                    const std::function<void(uint64_t, Event)>& visit) override;
+                    const std::function<void(uint64_t, Event)>& visit) override {
+    return ReadSomeEvents(run, from, SIZE_MAX, visit);
+  }
+  Status ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
+                        const std::function<void(uint64_t, Event)>& visit) override;
   StatusOr<std::optional<CacheEntry>> FindCached(const std::string& key) override;
   StatusOr<std::optional<CacheEntry>> FindLastCached(const std::string& pipeline,
                                                      const std::string& task, Time before) override;
@@ -526,14 +530,14 @@ StatusOr<std::string> SqliteStore::ReadPipeline(const std::string& version) {
   return row.Bytes(0);
 }
 
-Status SqliteStore::ReadEvents(int64_t run, uint64_t from,
-                               const std::function<void(uint64_t, Event)>& visit) {
+Status SqliteStore::ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
+                                   const std::function<void(uint64_t, Event)>& visit) {
   Statement& row = sql_.read_events;
   ResetOnExit reset(row);
   row.Bind(1, run);
   row.Bind(2, static_cast<int64_t>(from));
-  int code = SQLITE_OK;
-  while ((code = row.Step()) == SQLITE_ROW) {
+  int code = SQLITE_DONE;
+  for (; limit > 0 && (code = row.Step()) == SQLITE_ROW; --limit) {
     Event event;
     event.time = FromNanoseconds(row.Integer(1));
     event.type = static_cast<EventType>(row.Integer(2));
@@ -542,7 +546,8 @@ Status SqliteStore::ReadEvents(int64_t run, uint64_t from,
     if (!row.IsNull(5)) event.detail = row.Bytes(5);
     visit(static_cast<uint64_t>(row.Integer(0)), std::move(event));
   }
-  return code == SQLITE_DONE ? absl::OkStatus() : Error("read the events of a run");
+  return code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus()
+                                                   : Error("read the events of a run");
 }
 
 StatusOr<std::optional<CacheEntry>> SqliteStore::ReadCacheEntry(Statement& row) {

@@ -360,14 +360,18 @@ void SlotAllocator::Commit(const Placement& placement, Allocation* allocation) {
   }
   const uint32_t place = free_live_.back();
   free_live_.pop_back();
-  Live& live = live_[place];
+  Entry& live = live_[place];
   live.id = ++last_serial_ << kPlaceBits | place;
   live.placement.assign(placement.begin(), placement.end());
   ++live_count_;
-  allocation->id = live.id;
+  for (const Placed& placed : placement) Take(placed);
+  Describe(live, allocation);
+}
+
+void SlotAllocator::Describe(const Entry& entry, Allocation* allocation) const {
+  allocation->id = entry.id;
   allocation->parts.clear();
-  for (const Placed& placed : placement) {
-    Take(placed);
+  for (const Placed& placed : entry.placement) {
     const Device& device = devices_[placed.device];
     const Slot& slot = slots_[device.slot];
     allocation->parts.push_back({slot.name, device.id, Thousandths(placed.amount), device.numa_node,
@@ -380,7 +384,7 @@ Status SlotAllocator::Release(uint64_t id) {
   if (id == 0 || place >= live_.size() || live_[place].id != id) {
     return FailedPrecondition(absl::StrCat("allocation ", id, " is not live"));
   }
-  Live& live = live_[place];
+  Entry& live = live_[place];
   for (const Placed& placed : live.placement) Give(placed);
   live.id = 0;
   live.placement.clear();
@@ -493,6 +497,22 @@ Status SlotAllocator::SetHealthy(std::string_view device, bool healthy) {
     }
   }
   return NotFound(absl::StrCat("no device \"", AbslView(device), "\""));
+}
+
+bool SlotAllocator::Find(uint64_t id, Allocation* allocation) const {
+  const uint64_t place = id & (kMaxLive - 1);
+  if (id == 0 || place >= live_.size() || live_[place].id != id) return false;
+  Describe(live_[place], allocation);
+  return true;
+}
+
+std::vector<Allocation> SlotAllocator::Live() const {
+  std::vector<Allocation> live;
+  live.reserve(live_count_);
+  for (const Entry& entry : live_) {
+    if (entry.id != 0) Describe(entry, &live.emplace_back());
+  }
+  return live;
 }
 
 std::vector<DeviceUsage> SlotAllocator::Usage() const {

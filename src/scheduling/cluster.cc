@@ -123,9 +123,9 @@ Placement Cluster::FirstDevices(NodeIndex node, const Demand& demand) const {
   return placement;
 }
 
-bool Cluster::Take(const Demand& demand, const Placement& placement) {
+bool Cluster::CanTake(const Demand& demand, const Placement& placement) const {
   if (placement.node >= nodes_.size()) return false;
-  NodeState& state = nodes_[placement.node];
+  const NodeState& state = nodes_[placement.node];
   const NodeCapacity& capacity = capacities_[placement.node];
   if (!state.open || state.cpu < demand.cpu || state.memory < demand.memory ||
       (demand.architectures >> capacity.architecture & 1U) == 0 ||
@@ -144,6 +144,13 @@ bool Cluster::Take(const Demand& demand, const Placement& placement) {
       return false;
     }
   }
+  return true;
+}
+
+bool Cluster::Take(const Demand& demand, const Placement& placement) {
+  if (!CanTake(demand, placement)) return false;
+  NodeState& state = nodes_[placement.node];
+  const NodeCapacity& capacity = capacities_[placement.node];
   state.cpu -= demand.cpu;
   state.memory -= demand.memory;
   TakeCounted(demand, 1, &state.counted);

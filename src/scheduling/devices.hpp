@@ -73,6 +73,15 @@ inline int LeftOf(const NodeState& state, int device) {
   return state.device[static_cast<size_t>(device)];
 }
 
+// Of the kinds that the demand can use, how many devices nobody uses.
+inline int FreeDevices(const NodeCapacity& capacity, const NodeState& state, const Demand& demand) {
+  int free = 0;
+  for (size_t device = 0; device < capacity.device_count; ++device) {
+    if (state.device[device] == kWholeDevice && IsKind(capacity, device, demand)) ++free;
+  }
+  return free;
+}
+
 inline int64_t DeviceLeft(const NodeCapacity& capacity, const NodeState& state) {
   int64_t left = 0;
   for (size_t device = 0; device < capacity.device_count; ++device) left += state.device[device];

@@ -13,6 +13,16 @@ namespace {
 
 constexpr uint32_t kMaxMembers = 100'000;
 
+class FirstFit final : public Placer {
+ public:
+  std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
+    for (NodeIndex node = 0; node < cluster.size(); ++node) {
+      if (cluster.Fits(node, demand)) return cluster.FirstDevices(node, demand);
+    }
+    return std::nullopt;
+  }
+};
+
 }  // namespace
 
 Amounts SchedulerState::Charge(const TaskRequest& request) const {
@@ -30,10 +40,12 @@ Amounts SchedulerState::Charge(const TaskRequest& request) const {
 
 Time SchedulerState::ExpectedEnd(const TaskState& task, Time now) const {
   if (task.stopping) return now;
-  const Time end = task.started + task.expected;
-  if (end > now) return end;
-  // It runs longer than expected: half as long again.
-  return now + std::max<Duration>((now - task.started) / 2, std::chrono::seconds(1));
+  // One that runs longer than expected is given half as long again, as often as it takes: so what
+  // is expected changes only when an expected end has passed.
+  Duration length = task.expected;
+  const Duration ran = now - task.started;
+  while (length <= ran) length += std::max<Duration>(length / 2, std::chrono::seconds(1));
+  return EndOf(task.started, length);
 }
 
 bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex tenant_b,
@@ -74,7 +86,7 @@ class Scheduler::Impl : public SchedulerState {
   // -- nodes
 
   StatusOr<NodeIndex> AddNode(std::string name, const NodeCapacity& capacity, uint8_t resource) {
-    if (std::find(node_names.begin(), node_names.end(), name) != node_names.end()) {
+    if (by_name_.contains(name)) {
       return AlreadyExists(absl::StrCat("node \"", name, "\" is there already"));
     }
     if (resource < kFirstDeviceResource || resource >= kMaxResources) {
@@ -83,6 +95,7 @@ class Scheduler::Impl : public SchedulerState {
                                           kMaxResources - 1));
     }
     TRACKBED_ASSIGN_OR_RETURN(const NodeIndex node, cluster.AddNode(capacity));
+    by_name_.insert(name);
     node_names.push_back(std::move(name));
     node_resource.push_back(resource);
     on_node.emplace_back();
@@ -99,6 +112,7 @@ class Scheduler::Impl : public SchedulerState {
   }
 
   std::vector<TaskId> LoseNode(NodeIndex node, Time now) {
+    if (node >= cluster.size()) return {};
     cluster.SetOpen(node, false);
     std::vector<TaskId> ended;
     const std::vector<TaskSlot> there = on_node[node];
@@ -111,7 +125,7 @@ class Scheduler::Impl : public SchedulerState {
         continue;
       }
       for (uint32_t member = 0; member < task.members.size(); ++member) {
-        if (task.members[member].node != node || IsLost(task, member)) continue;
+        if (task.members[member].node != node || task.IsLost(member)) continue;
         if (task.lost.empty()) task.lost_at = now;
         task.lost.push_back(member);
         cluster.Give(task.request.demand, task.members[member]);
@@ -233,6 +247,22 @@ class Scheduler::Impl : public SchedulerState {
     return rank;
   }
 
+  DemandIndex WantedOf(const Demand& demand) {
+    const auto [place, added] =
+        by_demand_.try_emplace(demand, static_cast<DemandIndex>(demands_.size()));
+    if (added) {
+      if (!free_demands_.empty()) {
+        place->second = free_demands_.back();
+        free_demands_.pop_back();
+      } else {
+        demands_.emplace_back();
+      }
+      demands_[place->second].demand = demand;
+    }
+    ++demands_[place->second].shapes;
+    return place->second;
+  }
+
   ShapeIndex ShapeOf(const TaskRequest& request, Duration expected) {
     const ShapeKey key{request.demand, request.members, request.on_different_nodes,
                        expected.count()};
@@ -250,7 +280,7 @@ class Scheduler::Impl : public SchedulerState {
       shape.members = request.members;
       shape.on_different_nodes = request.on_different_nodes;
       shape.expected = expected;
-      by_demand_[shape.demand].shapes.insert(place->second);
+      shape.wanted = WantedOf(request.demand);
     }
     ++shapes_[place->second].waiting;
     return place->second;
@@ -262,19 +292,23 @@ class Scheduler::Impl : public SchedulerState {
     LeaveShape(task);
   }
 
+  // The task has left its line.
   void LeaveShape(const TaskState& task) {
-    Shape& shape = shapes_[task.shape];
-    if (--shape.waiting > 0) return;
+    const Shape& shape = shapes_[task.shape];
+    if (--shapes_[task.shape].waiting > 0) return;
     by_shape_.erase(
         {shape.demand, shape.members, shape.on_different_nodes, shape.expected.count()});
-    for (const LineIndex line : shape.lines) {
-      by_tenant_and_shape_.erase(std::pair(lines_[line].tenant, task.shape));
-      free_lines_.push_back(line);
-    }
-    const auto like = by_demand_.find(shape.demand);
-    like->second.shapes.erase(task.shape);
-    if (like->second.shapes.empty()) by_demand_.erase(like);
+    DemandState& wanted = demands_[shape.wanted];
     free_shapes_.push_back(task.shape);
+    if (--wanted.shapes > 0) return;
+    for (const QueueIndex index : wanted.queues) {
+      by_bucket_.erase(std::pair(queues_[index].bucket, shape.wanted));
+      free_queues_.push_back(index);
+    }
+    held_.erase(shape.wanted);
+    by_demand_.erase(shape.demand);
+    free_demands_.push_back(shape.wanted);
+    wanted = DemandState();
   }
 
   TaskSlot NewTask(const TaskRequest& request, Time now) {
@@ -388,13 +422,17 @@ class Scheduler::Impl : public SchedulerState {
     WakeWhatMayMakeRoom(now);
     LookAtReservations(now, &plan);
     overtaken_ = false;
+    beside_reservations_ = false;
     TryLines(now, most, &plan);
-    while (overtaken_) {
+    while (overtaken_ || beside_reservations_) {
+      if (beside_reservations_) WakeHeldBack();
+      beside_reservations_ = false;
+      if (overtaken_) PlanReservations(now);
       overtaken_ = false;
-      PlanReservations(now);
       TryLines(now, most, &plan);
     }
     seen_ = cluster.end_change();
+    ++schedules_;
     if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
@@ -436,7 +474,7 @@ class Scheduler::Impl : public SchedulerState {
         prediction.starts_now = true;
         prediction.start = now;
         prediction.members = std::move(members);
-      } else if (LookAhead fresh; const auto earliest = EarliestStart(*this, task, now, &fresh)) {
+      } else if (const auto earliest = look_aheads_.EarliestStart(*this, task, now)) {
         prediction.start = earliest->start;
       }
     }
@@ -444,6 +482,41 @@ class Scheduler::Impl : public SchedulerState {
     --submissions_;
     LeaveShape(task);
     Forget(slot);
+    return prediction;
+  }
+
+  StatusOr<Prediction> PredictIf(const TaskRequest& request, const WhatIf& what_if, Time now) {
+    absl::flat_hash_set<std::string_view> names;
+    for (const WhatIf::Node& node : what_if.added) {
+      if (by_name_.contains(node.name) || !names.insert(node.name).second) {
+        return AlreadyExists(absl::StrCat("node \"", node.name, "\" is there already"));
+      }
+    }
+    for (const NodeIndex node : what_if.drained) {
+      if (node >= cluster.size()) return NotFound(absl::StrCat("there is no node ", node));
+    }
+    // All that a decision reads is put aside, changed, and put back as it was.
+    Cluster changed = cluster;
+    for (const WhatIf::Node& node : what_if.added) {
+      TRACKBED_RETURN_IF_ERROR(changed.AddNode(node.capacity).status());
+    }
+    for (const NodeIndex node : what_if.drained) changed.SetOpen(node, false);
+    std::swap(cluster, changed);
+    const size_t nodes = node_names.size();
+    for (const WhatIf::Node& node : what_if.added) {
+      node_names.push_back(node.name);
+      node_resource.push_back(request.device_resource);
+      on_node.emplace_back();
+    }
+    std::unique_ptr<Placer> real = std::exchange(placer, std::make_unique<FirstFit>());
+    LookAheads look_aheads = std::exchange(look_aheads_, LookAheads());
+    StatusOr<Prediction> prediction = Predict(request, now);
+    look_aheads_ = std::move(look_aheads);
+    placer = std::move(real);
+    std::swap(cluster, changed);
+    node_names.resize(nodes);
+    node_resource.resize(nodes);
+    on_node.resize(nodes);
     return prediction;
   }
 
@@ -465,7 +538,7 @@ class Scheduler::Impl : public SchedulerState {
     for (const TaskState& task : tasks) {
       if (!task.known || !task.running) continue;
       for (uint32_t member = 0; member < task.members.size(); ++member) {
-        if (IsLost(task, member)) continue;
+        if (task.IsLost(member)) continue;
         if (!counted.Take(task.request.demand, task.members[member])) {
           return Internal(absl::StrCat("task ", task.request.id, " holds room that is not there"));
         }
@@ -502,25 +575,13 @@ class Scheduler::Impl : public SchedulerState {
     friend auto operator<=>(const ShapeKey&, const ShapeKey&) = default;
   };
 
-  // The shapes of one demand.
-  struct AlikeShapes {
-    std::set<ShapeIndex> shapes;
-    bool no_room = false;  // nowhere now, for one member
-    // Reservations held back a single task of this length and rank: so they do all that are as
-    // long and come after it.
-    std::optional<std::pair<Duration, Rank>> held_back;
-  };
-
-  static bool IsLost(const TaskState& task, uint32_t member) {
-    return std::find(task.lost.begin(), task.lost.end(), member) != task.lost.end();
-  }
-
   // -- the queue
 
   void Enqueue(TaskSlot slot) {
     TaskState& task = tasks[slot];
-    const auto [place, added] = by_tenant_and_shape_.try_emplace(
-        std::pair(task.request.tenant, task.shape), static_cast<LineIndex>(lines_.size()));
+    const auto [place, added] = by_kind_of_line_.try_emplace(
+        std::tuple(task.request.tenant, task.request.device_resource, task.shape),
+        static_cast<LineIndex>(lines_.size()));
     if (added) {
       if (!free_lines_.empty()) {
         place->second = free_lines_.back();
@@ -530,59 +591,173 @@ class Scheduler::Impl : public SchedulerState {
       }
       Line& line = lines_[place->second];
       line.tenant = task.request.tenant;
+      line.device_resource = task.request.device_resource;
       line.shape = task.shape;
-      shapes_[task.shape].lines.push_back(place->second);
+      line.queue = QueueOf(line);
     }
     task.line = place->second;
     Line& line = lines_[task.line];
+    const bool first = line.tasks.empty() || task.rank < line.tasks.begin()->first;
+    // Behind the first task of its line nothing changes.
+    if (first && !added) Withhold(task.line);
     line.tasks.emplace(task.rank, slot);
-    // A line that is not active waits for room; a newcomer does not change that, unless it is the
-    // first, or one that reservations hold back less than those behind it.
-    if (line.tasks.size() == 1 || line.active || line.tasks.begin()->second == slot) {
-      Activate(task.line);
-    }
+    if (first) Offer(task.line);
   }
 
   void Dequeue(TaskSlot slot) {
     TaskState& task = tasks[slot];
     if (later_.erase({task.request.not_before, slot}) > 0) return;
     Line& line = lines_[task.line];
-    const bool active = line.active.has_value();
-    Deactivate(task.line);
+    if (line.tasks.begin()->second != slot) {
+      line.tasks.erase({task.rank, slot});
+      return;
+    }
+    const Line::State state = line.state;
+    const TenantIndex parked_at = line.parked_at;
+    const bool held_back = line.held_back;
+    Withhold(task.line);
     line.tasks.erase({task.rank, slot});
-    if (active) Activate(task.line);
+    if (line.tasks.empty()) {
+      by_kind_of_line_.erase(std::tuple(line.tenant, line.device_resource, line.shape));
+      line = Line();
+      free_lines_.push_back(task.line);
+    } else if (state == Line::State::ready) {
+      line.held_back = held_back;
+      Offer(task.line);
+    } else if (state == Line::State::tried) {
+      line.state = state;
+      demands_[shapes_[line.shape].wanted].tried.push_back(task.line);
+    } else {
+      line.state = state;
+      line.parked_at = parked_at;
+      parked_[parked_at].insert(task.line);
+    }
   }
 
-  // Ranks alone decide between the lines of one bucket.
+  // Where shares decide between tenants, each tenant has queues of its own.
   TenantIndex Bucket(const Line& line) const {
     return OrderedByShares() ? line.tenant : kRootTenant;
   }
 
-  void Activate(LineIndex index) {
-    Line& line = lines_[index];
-    Deactivate(index);
-    if (line.tasks.empty()) return;
-    line.active = line.tasks.begin()->first;
-    active_[Bucket(line)].emplace(*line.active, index);
+  QueueIndex QueueOf(const Line& line) {
+    const DemandIndex wanted = shapes_[line.shape].wanted;
+    const auto [place, added] = by_bucket_.try_emplace(std::pair(Bucket(line), wanted),
+                                                       static_cast<QueueIndex>(queues_.size()));
+    if (added) {
+      if (!free_queues_.empty()) {
+        place->second = free_queues_.back();
+        free_queues_.pop_back();
+      } else {
+        queues_.emplace_back();
+      }
+      Queue& queue = queues_[place->second];
+      queue = Queue();
+      queue.bucket = Bucket(line);
+      queue.wanted = wanted;
+      demands_[wanted].queues.push_back(place->second);
+    }
+    return place->second;
   }
 
-  void Deactivate(LineIndex index) {
+  // The line goes on as soon as its demand does.
+  void Offer(LineIndex index) {
     Line& line = lines_[index];
-    if (!line.active) return;
-    const auto found = active_.find(Bucket(line));
-    found->second.erase({*line.active, index});
-    if (found->second.empty()) active_.erase(found);
-    line.active.reset();
+    line.state = Line::State::ready;
+    const auto head = std::pair(line.tasks.begin()->first, index);
+    queues_[line.queue].ready.insert(head);
+    if (ReservesInOrder()) in_order_.insert(head);
+    Compete(line.queue);
   }
 
-  void ActivateShape(ShapeIndex shape) {
-    for (const LineIndex line : shapes_[shape].lines) Activate(line);
+  // Takes the line out of wherever its state has it.
+  void Withhold(LineIndex index) {
+    Line& line = lines_[index];
+    switch (line.state) {
+      case Line::State::ready: {
+        const auto head = std::pair(line.tasks.begin()->first, index);
+        queues_[line.queue].ready.erase(head);
+        if (ReservesInOrder()) in_order_.erase(head);
+        line.held_back = false;
+        Compete(line.queue);
+        break;
+      }
+      case Line::State::tried: {
+        auto& tried = demands_[shapes_[line.shape].wanted].tried;
+        tried.erase(std::find(tried.begin(), tried.end(), index));
+        break;
+      }
+      case Line::State::parked: {
+        const auto parked = parked_.find(line.parked_at);
+        parked->second.erase(index);
+        if (parked->second.empty()) parked_.erase(parked);
+        break;
+      }
+    }
+    line.state = Line::State::ready;
+  }
+
+  void Park(LineIndex index, TenantIndex tenant) {
+    Withhold(index);
+    lines_[index].state = Line::State::parked;
+    lines_[index].parked_at = tenant;
+    parked_[tenant].insert(index);
+  }
+
+  // Its first task was tried by itself and waits until its demand wakes.
+  void SetAside(LineIndex index) {
+    Withhold(index);
+    lines_[index].state = Line::State::tried;
+    demands_[shapes_[lines_[index].shape].wanted].tried.push_back(index);
+  }
+
+  bool HasNoRoom(const DemandState& wanted, const Shape& shape) const {
+    return wanted.no_room || shape.no_room == wanted.wakes;
+  }
+
+  // True when there is something to gain from trying the first task of the line, of this rank.
+  bool Competes(const DemandState& wanted, const Rank& rank, LineIndex index) const {
+    const Line& line = lines_[index];
+    const Shape& shape = shapes_[line.shape];
+    if (HasNoRoom(wanted, shape)) return TriesEachLine();
+    if (line.held_back || (shape.held_back && *shape.held_back <= rank)) return false;
+    return !wanted.held_back || shape.expected < wanted.held_back->first ||
+           rank < wanted.held_back->second;
+  }
+
+  // The line of the queue that competes with those of other queues.
+  std::optional<std::pair<Rank, LineIndex>> Foremost(const Queue& queue) const {
+    const DemandState& wanted = demands_[queue.wanted];
+    if (queue.ready.empty()) return std::nullopt;
+    if (policy.backfill == Backfill::strict) return *queue.ready.begin();
+    if (wanted.no_room && !TriesEachLine()) return std::nullopt;
+    if (!wanted.partly && wanted.lines_held_back.empty()) return *queue.ready.begin();
+    for (const auto& [rank, line] : queue.ready) {
+      if (Competes(wanted, rank, line)) return std::pair(rank, line);
+    }
+    return std::nullopt;
+  }
+
+  void Compete(QueueIndex index) {
+    Queue& queue = queues_[index];
+    const std::optional<std::pair<Rank, LineIndex>> best = Foremost(queue);
+    if (best == queue.competing) return;
+    if (queue.competing) {
+      const auto found = competing_.find(queue.bucket);
+      found->second.erase(*queue.competing);
+      if (found->second.empty()) competing_.erase(found);
+    }
+    queue.competing = best;
+    if (best) competing_[queue.bucket].insert(*best);
+  }
+
+  void CompeteAll(const DemandState& wanted) {
+    for (const QueueIndex queue : wanted.queues) Compete(queue);
   }
 
   // The line whose first task goes next.
   std::optional<LineIndex> NextLine(Time now) const {
     const std::pair<Rank, LineIndex>* best = nullptr;
-    for (const auto& [tenant, lines] : active_) {
+    for (const auto& [tenant, lines] : competing_) {
       const auto& head = *lines.begin();
       if (best == nullptr ||
           GoesBefore(tenant, head.first, lines_[best->second].tenant, best->first, now)) {
@@ -593,14 +768,58 @@ class Scheduler::Impl : public SchedulerState {
     return best->second;
   }
 
+  bool Reserves() const {
+    return policy.backfill == Backfill::easy || policy.backfill == Backfill::conservative;
+  }
+
+  size_t ReservationDepth() const {
+    return policy.backfill == Backfill::easy ? 1 : policy.reservation_depth;
+  }
+
+  // True when each line without room is to be tried by itself: its task may be one for which others
+  // are stopped, or whom reservations bind changes with the shares.
+  bool TriesEachLine() const { return Evicts() || (Reserves() && OrderedByShares()); }
+
+  // Else only the first tasks of the whole queue can get reservations, and they are found by rank.
+  bool ReservesInOrder() const { return Reserves() && !TriesEachLine(); }
+
+  // The next line after the last one looked at, and before `end`, that has no room and could have a
+  // reservation.
+  std::optional<LineIndex> NextToReserve(std::optional<Rank> end) const {
+    if (!ReservesInOrder() || ReservationDepth() == 0) return std::nullopt;
+    if (reservations.size() >= ReservationDepth()) {
+      const Rank& last = tasks[reservations[ReservationDepth() - 1].task].rank;
+      if (!end || last < *end) end = last;
+    }
+    auto next = looked_at_ ? in_order_.upper_bound({*looked_at_, UINT32_MAX}) : in_order_.begin();
+    for (; next != in_order_.end() && (!end || next->first < *end); ++next) {
+      const Line& line = lines_[next->second];
+      const Shape& shape = shapes_[line.shape];
+      if (!HasNoRoom(demands_[shape.wanted], shape)) continue;
+      const TaskSlot slot = line.tasks.begin()->second;
+      if (std::none_of(reservations.begin(), reservations.end(),
+                       [&](const Reservation& other) { return other.task == slot; })) {
+        return next->second;
+      }
+    }
+    return std::nullopt;
+  }
+
   bool OrderedByShares() const {
     return policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share;
   }
 
   void TryLines(Time now, size_t most, Plan* plan) {
+    DropRefusedReservations();
+    looked_at_.reset();
     while (plan->starts.size() < most) {
-      const std::optional<LineIndex> line = NextLine(now);
+      const std::optional<LineIndex> competing = NextLine(now);
+      std::optional<Rank> rank;
+      if (competing) rank = lines_[*competing].tasks.begin()->first;
+      const std::optional<LineIndex> reserving = NextToReserve(rank);
+      const std::optional<LineIndex> line = reserving ? reserving : competing;
       if (!line) return;
+      looked_at_ = lines_[*line].tasks.begin()->first;
       if (!TryHead(*line, now, plan)) return;
     }
   }
@@ -610,70 +829,103 @@ class Scheduler::Impl : public SchedulerState {
     const TaskSlot slot = lines_[index].tasks.begin()->second;
     TaskState& task = tasks[slot];
     Shape& shape = shapes_[task.shape];
+    DemandState& wanted = demands_[shape.wanted];
     QuotaRefusal refusal;
     const Amounts charge = Charge(task.request);
     if (!tenancy.MayStart(task.request.tenant, charge, &refusal)) {
-      Deactivate(index);
-      parked_[refusal.tenant].insert(index);
+      Park(index, refusal.tenant);
       DropReservation(slot);
       if (const auto victims = ChooseQuotaVictims(*this, task, refusal, now)) {
         Evict(*victims, task, plan);
       }
       return true;
     }
-    AlikeShapes& alike = by_demand_.find(shape.demand)->second;
-    if (alike.no_room) shape.no_room = true;
-    if (!shape.no_room && alike.held_back && shape.expected >= alike.held_back->first &&
-        alike.held_back->second < task.rank) {
-      shape.held_back = true;
-      Deactivate(index);
-      return policy.backfill != Backfill::strict;
-    }
-    if (!shape.no_room) {
+    if (!HasNoRoom(wanted, shape)) {
       Placements members;
       TaskId delayed = 0;
-      const Found found = FindRoom(task, now, &members, &delayed);
-      if (found == Found::room) {
-        DropReservation(slot);
-        Dequeue(slot);
-        plan->starts.push_back({task.request.id, members});
-        WaitsNoMore(task);
-        // It may have taken what was kept for those that it goes before.
-        overtaken_ = overtaken_ || std::any_of(reservations.begin(), reservations.end(),
-                                               [&](const Reservation& reservation) {
-                                                 return !Binds(reservation, task, now);
-                                               });
-        task.started = now;
-        Run(slot, members, now);
-        return true;
-      }
-      if (found == Found::nowhere) {
-        shape.no_room = true;
-        alike.no_room = alike.no_room || task.request.members == 1;
-      }
-      if (found == Found::reserved) {
-        // Another task of the line may be ranked, or expected to run, the same: none fits.
-        shape.held_back = true;
-        // Where shares decide who goes first, rank does not say whom a reservation binds.
-        if (!OrderedByShares() && task.request.members == 1 &&
-            (!alike.held_back || shape.expected < alike.held_back->first)) {
-          alike.held_back = std::pair(shape.expected, task.rank);
-        }
-        Deactivate(index);
-        return policy.backfill != Backfill::strict;
+      const std::optional<Found> known = WithoutLooking(task, wanted);
+      switch (known ? *known : FindRoom(task, now, &members, &delayed)) {
+        case Found::room:
+          StartWaiting(slot, members, now, plan);
+          return true;
+        case Found::nowhere:
+          shape.no_room = wanted.wakes;
+          wanted.partly = true;
+          if (task.request.members == 1) wanted.no_room = true;
+          CompeteAll(wanted);
+          break;
+        case Found::reserved:
+          if (policy.backfill == Backfill::strict) return false;
+          HoldBack(index, task);
+          if (known) wanted.held_back = wanted.was_held_back;
+          CompeteAll(wanted);
+          return true;
       }
     }
     if (MakeRoom(slot, now, plan)) {
-      Deactivate(index);
+      SetAside(index);
       return true;
     }
     if (policy.backfill == Backfill::strict) return false;
-    Deactivate(index);
+    if (TriesEachLine()) SetAside(index);
     Reserve(slot, now);
     return true;
   }
 
+  void StartWaiting(TaskSlot slot, const Placements& members, Time now, Plan* plan) {
+    TaskState& task = tasks[slot];
+    DropReservation(slot);
+    Dequeue(slot);
+    plan->starts.push_back({task.request.id, members});
+    WaitsNoMore(task);
+    for (const Reservation& reservation : reservations) {
+      // It may have taken what was kept for those that it goes before. Where shares decide, who
+      // goes before whom has changed.
+      overtaken_ = overtaken_ || OrderedByShares() || !Binds(reservation, task, now);
+      // Who was held back on that node might now be placed otherwise.
+      beside_reservations_ =
+          beside_reservations_ ||
+          std::any_of(members.begin(), members.end(), [&](const Placement& member) {
+            return std::any_of(
+                reservation.members.begin(), reservation.members.end(),
+                [&](const Placement& reserved) { return reserved.node == member.node; });
+          });
+    }
+    task.started = now;
+    Run(slot, members, now);
+    DropRefusedReservations();
+  }
+
+  void HoldBack(LineIndex index, const TaskState& task) {
+    Shape& shape = shapes_[task.shape];
+    DemandState& wanted = demands_[shape.wanted];
+    lines_[index].held_back = true;
+    wanted.lines_held_back.emplace_back(index, task.shape);
+    // Where shares decide who goes first, rank does not say whom a reservation binds.
+    if (!OrderedByShares()) {
+      shape.held_back = task.rank;
+      if (task.request.members == 1 &&
+          (!wanted.held_back || shape.expected < wanted.held_back->first)) {
+        wanted.held_back = std::pair(shape.expected, task.rank);
+      }
+    }
+    held_.insert(shape.wanted);
+  }
+
   enum class Found { room, nowhere, reserved };
+
+  // What FindRoom would say, where that is known since what had changed is taken again.
+  std::optional<Found> WithoutLooking(const TaskState& task, const DemandState& wanted) const {
+    if (wanted.woken_in != schedules_) return std::nullopt;
+    const bool held_back = wanted.was_held_back && task.request.members == 1 &&
+                           task.expected >= wanted.was_held_back->first &&
+                           wanted.was_held_back->second < task.rank;
+    if (!wanted.had_no_room && !held_back) return std::nullopt;
+    for (const NodeIndex node : changed_) {
+      if (cluster.Fits(node, wanted.demand)) return std::nullopt;
+    }
+    return wanted.had_no_room ? Found::nowhere : Found::reserved;
+  }
 
   // Takes room for all members, or for none.
   Found FindRoom(const TaskState& task, Time now, Placements* members, TaskId* delayed) {
@@ -730,7 +982,7 @@ class Scheduler::Impl : public SchedulerState {
   void End(TaskSlot slot, Time now) {
     TaskState& task = tasks[slot];
     for (uint32_t member = 0; member < task.members.size(); ++member) {
-      if (IsLost(task, member)) continue;
+      if (task.IsLost(member)) continue;
       cluster.Give(task.request.demand, task.members[member]);
       Leave(task.members[member].node, slot);
     }
@@ -739,6 +991,7 @@ class Scheduler::Impl : public SchedulerState {
     ended_ = true;
     --running_;
     crippled_.erase(slot);
+    stopping.erase(slot);
     for (TenantIndex tenant = task.request.tenant;; tenant = tenancy.parent(tenant)) {
       Unpark(tenant);
       if (tenant == kRootTenant) break;
@@ -749,8 +1002,9 @@ class Scheduler::Impl : public SchedulerState {
   void Unpark(TenantIndex tenant) {
     const auto found = parked_.find(tenant);
     if (found == parked_.end()) return;
-    for (const LineIndex line : found->second) Activate(line);
+    const std::set<LineIndex> lines = std::move(found->second);
     parked_.erase(found);
+    for (const LineIndex line : lines) Offer(line);
   }
 
   void Leave(NodeIndex node, TaskSlot slot) {
@@ -758,59 +1012,97 @@ class Scheduler::Impl : public SchedulerState {
     there.erase(std::find(there.begin(), there.end(), slot));
   }
 
-  // Lines whose shape may have found room since the last time.
+  // Demands that may have found room since the last time.
   void WakeWhatMayFit() {
-    std::vector<NodeIndex> changed;
+    changed_.clear();
     if (seen_ < cluster.first_change()) {
-      for (NodeIndex node = 0; node < cluster.size(); ++node) changed.push_back(node);
+      for (NodeIndex node = 0; node < cluster.size(); ++node) changed_.push_back(node);
     } else {
       for (uint64_t i = seen_; i < cluster.end_change(); ++i) {
-        changed.push_back(cluster.Changed(i));
+        changed_.push_back(cluster.Changed(i));
       }
-      std::sort(changed.begin(), changed.end());
-      changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
+      std::sort(changed_.begin(), changed_.end());
+      changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
     }
-    if (changed.empty()) return;
-    for (auto& [demand, like] : by_demand_) {
-      const bool fits =
-          std::any_of(changed.begin(), changed.end(),
-                      [&, &wanted = demand](NodeIndex node) { return cluster.Fits(node, wanted); });
+    if (changed_.empty()) return;
+    for (DemandIndex index = 0; index < demands_.size(); ++index) {
+      DemandState& wanted = demands_[index];
+      if (wanted.shapes == 0) continue;
+      const bool fits = std::any_of(changed_.begin(), changed_.end(), [&](NodeIndex node) {
+        return cluster.Fits(node, wanted.demand);
+      });
       if (!fits) continue;
-      like.no_room = false;
-      like.held_back.reset();
-      for (const ShapeIndex index : like.shapes) {
-        Shape& shape = shapes_[index];
-        if (!shape.no_room && !shape.held_back) continue;
-        shape.no_room = false;
-        shape.held_back = false;
-        ActivateShape(index);
-      }
+      // A placer finds room among all nodes; among few it is quicker to ask them.
+      wanted.woken_in = changed_.size() <= 16 ? schedules_ : 0;
+      wanted.had_no_room = wanted.no_room;
+      wanted.was_held_back = wanted.held_back;
+      wanted.no_room = false;
+      wanted.partly = false;
+      ++wanted.wakes;
+      LetGo(&wanted);
+      const std::vector<LineIndex> tried = std::move(wanted.tried);
+      wanted.tried.clear();
+      for (const LineIndex line : tried) Offer(line);
+      CompeteAll(wanted);
     }
   }
 
   // -- reservations
 
+  // Forgets that reservations hold anything of this demand back.
+  void LetGo(DemandState* wanted) {
+    wanted->held_back.reset();
+    // Some of these may be others meanwhile: those are then tried once more for nothing.
+    for (const auto& [line, shape] : wanted->lines_held_back) {
+      lines_[line].held_back = false;
+      shapes_[shape].held_back.reset();
+    }
+    wanted->lines_held_back.clear();
+  }
+
   void WakeHeldBack() {
-    for (auto& [demand, like] : by_demand_) like.held_back.reset();
-    for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
-      if (!shapes_[index].held_back) continue;
-      shapes_[index].held_back = false;
-      ActivateShape(index);
+    looked_at_.reset();
+    for (const DemandIndex index : held_) {
+      demands_[index].was_held_back.reset();
+      LetGo(&demands_[index]);
+      CompeteAll(demands_[index]);
+    }
+    held_.clear();
+  }
+
+  // A reservation is gone: who was behind it may now be the first that waits for room.
+  void ReservationIsGone() {
+    WakeHeldBack();
+    if (!TriesEachLine()) return;
+    for (DemandState& wanted : demands_) {
+      const std::vector<LineIndex> tried = std::move(wanted.tried);
+      wanted.tried.clear();
+      for (const LineIndex line : tried) Offer(line);
     }
   }
 
   void DropReservation(TaskSlot slot) {
     const auto found = std::find_if(reservations.begin(), reservations.end(),
                                     [&](const Reservation& r) { return r.task == slot; });
-    look_ahead_.erase(slot);
     if (found == reservations.end()) return;
     reservations.erase(found);
-    // Who was behind it may now be the first that waits for room.
-    for (ShapeIndex index = 0; index < shapes_.size(); ++index) {
-      if (shapes_[index].no_room) ActivateShape(index);
-    }
-    WakeHeldBack();
+    ReservationIsGone();
     reservations_changed_ = true;
+  }
+
+  // No room is kept for a task that a quota has come to refuse.
+  void DropRefusedReservations() {
+    for (size_t i = reservations.size(); i-- > 0;) {
+      const TaskSlot slot = reservations[i].task;
+      const TaskState& task = tasks[slot];
+      QuotaRefusal refusal;
+      if (reservations[i].claim ||
+          tenancy.MayStart(task.request.tenant, Charge(task.request), &refusal)) {
+        continue;
+      }
+      Park(task.line, refusal.tenant);
+      DropReservation(slot);
+    }
   }
 
   void DropReservationsOn(NodeIndex node) {
@@ -820,16 +1112,23 @@ class Scheduler::Impl : public SchedulerState {
                       [&](const Placement& member) { return member.node == node; })) {
         const TaskSlot slot = reservations[i].task;
         DropReservation(slot);
-        Activate(tasks[slot].line);
+        TryAgain(tasks[slot].line);
       }
     }
   }
 
+  // A line that was set aside goes on.
+  void TryAgain(LineIndex index) {
+    if (lines_[index].state != Line::State::tried) return;
+    Withhold(index);
+    Offer(index);
+  }
+
   // Keeps room for a task that found none, if the policy keeps any for it.
   void Reserve(TaskSlot slot, Time now) {
-    if (policy.backfill != Backfill::easy && policy.backfill != Backfill::conservative) return;
+    if (!Reserves()) return;
     const TaskState& task = tasks[slot];
-    const size_t depth = policy.backfill == Backfill::easy ? 1 : policy.reservation_depth;
+    const size_t depth = ReservationDepth();
     size_t before = 0;
     size_t kept = 0;
     for (const Reservation& reservation : reservations) {
@@ -839,7 +1138,7 @@ class Scheduler::Impl : public SchedulerState {
       if (Binds(reservation, task, now)) ++before;
     }
     if (before >= depth) return;
-    std::optional<Reservation> earliest = EarliestStart(*this, task, now, &look_ahead_[slot]);
+    std::optional<Reservation> earliest = look_aheads_.EarliestStart(*this, task, now);
     if (!earliest) return;
     earliest->task = slot;
     const auto behind =
@@ -848,8 +1147,8 @@ class Scheduler::Impl : public SchedulerState {
         });
     reservations.insert(behind, *std::move(earliest));
     if (kept < depth) return;
-    look_ahead_.erase(reservations.back().task);
     reservations.pop_back();
+    WakeHeldBack();
   }
 
   // Starts what claims have room now, gives up claims whose time is over, and plans reservations
@@ -870,18 +1169,13 @@ class Scheduler::Impl : public SchedulerState {
         }
       }
       if (taken.size() == claim.members.size()) {
-        DropReservation(slot);
-        Dequeue(slot);
-        plan->starts.push_back({task.request.id, taken});
-        WaitsNoMore(task);
-        task.started = now;
-        Run(slot, taken, now);
+        StartWaiting(slot, taken, now, plan);
         continue;
       }
       for (const Placement& member : taken) cluster.Give(task.request.demand, member);
       if (claim.claim_ends <= now) {
         DropReservation(slot);
-        Activate(task.line);
+        TryAgain(task.line);
         continue;
       }
       ++i;
@@ -895,27 +1189,52 @@ class Scheduler::Impl : public SchedulerState {
 
   void PlanReservations(Time now) {
     reservations_changed_ = false;
-    std::vector<Reservation> before;
-    while (!reservations.empty() && !reservations.back().claim) {
-      before.push_back(std::move(reservations.back()));
-      reservations.pop_back();
-    }
+    const auto first = std::find_if(reservations.begin(), reservations.end(),
+                                    [](const Reservation& other) { return !other.claim; });
+    const auto claims = static_cast<size_t>(first - reservations.begin());
+    const std::vector<Reservation> before(first, reservations.end());
     if (before.empty()) return;
-    for (size_t i = before.size(); i-- > 0;) Reserve(before[i].task, now);
+    if (policy.backfill == Backfill::conservative && !OrderedByShares()) {
+      for (const Reservation& reservation : before) MoveForward(reservation.task, now);
+    } else {
+      reservations.resize(claims);
+      for (const Reservation& reservation : before) Reserve(reservation.task, now);
+    }
+    if (reservations.size() < claims + before.size()) {
+      ReservationIsGone();
+      return;
+    }
     // What was held back stays so while the same room is kept, and no longer than before: what may
     // start on a node that has changed is woken for that. Where shares decide who goes first,
     // whom a reservation binds changes with them.
-    bool same = !OrderedByShares();
-    const size_t claims = reservations.size() - std::min(reservations.size(), before.size());
-    same = same && reservations.size() >= before.size() &&
-           std::all_of(reservations.begin(), reservations.begin() + static_cast<ptrdiff_t>(claims),
-                       [](const Reservation& reservation) { return reservation.claim; });
+    bool same = !OrderedByShares() && reservations.size() == claims + before.size();
     for (size_t i = 0; same && i < before.size(); ++i) {
-      const Reservation& now_kept = reservations[reservations.size() - 1 - i];
+      const Reservation& now_kept = reservations[claims + i];
       same = now_kept.task == before[i].task && now_kept.members == before[i].members &&
              now_kept.start <= before[i].start;
     }
     if (!same) WakeHeldBack();
+  }
+
+  // Plans one reservation anew so that none behind it has to move: an earlier time beside all
+  // others, else the time it has. Only when that does not hold any more it is put where it then
+  // fits, and those behind it follow.
+  void MoveForward(TaskSlot slot, Time now) {
+    const auto found = std::find_if(reservations.begin(), reservations.end(),
+                                    [&](const Reservation& other) { return other.task == slot; });
+    std::optional<Reservation> earliest =
+        look_aheads_.EarliestStart(*this, tasks[slot], now, /*behind_all=*/true);
+    if (Holds(*this, *found, now)) {
+      if (!earliest || earliest->start >= found->start) return;
+    } else {
+      earliest = look_aheads_.EarliestStart(*this, tasks[slot], now);
+    }
+    if (!earliest) {
+      reservations.erase(found);
+      return;
+    }
+    earliest->task = slot;
+    *found = *std::move(earliest);
   }
 
   // -- eviction
@@ -946,12 +1265,11 @@ class Scheduler::Impl : public SchedulerState {
     }
     if (!ended_) return;
     ended_ = false;
-    for (const Shape& shape : shapes_) {
-      if (!shape.no_room) continue;
-      for (const LineIndex index : shape.lines) {
-        const Line& line = lines_[index];
-        if (line.active || line.tasks.empty()) continue;
-        if (MayEvict(tasks[line.tasks.begin()->second].request)) Activate(index);
+    if (policy.reclaim) UnparkAll();
+    for (DemandState& wanted : demands_) {
+      const std::vector<LineIndex> tried = wanted.tried;
+      for (const LineIndex line : tried) {
+        if (MayEvict(tasks[lines_[line].tasks.begin()->second].request)) TryAgain(line);
       }
     }
   }
@@ -994,7 +1312,8 @@ class Scheduler::Impl : public SchedulerState {
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
     for (const TaskSlot victim : victims.tasks) {
       tasks[victim].stopping = true;
-      ++stops;
+      stopping.insert(victim);
+      for (const Placement& member : tasks[victim].members) look_aheads_.Stops(member.node);
       plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, victims.cause});
     }
   }
@@ -1009,7 +1328,7 @@ class Scheduler::Impl : public SchedulerState {
       if (task.request.on_different_nodes) {
         for (uint32_t member = 0; member < task.members.size(); ++member) {
           const NodeIndex node = task.members[member].node;
-          if (IsLost(task, member) || !cluster.state(node).open) continue;
+          if (task.IsLost(member) || !cluster.state(node).open) continue;
           cluster.SetOpen(node, false);
           closed.push_back(node);
         }
@@ -1088,8 +1407,7 @@ class Scheduler::Impl : public SchedulerState {
       reason = WhatIsShort(*this, task.request);
       reason.expected_start = expected_start;
       if (expected_start == kNever) {
-        LookAhead fresh;
-        if (const auto earliest = EarliestStart(*this, task, now, &fresh)) {
+        if (const auto earliest = look_aheads_.EarliestStart(*this, task, now)) {
           reason.expected_start = earliest->start;
         }
       }
@@ -1116,17 +1434,26 @@ class Scheduler::Impl : public SchedulerState {
 
   Amounts capacity_{};
   std::vector<TaskSlot> free_slots_;
+  absl::flat_hash_set<std::string> by_name_;  // of nodes
   std::vector<Shape> shapes_;
   std::vector<ShapeIndex> free_shapes_;
   std::map<ShapeKey, ShapeIndex> by_shape_;
-  std::map<Demand, AlikeShapes> by_demand_;
+  std::vector<DemandState> demands_;
+  std::vector<DemandIndex> free_demands_;
+  absl::flat_hash_map<Demand, DemandIndex> by_demand_;
+  std::set<DemandIndex> held_;  // of which reservations hold something back
+  std::vector<Queue> queues_;
+  std::vector<QueueIndex> free_queues_;
+  absl::flat_hash_map<std::pair<TenantIndex, DemandIndex>, QueueIndex> by_bucket_;
   std::vector<Line> lines_;
   std::vector<LineIndex> free_lines_;
-  absl::flat_hash_map<std::pair<TenantIndex, ShapeIndex>, LineIndex> by_tenant_and_shape_;
-  std::map<TenantIndex, std::set<std::pair<Rank, LineIndex>>> active_;
+  absl::flat_hash_map<std::tuple<TenantIndex, uint8_t, ShapeIndex>, LineIndex> by_kind_of_line_;
+  std::map<TenantIndex, std::set<std::pair<Rank, LineIndex>>> competing_;  // one of each queue
+  std::set<std::pair<Rank, LineIndex>> in_order_;      // all ready lines, if ReservesInOrder
+  std::optional<Rank> looked_at_;                      // by TryLines, last
   std::map<TenantIndex, std::set<LineIndex>> parked_;  // by the tenant whose quota refuses
   std::set<std::pair<Time, TaskSlot>> later_;
-  absl::flat_hash_map<TaskSlot, LookAhead> look_ahead_;  // of those that reserve, or wanted to
+  LookAheads look_aheads_;
   std::set<TaskSlot> crippled_;
   // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
   // too young for it have run long enough.
@@ -1134,9 +1461,12 @@ class Scheduler::Impl : public SchedulerState {
   std::set<std::pair<Time, TaskSlot>> ripe_;
   bool ended_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
-  uint64_t seen_ = 0;  // changes of the cluster that are dealt with
+  uint64_t seen_ = 0;               // changes of the cluster that are dealt with
+  std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
+  uint64_t schedules_ = 1;          // this one or the next
   bool reservations_changed_ = false;
-  bool overtaken_ = false;  // a task started that some reservation does not bind
+  bool beside_reservations_ = false;  // a task started on a node with a reservation
+  bool overtaken_ = false;            // a task started that some reservation does not bind
   size_t waiting_ = 0;
   size_t running_ = 0;
 };
@@ -1149,11 +1479,15 @@ StatusOr<NodeIndex> Scheduler::AddNode(std::string name, const NodeCapacity& cap
                                        uint8_t device_resource) {
   return impl_->AddNode(std::move(name), capacity, device_resource);
 }
-void Scheduler::DrainNode(NodeIndex node) { impl_->cluster.SetOpen(node, false); }
+void Scheduler::DrainNode(NodeIndex node) {
+  if (node < impl_->cluster.size()) impl_->cluster.SetOpen(node, false);
+}
 std::vector<TaskId> Scheduler::LoseNode(NodeIndex node, Time now) {
   return impl_->LoseNode(node, now);
 }
-void Scheduler::OpenNode(NodeIndex node) { impl_->cluster.SetOpen(node, true); }
+void Scheduler::OpenNode(NodeIndex node) {
+  if (node < impl_->cluster.size()) impl_->cluster.SetOpen(node, true);
+}
 Status Scheduler::Submit(const TaskRequest& task, Time now) { return impl_->Submit(task, now); }
 Status Scheduler::Restore(const TaskRequest& task, const Placements& members, Time started,
                           Time now) {
@@ -1164,6 +1498,9 @@ Plan Scheduler::Schedule(Time now, size_t most) { return impl_->Schedule(now, mo
 WaitReason Scheduler::Explain(TaskId task, Time now) { return impl_->Explain(task, now); }
 StatusOr<Prediction> Scheduler::Predict(const TaskRequest& task, Time now) {
   return impl_->Predict(task, now);
+}
+StatusOr<Prediction> Scheduler::Predict(const TaskRequest& task, const WhatIf& what_if, Time now) {
+  return impl_->PredictIf(task, what_if, now);
 }
 bool Scheduler::IsWaiting(TaskId task) const {
   const auto found = impl_->by_id.find(task);

@@ -2,10 +2,13 @@
 // choosing victims, explaining.
 #pragma once
 
+#include <absl/container/btree_set.h>
 #include <absl/container/flat_hash_map.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -21,6 +24,13 @@ namespace trackbed {
 using TaskSlot = uint32_t;  // where a task lies; used again after it has gone
 using ShapeIndex = uint32_t;
 using LineIndex = uint32_t;
+using QueueIndex = uint32_t;
+using DemandIndex = uint32_t;
+
+// kNever where it would be later than that.
+inline Time EndOf(Time start, Duration length) {
+  return start > kNever - length ? kNever : start + length;
+}
 
 // The place of a task in its tenant's order; the smaller goes first. It does not change while the
 // task waits: what ageing adds, it adds to all.
@@ -45,6 +55,10 @@ struct TaskState {
   Placements members;                     // while it runs
   absl::InlinedVector<uint32_t, 1> lost;  // members whose node is gone
   Time lost_at{};
+
+  bool IsLost(uint32_t member) const {
+    return std::find(lost.begin(), lost.end(), member) != lost.end();
+  }
 };
 
 // Tasks alike in all that decides where and when they fit. If one finds no room, none does.
@@ -53,18 +67,58 @@ struct Shape {
   uint32_t members = 1;
   bool on_different_nodes = false;
   Duration expected{0};
-  bool no_room = false;    // nowhere now; a node with more room may change it
-  bool held_back = false;  // by a reservation
-  size_t waiting = 0;      // tasks; a shape of none is used again for another
-  std::vector<LineIndex> lines;
+  DemandIndex wanted = 0;
+  uint64_t no_room = 0;  // nowhere since this wake of the demand; 0: there may be
+  // Reservations hold back who comes from here on; not where shares decide who goes first.
+  std::optional<Rank> held_back;
+  size_t waiting = 0;  // tasks; a shape of none is used again for another
 };
 
-// The waiting tasks of one tenant and one shape.
+// The waiting tasks of one tenant and one shape that count as the same in quotas. A line without
+// tasks does not exist.
 struct Line {
+  enum class State : uint8_t {
+    ready,   // it goes on as soon as its demand does
+    tried,   // its first task was tried by itself, and found no room, since its demand last woke
+    parked,  // a quota refuses its tasks
+  };
   TenantIndex tenant = kRootTenant;
+  uint8_t device_resource = kFirstDeviceResource;
   ShapeIndex shape = 0;
+  QueueIndex queue = 0;
+  State state = State::ready;
+  bool held_back = false;  // its first task, by reservations
+  TenantIndex parked_at = kRootTenant;
   std::set<std::pair<Rank, TaskSlot>> tasks;
-  std::optional<Rank> active;  // its key among the tenant's active lines, while it is one
+};
+
+// All lines of one demand that ranks alone order: of one tenant where shares decide between
+// tenants. Only the first line that is not asleep competes with other queues.
+struct Queue {
+  TenantIndex bucket = kRootTenant;
+  DemandIndex wanted = 0;
+  absl::btree_set<std::pair<Rank, LineIndex>> ready;  // by their first tasks
+  std::optional<std::pair<Rank, LineIndex>> competing;
+};
+
+// What is known of all tasks of one demand. Its lines fall asleep and wake in one step.
+struct DemandState {
+  Demand demand;
+  size_t shapes = 0;     // a demand of none is used again for another
+  bool no_room = false;  // nowhere, for one member; a node with more room may change it
+  // Reservations held back a single task of this length and rank: so they do all that are as
+  // long and come after it.
+  std::optional<std::pair<Duration, Rank>> held_back;
+  std::vector<std::pair<LineIndex, ShapeIndex>> lines_held_back;
+  bool partly = false;  // some shapes of several members find no room
+  uint64_t wakes = 1;
+  // It woke in this call of Schedule since few nodes had changed. On all others it still has no
+  // room, or reservations still hold back what they did before.
+  uint64_t woken_in = 0;
+  bool had_no_room = false;
+  std::optional<std::pair<Duration, Rank>> was_held_back;
+  std::vector<QueueIndex> queues;
+  std::vector<LineIndex> tried;
 };
 
 // Room kept for a task that cannot start yet.
@@ -93,14 +147,33 @@ struct SchedulerState {
   std::vector<std::vector<TaskSlot>> on_node;  // running tasks, once for each member there
   std::deque<TaskState> tasks;
   absl::flat_hash_map<TaskId, TaskSlot> by_id;
+  std::set<TaskSlot> stopping;            // tasks that were told to stop
   std::vector<Reservation> reservations;  // claims first, then as the queue is ordered
-  uint64_t stops = 0;                     // tasks that were told to stop
   RunTimeHistory history;
 
   Amounts Charge(const TaskRequest& request) const;
 
   // When a running task ends, as far as is known; later than `now` unless it is stopping.
   Time ExpectedEnd(const TaskState& task, Time now) const;
+
+  // Calls act(task, placement) for each member that runs on the node.
+  template <typename Act>
+  void ForEachOn(NodeIndex node, Act&& act) const {
+    const std::vector<TaskSlot>& there = on_node[node];
+    for (auto slot = there.begin(); slot != there.end(); ++slot) {
+      const TaskState& task = tasks[*slot];
+      if (task.members.size() == 1) {
+        act(task, task.members[0]);
+        continue;
+      }
+      // A gang is listed once for each member here.
+      if (std::find(there.begin(), slot, *slot) != slot) continue;
+      for (uint32_t member = 0; member < task.members.size(); ++member) {
+        if (task.members[member].node != node || task.IsLost(member)) continue;
+        act(task, task.members[member]);
+      }
+    }
+  }
 
   // True when a task of this tenant and rank goes before the other by the order of the queue. Where
   // that looks at shares it is no total order, and it changes as tasks start and end.
@@ -117,23 +190,42 @@ struct SchedulerState {
 
 // Looking ahead (look_ahead.cc).
 
-// When members of one task would fit on each node: kept from one look to the next, so that only
-// nodes where something has changed, or ran longer than expected, are looked at again.
+// When members of one demand would fit on each node if nothing but the running tasks held room.
+// Kept from one look to the next: only nodes where something has changed, or a task ran longer than
+// expected, are looked at again.
 struct LookAhead {
-  using Member = std::tuple<Time, NodeIndex, uint32_t>;          // the number is that on the node
-  uint64_t seen = 0;                                             // changes of the cluster
-  uint64_t stops = 0;                                            // as SchedulerState::stops
-  std::vector<std::vector<std::pair<Time, Placement>>> on_node;  // Time::min(): at once
-  std::set<Member> earliest;                                     // of all nodes
-  std::vector<Time> expires;  // of each node; kNever: not by time
-  std::set<std::pair<Time, NodeIndex>> expiring;
+  using Member = std::tuple<Time, NodeIndex, uint32_t>;  // the number is that on the node
+  using OnNode = absl::InlinedVector<std::pair<Time, Placement>, 1>;
+  size_t most = 0;                   // members looked for on each node
+  uint64_t seen = 0;                 // changes of the cluster
+  uint64_t asked = 0;                // when it was, last
+  std::vector<OnNode> on_node;       // Time::min(): at once
+  absl::btree_set<Member> earliest;  // of all nodes
+  std::vector<Time> expires;         // of each node; kNever: not by time
+  absl::btree_set<std::pair<Time, NodeIndex>> expiring;
+  std::vector<NodeIndex> stopped;  // where tasks were told to stop since
 };
 
-// The earliest time at which all members of the task would fit, and where, if all runs as long as
-// expected and the reservations that bind it are kept. None: never, on these nodes. *kept is empty
-// or from an earlier call for the same task.
-std::optional<Reservation> EarliestStart(const SchedulerState& state, const TaskState& task,
-                                         Time now, LookAhead* kept);
+class LookAheads {
+ public:
+  // The earliest time at which all members of the task would fit, and where, if all runs as long as
+  // expected and the reservations that bind it are kept; all reservations do when `behind_all`.
+  // None: never, on these nodes.
+  std::optional<Reservation> EarliestStart(const SchedulerState& state, const TaskState& task,
+                                           Time now, bool behind_all = false);
+  // A task on this node was told to stop: it ends sooner than expected.
+  void Stops(NodeIndex node);
+
+ private:
+  LookAhead& Follow(const SchedulerState& state, const Demand& demand, size_t most, Time now);
+
+  absl::flat_hash_map<Demand, std::unique_ptr<LookAhead>> kept_;
+  uint64_t asked_ = 0;
+};
+
+// True when the reservation can be kept as it is: its nodes are open, and no running task and no
+// reservation before it is expected to be in its way.
+bool Holds(const SchedulerState& state, const Reservation& reservation, Time now);
 // True when a member of `task` that starts now at `placement`, beside `earlier` ones that do not
 // run yet, delays no reservation that binds it; else *delayed is whose.
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,

@@ -117,26 +117,30 @@ void ScoredPlacer::Number(const Cluster& cluster, NodeIndex node) {
   state_of_[node] = states_.try_emplace(key, number).first->second;
 }
 
-// Afterwards every node has the number of its state.
+// Afterwards it is known when each node changed last, and every node has the number of its state.
 void ScoredPlacer::FollowChanges(const Cluster& cluster) {
-  const bool anew = state_of_.size() != cluster.size() || followed_ < cluster.first_change() ||
-                    states_.size() > std::max(kMostStates, 8 * cluster.size());
+  const bool anew = last_change_.size() != cluster.size() || followed_ < cluster.first_change() ||
+                    states_.size() > std::max(kMostStates, 8 * cluster.size()) ||
+                    tags_epoch_ != scorer_->epoch();
   if (!anew) {
     for (uint64_t change = followed_; change < cluster.end_change(); ++change) {
       const NodeIndex node = cluster.Changed(change);
       last_change_[node] = change;
-      Number(cluster, node);
+      if (by_state_) Number(cluster, node);
     }
   } else {
-    if (state_of_.size() != cluster.size()) {
-      NumberCapacities(cluster);
+    if (last_change_.size() != cluster.size()) {
+      if (by_state_) NumberCapacities(cluster);
       shapes_.clear();
     }
-    states_.clear();
-    ++states_epoch_;
-    state_of_.assign(cluster.size(), 0);
+    tags_epoch_ = scorer_->epoch();
     last_change_.assign(cluster.size(), 0);
-    for (NodeIndex node = 0; node < cluster.size(); ++node) Number(cluster, node);
+    if (by_state_) {
+      states_.clear();
+      ++states_epoch_;
+      state_of_.assign(cluster.size(), 0);
+      for (NodeIndex node = 0; node < cluster.size(); ++node) Number(cluster, node);
+    }
     for (uint64_t change = cluster.first_change(); change < cluster.end_change(); ++change) {
       last_change_[cluster.Changed(change)] = change;
     }
@@ -170,6 +174,7 @@ ScoredPlacer::Shape& ScoredPlacer::ShapeFor(const Cluster& cluster, const Demand
 }
 
 int32_t ScoredPlacer::Remembered(const Cluster& cluster, NodeIndex node, Shape* shape) const {
+  if (!by_state_) return ScoreOf(cluster, node, shape->demand);
   const uint32_t state = state_of_[node];
   if (state >= shape->score_of_state.size()) {
     shape->score_of_state.resize(states_.size() + states_.size() / 2, kUnknown);

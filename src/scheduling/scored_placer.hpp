@@ -3,7 +3,8 @@
 //
 // For each shape of demand there is an index over the scores of all nodes. When the shape is asked
 // for, only nodes that changed since it was asked last are scored anew. Nodes in the same state
-// share a score: states are numbered, and each shape remembers the score of each number.
+// share a score: states are numbered, and each shape remembers the score of each number. Where a
+// scorer is quicker than that, it is asked instead.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -22,7 +23,7 @@ namespace trackbed {
 class ScoredPlacer : public Placer {
  public:
   ScoredPlacer(std::unique_ptr<Scorer> scorer, bool scan)
-      : scorer_(std::move(scorer)), scan_(scan) {}
+      : scorer_(std::move(scorer)), scan_(scan), by_state_(!scorer_->is_quick()) {}
 
   std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override;
   void Observe(const Demand& demand) override { scorer_->Observe(demand); }
@@ -71,12 +72,14 @@ class ScoredPlacer : public Placer {
 
   std::unique_ptr<Scorer> scorer_;
   bool scan_;
+  bool by_state_;  // whether scores are kept by the number of a state
 
   std::vector<uint32_t> capacity_of_;  // by node: a number for equal capacities
   absl::flat_hash_map<StateKey, uint32_t> states_;
   std::vector<uint32_t> state_of_;     // by node
   std::vector<uint64_t> last_change_;  // by node
   uint64_t followed_ = 0;
+  uint64_t tags_epoch_ = 0;    // of the scorer, when the tags in the numbers were looked at
   uint64_t states_epoch_ = 1;  // numbers of states were given anew
 
   absl::flat_hash_map<Demand, std::unique_ptr<Shape>> shapes_;

@@ -26,7 +26,8 @@ class Scorer {
   // none) must not matter. `tag` is what TagOf said.
   virtual Scored Score(const NodeCapacity& capacity, const NodeState& state, uint32_t tag,
                        const Demand& demand) const = 0;
-  // What else scores depend on; looked at again whenever the node changes.
+  // What else scores depend on; looked at again whenever the node or the epoch changes. Scorers
+  // that have tags use different bits: the tag of a composition is that of all its parts.
   virtual uint32_t TagOf(const Cluster& cluster, NodeIndex node) const {
     static_cast<void>(cluster);
     static_cast<void>(node);
@@ -44,6 +45,8 @@ class Scorer {
   // Looks at the cluster before a decision; may change the epoch.
   virtual void Prepare(const Cluster& cluster) { static_cast<void>(cluster); }
   virtual uint64_t epoch() const { return 0; }
+  // Scoring costs no more than it costs to find a score kept for the state of the node.
+  virtual bool is_quick() const { return false; }
 };
 
 }  // namespace trackbed

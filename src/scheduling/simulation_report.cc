@@ -126,15 +126,14 @@ std::string Chart(std::string_view name, const SimulationResult& result, double 
   std::string svg = OpenChart(name, top, unit);
   int legend = kLeft + 8;
   for (const Curve& curve : curves) {
-    absl::StrAppend(&svg, "<path fill=\"none\" stroke=\"", curve.colour,
-                    "\" stroke-width=\"1.5\" d=\"");
+    absl::StrAppend(&svg, "<path class=\"curve\" style=\"stroke:", curve.colour, "\" d=\"");
     for (size_t bin = 0; bin < curve.values.size(); ++bin) {
       absl::StrAppend(&svg, bin == 0 ? "M" : "L",
                       Number(kLeft + kWidth * (static_cast<double>(bin) + 0.5) / kBins, 1), " ",
                       Number(4 + kHeight - kHeight * curve.values[bin] / top, 1));
     }
-    absl::StrAppend(&svg, "\"/><text x=\"", legend, "\" y=\"", kHeight + kBottom, "\" fill=\"",
-                    curve.colour, "\">", curve.name, "</text>\n");
+    absl::StrAppend(&svg, "\"/><text x=\"", legend, "\" y=\"", kHeight + kBottom,
+                    "\" style=\"fill:", curve.colour, "\">", curve.name, "</text>\n");
     legend += 90;
   }
   if (!result.samples.empty()) {
@@ -176,7 +175,7 @@ std::string WaitChart(const SimulationResult& result) {
     const double x = kLeft + kStep * static_cast<double>(i);
     absl::StrAppend(&svg, "<rect x=\"", Number(x + 4, 1), "\" y=\"",
                     Number(4 + kHeight - height, 1), "\" width=\"", Number(kStep - 8, 1),
-                    "\" height=\"", Number(height, 1), "\" fill=\"#1f6feb\"><title>", counts[i],
+                    "\" height=\"", Number(height, 1), "\" class=\"bar\"><title>", counts[i],
                     "</title></rect><text x=\"", Number(x + kStep / 2, 1), "\" y=\"",
                     kHeight + kBottom, "\" text-anchor=\"middle\">", kSteps[i].name, "</text>\n");
   }
@@ -249,16 +248,16 @@ std::string WriteSimulationCsv(const SimulationResult& result) {
 std::string WriteSimulationHtml(std::string_view title, const SimulationResult& result) {
   const auto share = [](double used, double all) { return all > 0 ? 100 * used / all : 0; };
   std::vector<Curve> use;
-  use.push_back({"cpu", "#1f6feb", Bins(result, [&](const SimulationSample& sample) {
+  use.push_back({"cpu", "var(--blue)", Bins(result, [&](const SimulationSample& sample) {
                    return share(sample.cpu_used, result.cpu_capacity);
                  })});
   if (result.device_capacity > 0) {
-    use.push_back({"devices", "#bc4c00", Bins(result, [&](const SimulationSample& sample) {
+    use.push_back({"devices", "var(--orange)", Bins(result, [&](const SimulationSample& sample) {
                      return share(sample.devices_used, result.device_capacity);
                    })});
   }
   const std::vector<Curve> queue = {
-      {"waiting", "#8250df", Bins(result, [](const SimulationSample& sample) {
+      {"waiting", "var(--violet)", Bins(result, [](const SimulationSample& sample) {
          return static_cast<double>(sample.waiting);
        })}};
   const double longest = *std::max_element(queue[0].values.begin(), queue[0].values.end());
@@ -267,13 +266,18 @@ std::string WriteSimulationHtml(std::string_view title, const SimulationResult& 
       "<meta name=\"viewport\" content=\"width=device-width\">\n<title>",
       Escape(title),
       "</title>\n<style>\n"
-      "body{font:15px/1.5 system-ui,sans-serif;color:#1f2328;background:#fff;max-width:50rem;"
-      "margin:2rem auto;padding:0 1rem}\n"
+      ":root{color-scheme:light dark;--text:#1f2328;--page:#fff;--quiet:#59636e;--line:#d1d9e0;"
+      "--blue:#1f6feb;--orange:#bc4c00;--violet:#8250df}\n"
+      "@media(prefers-color-scheme:dark){:root{--text:#e6edf3;--page:#0d1117;--quiet:#9198a1;"
+      "--line:#30363d;--blue:#4493f8;--orange:#f0883e;--violet:#ab7df8}}\n"
+      "body{font:15px/1.5 system-ui,sans-serif;color:var(--text);background:var(--page);"
+      "max-width:50rem;margin:2rem auto;padding:0 1rem}\n"
       "h1{font-size:1.5rem}h2{font-size:1.1rem;margin:1.5rem 0 .25rem}\n"
-      "svg{width:100%}svg{fill:#59636e}svg text{font-size:11px}\n"
-      ".grid{stroke:#d1d9e0;stroke-width:1}\n"
+      "svg{width:100%;fill:var(--quiet)}svg text{font-size:11px}\n"
+      ".grid{stroke:var(--line);stroke-width:1}.curve{fill:none;stroke-width:1.5}"
+      ".bar{fill:var(--blue)}\n"
       "table{border-collapse:collapse}th,td{padding:.15rem .75rem .15rem 0;text-align:right;"
-      "border-bottom:1px solid #d1d9e0}th:first-child{text-align:left}th{font-weight:500}\n"
+      "border-bottom:1px solid var(--line)}th:first-child{text-align:left}th{font-weight:500}\n"
       "</style>\n</head>\n<body>\n<h1>",
       Escape(title), "</h1>\n", Summary(result), Chart("Use over time", result, 100, "%", use),
       Chart("Queue over time", result, NiceTop(std::max(longest, 4.0)), "", queue),

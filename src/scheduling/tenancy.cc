@@ -35,6 +35,46 @@ double Seconds(Duration duration) { return std::chrono::duration<double>(duratio
 
 }  // namespace
 
+void UseChange::Add(const Tenancy& tenancy, TenantIndex tenant, const Amounts& amounts,
+                    int64_t sign) {
+  for (;; tenant = tenancy.parent(tenant)) {
+    auto entry = std::find_if(entries_.begin(), entries_.end(),
+                              [&](const Entry& other) { return other.tenant == tenant; });
+    if (entry == entries_.end()) {
+      entry = entries_.insert(entries_.end(), Entry());
+      entry->tenant = tenant;
+    }
+    for (size_t i = 0; i < kMaxResources; ++i) entry->amounts[i] += sign * amounts[i];
+    entry->tasks += sign;
+    if (tenant == kRootTenant) return;
+  }
+}
+
+void UseChange::Starts(const Tenancy& tenancy, TenantIndex tenant, const Amounts& amounts) {
+  Add(tenancy, tenant, amounts, 1);
+}
+
+void UseChange::Ends(const Tenancy& tenancy, TenantIndex tenant, const Amounts& amounts) {
+  Add(tenancy, tenant, amounts, -1);
+}
+
+const UseChange::Entry* UseChange::Find(TenantIndex tenant) const {
+  for (const Entry& entry : entries_) {
+    if (entry.tenant == tenant) return &entry;
+  }
+  return nullptr;
+}
+
+int64_t UseChange::amount(TenantIndex tenant, size_t resource) const {
+  const Entry* entry = Find(tenant);
+  return entry == nullptr ? 0 : entry->amounts[resource];
+}
+
+int64_t UseChange::tasks(TenantIndex tenant) const {
+  const Entry* entry = Find(tenant);
+  return entry == nullptr ? 0 : entry->tasks;
+}
+
 Tenancy::Tenancy(Duration half_life)
     : half_life_(std::max<Duration>(half_life, std::chrono::seconds(1))) {
   tenants_.emplace_back();
@@ -116,18 +156,20 @@ StatusOr<TenantIndex> Tenancy::Find(std::string_view path) const {
   return found;
 }
 
-bool Tenancy::MayStart(TenantIndex tenant, const Amounts& amounts, QuotaRefusal* refusal) const {
+bool Tenancy::MayStart(TenantIndex tenant, const Amounts& amounts, const UseChange& change,
+                       QuotaRefusal* refusal) const {
   for (;; tenant = tenants_[tenant].parent) {
     const Tenant& at = tenants_[tenant];
-    if (at.running >= at.quota.max_running) {
-      *refusal = {QuotaRefusal::Rule::max_running, tenant, 0, 1, at.running, at.quota.max_running};
+    const int64_t running = at.running + change.tasks(tenant);
+    if (running >= at.quota.max_running) {
+      *refusal = {QuotaRefusal::Rule::max_running, tenant, 0, 1, running, at.quota.max_running};
       return false;
     }
     for (size_t i = 0; i < kMaxResources; ++i) {
-      if (amounts[i] > 0 &&
-          amounts[i] > at.quota.limit[i] - std::min(at.used[i], at.quota.limit[i])) {
-        *refusal = {QuotaRefusal::Rule::limit, tenant, i, amounts[i], at.used[i],
-                    at.quota.limit[i]};
+      if (amounts[i] <= 0) continue;
+      const int64_t used = at.used[i] + change.amount(tenant, i);
+      if (amounts[i] > at.quota.limit[i] - std::min(used, at.quota.limit[i])) {
+        *refusal = {QuotaRefusal::Rule::limit, tenant, i, amounts[i], used, at.quota.limit[i]};
         return false;
       }
     }
@@ -201,25 +243,29 @@ void Tenancy::Ends(TenantIndex tenant, const Amounts& amounts, Time now) {
   }
 }
 
-bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts) const {
+bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts,
+                          const UseChange& change) const {
   bool guaranteed = false;  // some of it
   for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
     const Tenant& at = tenants_[tenant];
     for (size_t i = 0; i < kMaxResources; ++i) {
       if (amounts[i] == 0 || at.quota.guaranteed[i] == 0) continue;
       guaranteed = true;
-      if (at.used[i] + amounts[i] > at.quota.guaranteed[i]) return true;
+      const int64_t used = at.used[i] + change.amount(tenant, i);
+      if (used + amounts[i] > at.quota.guaranteed[i]) return true;
     }
   }
   return !guaranteed;
 }
 
-bool Tenancy::CanGiveBack(TenantIndex tenant, const Amounts& amounts) const {
+bool Tenancy::CanGiveBack(TenantIndex tenant, const Amounts& amounts,
+                          const UseChange& change) const {
   for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
     const Tenant& at = tenants_[tenant];
     for (size_t i = 0; i < kMaxResources; ++i) {
       if (amounts[i] == 0 || at.quota.guaranteed[i] == 0) continue;
-      if (at.used[i] - amounts[i] < at.quota.guaranteed[i]) return false;
+      const int64_t used = at.used[i] + change.amount(tenant, i);
+      if (used - amounts[i] < at.quota.guaranteed[i]) return false;
     }
   }
   return true;

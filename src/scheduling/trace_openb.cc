@@ -12,6 +12,7 @@
 #include <optional>
 #include <string_view>
 
+#include "scheduling/node_room.hpp"
 #include "trackbed/base/random.hpp"
 
 namespace trackbed::openb {
@@ -282,6 +283,60 @@ std::vector<Demand> OrderArrivals(const Setup& setup, uint64_t seed) {
   return arrivals;
 }
 
+namespace {
+
+// What runs where, and room made by moving one task from a node to another.
+class Moves {
+ public:
+  Moves(Cluster* cluster, Placer* placer)
+      : cluster_(*cluster), placer_(*placer), running_(cluster->size()) {}
+
+  void Started(const Demand& demand, const Placement& placement) {
+    running_[placement.node].push_back({demand, placement});
+  }
+
+  // Moves a task so that the demand, which fits nowhere, fits on the node that is returned; none,
+  // with nothing changed, when there is no such task.
+  std::optional<Placement> MakeRoom(const Demand& demand) {
+    absl::flat_hash_map<Demand, bool> movable;  // whether there is room for it at all
+    for (NodeIndex node = 0; node < cluster_.size(); ++node) {
+      if (!cluster_.FitsEmpty(node, demand)) continue;
+      for (Running& task : running_[node]) {
+        NodeState room = cluster_.state(node);
+        ReturnRoom(task.demand, task.placement, &room);
+        Placement placement;
+        placement.node = node;
+        if (!TakeRoom(cluster_.capacity(node), demand, &room, &placement)) continue;
+        const auto [known, added] = movable.try_emplace(task.demand, false);
+        if (added) known->second = placer_.Choose(cluster_, task.demand).has_value();
+        if (!known->second) continue;
+        cluster_.SetOpen(node, false);
+        const std::optional<Placement> elsewhere = placer_.Choose(cluster_, task.demand);
+        cluster_.SetOpen(node, true);
+        if (!elsewhere || !cluster_.Take(task.demand, *elsewhere)) continue;
+        cluster_.Give(task.demand, task.placement);
+        const Running moved{task.demand, *elsewhere};
+        task = running_[node].back();
+        running_[node].pop_back();
+        running_[elsewhere->node].push_back(moved);
+        return placement;
+      }
+    }
+    return std::nullopt;
+  }
+
+ private:
+  struct Running {
+    Demand demand;
+    Placement placement;
+  };
+  Cluster& cluster_;
+  Placer& placer_;
+  std::vector<std::vector<Running>> running_;  // by node
+};
+
+}  // namespace
+
 StatusOr<Run> Simulate(const Setup& setup, uint64_t seed, Placer* placer) {
   Cluster cluster = OrderNodes(setup.nodes, seed);
   const std::vector<Demand> arrivals = OrderArrivals(setup, seed);
@@ -296,15 +351,26 @@ StatusOr<Run> Simulate(const Setup& setup, uint64_t seed, Placer* placer) {
   run.seed = seed;
   run.arrived = arrivals.size();
   int64_t requested = 0;
+  uint64_t seen = 0;
+  Moves moves(&cluster, placer);
   const auto start = std::chrono::steady_clock::now();
   for (const Demand& demand : arrivals) {
     placer->Observe(demand);
     requested += demand.device_amount();
-    if (const std::optional<Placement> placement = placer->Choose(cluster, demand)) {
+    ++seen;
+    std::optional<Placement> placement = placer->Choose(cluster, demand);
+    if (!placement && demand.wants_devices() &&
+        static_cast<double>(run.migrated + 1) * 1000 <=
+            static_cast<double>(setup.migrations) * static_cast<double>(seen)) {
+      placement = moves.MakeRoom(demand);
+      run.migrated += placement ? 1 : 0;
+    }
+    if (placement) {
       if (!cluster.Take(demand, *placement)) {
         return Internal(absl::StrCat("the placer chose node ", placement->node,
                                      ", where the demand does not fit"));
       }
+      if (setup.migrations > 0) moves.Started(demand, *placement);
     } else {
       ++run.dropped;
       ++run.dropped_shapes[ShapeClass(demand)];

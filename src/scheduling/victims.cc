@@ -3,8 +3,8 @@
 // Two rules, which cannot turn in circles. By priority: the victim's priority is strictly lower,
 // and it is not below its guarantee while the other borrows. By guarantee: the task stays within
 // what is guaranteed to its tenant, and the victim's tenant keeps all that is guaranteed to it.
-// Each eviction raises (guarantees met, sum of priorities) in this order, so that no two tasks
-// evict each other again and again.
+// An eviction for a guarantee raises what is met of guarantees; one for a priority raises the
+// priorities that run, compared from the highest down. So no two tasks evict each other for ever.
 #include <algorithm>
 #include <set>
 #include <tuple>
@@ -19,20 +19,32 @@ bool IsBelow(const Tenancy& tenancy, TenantIndex tenant, TenantIndex ancestor) {
   return tenant == ancestor;
 }
 
-// The tenancy as it would be without the victims chosen so far.
+// Who may be stopped once the victims chosen so far are gone.
 class Draft {
  public:
   Draft(const SchedulerState& state, const TaskState& task, Time now)
-      : state_(state), task_(task), now_(now), tenancy_(state.tenancy) {
-    borrows_ = tenancy_.WouldBorrow(task.request.tenant, state.Charge(task.request));
+      : state_(state), task_(task), now_(now) {
+    // What stops already is as good as gone, and what it stops for as good as there: else the same
+    // guarantee would be counted for several.
+    for (const TaskSlot slot : state.stopping) Stop(state.tasks[slot]);
+    UseChange claimed;
+    for (const Reservation& reservation : state.reservations) {
+      if (!reservation.claim || &state.tasks[reservation.task] == &task) continue;
+      const TaskRequest& request = state.tasks[reservation.task].request;
+      claimed.Starts(state.tenancy, request.tenant, state.Charge(request));
+    }
+    borrows_ = state.tenancy.WouldBorrow(task.request.tenant, state.Charge(task.request), claimed);
   }
+
+  bool borrows() const { return borrows_; }
 
   bool MayStop(const TaskState& victim, Eviction::Cause* cause) const {
     if (victim.stopping || !victim.request.preemptible || victim.request.kind == WorkKind::system ||
         now_ - victim.started < state_.policy.minimum_run_time) {
       return false;
     }
-    const bool spare = tenancy_.CanGiveBack(victim.request.tenant, state_.Charge(victim.request));
+    const bool spare =
+        state_.tenancy.CanGiveBack(victim.request.tenant, state_.Charge(victim.request), change_);
     if (state_.policy.preempt_by_priority && victim.request.priority < task_.request.priority &&
         (spare || !borrows_)) {
       *cause = Eviction::Cause::priority;
@@ -46,19 +58,20 @@ class Draft {
   }
 
   void Stop(const TaskState& victim) {
-    tenancy_.Ends(victim.request.tenant, state_.Charge(victim.request), now_);
+    change_.Ends(state_.tenancy, victim.request.tenant, state_.Charge(victim.request));
   }
 
   bool MayStartNow() const {
     QuotaRefusal refusal;
-    return tenancy_.MayStart(task_.request.tenant, state_.Charge(task_.request), &refusal);
+    return state_.tenancy.MayStart(task_.request.tenant, state_.Charge(task_.request), change_,
+                                   &refusal);
   }
 
  private:
   const SchedulerState& state_;
   const TaskState& task_;
   const Time now_;
-  Tenancy tenancy_;
+  UseChange change_;
   bool borrows_ = true;
 };
 
@@ -190,14 +203,11 @@ std::optional<Victims> ChooseQuotaVictims(const SchedulerState& state, const Tas
                                           const QuotaRefusal& refusal, Time now) {
   if (!state.policy.reclaim || refusal.rule != QuotaRefusal::Rule::limit) return std::nullopt;
   Draft draft(state, task, now);
+  if (draft.borrows()) return std::nullopt;
   std::vector<TaskSlot> candidates;
   for (TaskSlot slot = 0; slot < state.tasks.size(); ++slot) {
     const TaskState& other = state.tasks[slot];
-    if (!other.known || !other.running) continue;
-    if (other.stopping) {
-      draft.Stop(other);
-      continue;
-    }
+    if (!other.known || !other.running || other.stopping) continue;
     if (IsBelow(state.tenancy, other.request.tenant, refusal.tenant)) candidates.push_back(slot);
   }
   if (draft.MayStartNow()) return std::nullopt;  // those that stop already are enough

@@ -492,8 +492,9 @@ TEST_CASE("The sink is told every event once, in order, and only what is durable
   lab.executor.Script("a", 1, Outcome::Failure());
   RunId run;
   std::vector<Event> heard;
-  lab.options.sink = [&](const RunState& state, const Event& event) {
+  lab.options.sink = [&](const RunState& state, uint64_t sequence, const Event& event) {
     heard.push_back(event);
+    CHECK(sequence == heard.size());
     run = state.id();
     // It is in the store already.
     const std::vector<Event> stored = lab.EventsOf(run);

@@ -235,7 +235,7 @@ TEST_CASE("Events and runs are JSON that says what happened") {
   lab.executor.Script("bad", failure);
   lab.executor.Script("train", Outcome::Success("accuracy=0.95\nname=a\"b\n"));
   std::vector<nlohmann::json> events;
-  lab.options.sink = [&](const RunState& run, const Event& event) {
+  lab.options.sink = [&](const RunState& run, uint64_t, const Event& event) {
     const std::string line = EventToJson(run, event);
     CHECK(line.find('\n') == std::string::npos);
     events.push_back(nlohmann::json::parse(line));

@@ -110,8 +110,8 @@ TEST_CASE("Bytes that are no pipeline are refused") {
       {std::string("\x42\xff\xff\xff\xff\x7f", 6), broken},  // a task of 34 GB
       {std::string("\x42\x02\x0a\x05", 4), broken},          // a task whose name is cut short
       {"hello", broken},
-      {std::string("\x52\x00", 2), unknown},              // field 10
-      {std::string("\x42\x03\xc2\x01\x00", 5), unknown},  // field 24 of a task
+      {std::string("\x5a\x00", 2), unknown},              // field 11
+      {std::string("\x42\x03\xca\x01\x00", 5), unknown},  // field 25 of a task
       {std::string("\x42\x02\x18\x02", 4), "not a pipeline: a kind of task is out of range"},
       {std::string("\x42\x02\x38\x04", 4), "not a pipeline: a trigger is out of range"},
       {std::string("\x42\x03\x88\x01\x03", 5), "not a pipeline: a cache mode is out of range"},

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "scheduling/block_reserve.hpp"
 #include "scheduling/expected_loss.hpp"
 #include "scheduling/fragmentation.hpp"
 #include "scheduling/score_index.hpp"
@@ -227,6 +228,81 @@ TEST_CASE("what is expected to be lost", "[default]") {
   CHECK(loss.Remainder(1000) == 0);
   CHECK(std::abs(loss.CpuPerDevice() - (0.5 * 8000 + 0.5 * 4000) / (500 + 150 + 100)) < 1e-12);
   CHECK(loss.KindPrice(0) == 0);
+}
+
+TEST_CASE("losses are sums over devices, for the cpu that is left", "[default]") {
+  const Mix mix = {{Whole(1, 8000), 0.5}, {Share(600, 4000), 0.25}, {Share(400, 4000), 0.25}};
+  const NodeCapacity capacity = Node(2, 20'000);
+  const ExpectedLoss loss(mix, Make({capacity}));
+  NodeState state;
+  state.cpu = 20'000;
+  state.device = {1000, 500};
+  // Two thirds of what each demand cannot use: of the half device, the whole and the 600.
+  constexpr double kUses = 2.0 / 3;
+  const double at_ease = loss.Remainder(500) + kUses * (0.5 * 500 + 0.25 * 500);
+  CHECK(std::abs(loss.Of(capacity, state) - at_ease) < 0.01);
+  // Without cpu for the whole device nobody who wants one can use anything.
+  state.cpu = 5000;
+  const double stranded = 1500 - 5000 / loss.CpuPerDevice();
+  const double tight = loss.Remainder(500) + stranded + kUses * (0.5 * 1500 + 0.25 * 500);
+  CHECK(std::abs(loss.Of(capacity, state) - tight) < 0.01);
+  state.cpu = 0;
+  CHECK(std::abs(loss.Of(capacity, state) - (loss.Remainder(500) + 1500 + kUses * 1500)) < 0.01);
+  state.device = {0, 0};
+  CHECK(loss.Of(capacity, state) == 0);
+}
+
+TEST_CASE("very many sizes and cores share the steps of the tables", "[default]") {
+  Mix mix;
+  for (int i = 1; i < 1000; ++i) mix.push_back({Share(static_cast<int16_t>(i), 10 * i), 0.001});
+  const NodeCapacity capacity = Node(4, 20'000);
+  const ExpectedLoss loss(mix, Make({capacity}));
+  NodeState state;
+  state.device = {1000, 700, 300, 0};
+  double last = 1e9;
+  for (state.cpu = 0; state.cpu <= 20'000; state.cpu += 1000) {
+    const double now = loss.Of(capacity, state);
+    CHECK(now <= last);  // more cpu never makes it worse
+    last = now;
+  }
+}
+
+TEST_CASE("nodes are kept in one piece for demands that want several devices", "[default]") {
+  // 400 devices; of those, one in eight goes to demands for eight at once.
+  const Mix mix = {{Whole(1, 4000), 56.0 / 57}, {Whole(8, 40'000), 1.0 / 57}};
+  std::vector<NodeCapacity> nodes(49, Node(8, 64'000));
+  nodes.push_back(Node(8, 32'000));  // too little cpu
+  const Cluster cluster = Make(nodes);
+  const BlockReserve reserve(mix, cluster);
+  // 50 * 1 / 8 are to come, two deviations are 5.
+  int kept = 0;
+  for (NodeIndex node = 0; node < cluster.size(); ++node) {
+    if (reserve.ReservedFor(node) == 0) continue;
+    ++kept;
+    CHECK(reserve.demand(reserve.ReservedFor(node)).whole_devices == 8);
+    CHECK(node >= 44);
+  }
+  CHECK(kept == 5);
+  CHECK(reserve.ReservedFor(49) == 0);
+  CHECK(reserve.ReservedFor(1000) == 0);
+  CHECK(reserve.Usable(1, 8, 64'000) == 8);
+  CHECK(reserve.Usable(1, 7, 64'000) == 0);
+  CHECK(reserve.Usable(1, 16, 64'000) == 8);
+
+  // Others come there last: one of each place is taken before a reserved node is broken up.
+  Cluster filled = cluster;
+  PlacerOptions options;
+  options.mix = mix;
+  const auto placer = MakePlacer("default", options);
+  REQUIRE(placer.ok());
+  for (int i = 0; i < 45 * 8; ++i) {
+    const auto placement = (*placer)->Choose(filled, Whole(1, 4000));
+    REQUIRE(placement.has_value());
+    CHECK(reserve.ReservedFor(placement->node) == 0);
+    REQUIRE(filled.Take(Whole(1, 4000), *placement));
+  }
+  CHECK((*placer)->Choose(filled, Whole(8, 40'000)).has_value());
+  CHECK((*placer)->Choose(filled, Whole(1, 4000)).has_value());  // nothing is refused
 }
 
 TEST_CASE("devices that some cannot do without are spared", "[default]") {

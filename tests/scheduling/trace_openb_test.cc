@@ -137,6 +137,41 @@ class Careless final : public Placer {
   }
 };
 
+TEST_CASE("tasks are moved to make room, as many as are allowed", "[openb]") {
+  // Two nodes with a device each: shares of half a device are spread over both, and a whole one
+  // fits when one of them is moved.
+  Setup setup;
+  setup.inflate = 10;
+  const auto nodes =
+      ReadNodes("sn,cpu_milli,memory_mib,gpu,model\na,9000,9000,1,M\nb,9000,9000,1,M\n", "n.csv");
+  REQUIRE(nodes.ok());
+  setup.nodes = *nodes;
+  const auto tasks = ReadTasks(
+      "name,cpu_milli,memory_mib,num_gpu,gpu_milli\n"
+      "p0,1,1,1,400\np1,1,1,1,400\np2,1,1,1,1000\n",
+      "t.csv", *nodes);
+  REQUIRE(tasks.ok());
+  setup.tasks = *tasks;
+  uint64_t moved = 0;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    setup.migrations = 0;
+    const auto none = MakePlacer("spread");
+    REQUIRE(none.ok());
+    const auto without = Simulate(setup, seed, none->get());
+    REQUIRE(without.ok());
+    CHECK(without->migrated == 0);
+    setup.migrations = 500;
+    const auto some = MakePlacer("spread");
+    REQUIRE(some.ok());
+    const auto with = Simulate(setup, seed, some->get());
+    REQUIRE(with.ok());
+    CHECK(with->migrated * 1000 <= 500 * with->arrived);
+    CHECK(with->allocated.back() >= without->allocated.back());
+    moved += with->migrated;
+  }
+  CHECK(moved > 0);
+}
+
 TEST_CASE("a placer that chooses what is taken is a mistake", "[openb]") {
   Careless careless;
   CHECK(Simulate(Small(1.3), 42, &careless).status().code() == StatusCode::kInternal);

@@ -39,6 +39,69 @@ TEST_CASE("A philly trace is read by the names of its columns") {
   CHECK(second.priority == -3);
 }
 
+TEST_CASE("A workload written by hand is read") {
+  Diagnostics diagnostics("w.yaml");
+  const Workload workload = ReadYamlWorkload(
+      "jobs:\n"
+      "- {name: last, run_time: 90s, submitted: 1h, priority: -2, preemptible: false}\n"
+      "- name: many\n"
+      "  run_time: 2h\n"
+      "  requested: 3h\n"
+      "  tenant: research/ada\n"
+      "  resources: {cpu: 1.5, mem: 2GiB, devices: 2.25}\n"
+      "  members: 3\n"
+      "  on_different_nodes: true\n"
+      "  count: 2\n"
+      "  every: 10m\n",
+      &diagnostics);
+  INFO(diagnostics.ToString());
+  REQUIRE(!diagnostics.has_errors());
+  REQUIRE(workload.jobs.size() == 3);
+  const Job& first = workload.jobs[0];
+  CHECK(first.name == "many-0");
+  CHECK(first.submitted == At(0));
+  CHECK(first.run_time == hours(2));
+  CHECK(first.requested == hours(3));
+  CHECK(first.tenant == "research/ada");
+  CHECK(first.demand.cpu == 1500);
+  CHECK(first.demand.memory == int64_t{2} << 30U);
+  CHECK(first.demand.whole_devices == 2);
+  CHECK(first.demand.share == 250);
+  CHECK(first.members == 3);
+  CHECK(first.on_different_nodes);
+  CHECK(first.preemptible);
+  CHECK(workload.jobs[1].name == "many-1");
+  CHECK(workload.jobs[1].submitted == At(600));
+  CHECK(workload.jobs[2].name == "last");
+  CHECK(workload.jobs[2].priority == -2);
+  CHECK(!workload.jobs[2].preemptible);
+}
+
+TEST_CASE("Mistakes in a workload written by hand have their places") {
+  const auto mistakes = [](std::string_view text) {
+    Diagnostics diagnostics("w.yaml");
+    ReadYamlWorkload(text, &diagnostics);
+    return diagnostics.ToString();
+  };
+  CHECK(mistakes("jobs:\n- {name: a, run_time: 1s}\n- {name: a, run_time: 1s}\n") ==
+        "w.yaml:3:10: jobs[1].name: there is a job \"a\" already");
+  CHECK(mistakes("jobs:\n- {name: a}\n") ==
+        "w.yaml:2:3: jobs[0].run_time: \"run_time\" is missing");
+  CHECK(mistakes("{}") == "w.yaml:1:1: jobs: \"jobs\" is missing");
+  CHECK(mistakes("jobs: [{name: a, run_time: 1s, resources: {devices: 17}}]") ==
+        "w.yaml:1:53: jobs[0].resources.devices: found 17, expected 0 to 16");
+  CHECK(mistakes("jobs: [{name: a, run_time: 1s, tenant: /x}]") ==
+        "w.yaml:1:40: jobs[0].tenant: found \"/x\", expected names with a slash between them, such "
+        "as research/ada");
+  CHECK(mistakes("jobs: [{name: a, run_time: 1s, count: 1000, every: 87000h}]")
+            .find("expected the last within ten years of the first") != std::string::npos);
+  CHECK(mistakes("jobs: [{name: a, run_time: 1s, count: 900000}, {name: b, run_time: 1s, count: "
+                 "900000}]")
+            .find("there are more than 1000000 jobs") != std::string::npos);
+  CHECK(mistakes("jobs: [{name: a, run_time: 1s, memebers: 2}]").find("members") !=
+        std::string::npos);
+}
+
 TEST_CASE("What sacct prints is read, without steps and what never started") {
   Diagnostics diagnostics("s.csv");
   const Workload workload = ReadSacctWorkload(

@@ -43,7 +43,7 @@ class EngineLab {
     options.home = "/home/lab";
     options.node = NodeOfSlots({Slot("cpu", 4)});
     options.holder = {"lab1", "boot1", 4711, 1, "trackbed run", ""};
-    options.sink = [this](const RunState& run, const Event& event) {
+    options.sink = [this](const RunState& run, uint64_t, const Event& event) {
       told.emplace_back(run.id(), event);
     };
   }

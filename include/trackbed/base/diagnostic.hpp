@@ -26,6 +26,13 @@ struct Diagnostic {
   friend bool operator==(const Diagnostic&, const Diagnostic&) = default;
 };
 
+// The parts of a message "found X, expected Y"; both empty when it has another form.
+struct MessageParts {
+  std::string_view found;
+  std::string_view expected;
+};
+MessageParts SplitMessage(std::string_view message);
+
 // All that was found in one file, in order of position.
 class Diagnostics {
  public:

@@ -39,9 +39,9 @@
 
 namespace trackbed {
 
-// Called by Step for each event after it is durable, in order, on the thread that calls Step. Must
-// not call the engine.
-using EventSink = std::function<void(const RunState& run, const Event& event)>;
+// Called by Step for each event after it is durable, in order, on the thread that calls Step, with
+// its number within the run. `run` may be further already. Must not call the engine.
+using EventSink = std::function<void(const RunState& run, uint64_t sequence, const Event& event)>;
 
 struct EngineOptions {
   // Ports; not owned, and must outlive the engine. `store` and `executor` must be given.

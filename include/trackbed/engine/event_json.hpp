@@ -1,7 +1,9 @@
 // Events and runs as JSON, for programs that follow along.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "trackbed/engine/engine.hpp"
 
@@ -12,6 +14,9 @@ namespace trackbed {
 //    "task":"train","attempt":1,"outputs":{"accuracy":0.95},"wall_seconds":1.2, …}
 // Members with nothing to say are left out. `run` must be the run of the event.
 std::string EventToJson(const RunState& run, const Event& event);
+// The same, with "sequence", where the state of the run is not at hand.
+std::string EventToJson(std::string_view run, std::string_view task, uint64_t sequence,
+                        const Event& event);
 
 // The whole run: its record and the state of every task, indented.
 std::string RunToJson(const RunRecord& record, const RunState& run);

@@ -12,6 +12,10 @@
 
 namespace trackbed {
 
+// `home` as an absolute path, made when missing; what is made, others cannot read, since logs and
+// outputs may hold what they should not see. kFailedPrecondition, kResourceExhausted.
+StatusOr<std::string> MakeHomeFolder(const std::string& home);
+
 // This process as the holder of a lease.
 LeaseHolder ThisProcess(std::string description);
 

@@ -125,6 +125,9 @@ class Store {
   // Calls `visit` with each event of the run whose sequence is `from` or more, in order.
   virtual Status ReadEvents(int64_t run, uint64_t from,
                             const std::function<void(uint64_t sequence, Event event)>& visit) = 0;
+  // The same of the first `limit` of them only. A store that can stop early overrides this.
+  virtual Status ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
+                                const std::function<void(uint64_t sequence, Event event)>& visit);
 
   virtual StatusOr<std::optional<CacheEntry>> FindCached(const std::string& key) = 0;
   // The newest entry of that task made before `before`, for explaining a miss.

@@ -148,6 +148,10 @@ class SlotAllocator {
   // kNotFound when no device has that id.
   Status SetHealthy(std::string_view device, bool healthy);
 
+  // What is held under this id; false when it is not live.
+  bool Find(uint64_t id, Allocation* allocation) const;
+  // All live allocations, for Restore; in no particular order.
+  std::vector<Allocation> Live() const;
   std::vector<DeviceUsage> Usage() const;
   size_t live_count() const { return live_count_; }
 
@@ -186,7 +190,7 @@ class SlotAllocator {
   };
   using Placement = absl::InlinedVector<Placed, 8>;
   using Candidates = absl::InlinedVector<uint32_t, 16>;
-  struct Live {
+  struct Entry {
     uint64_t id = 0;  // 0: free
     Placement placement;
   };
@@ -232,6 +236,7 @@ class SlotAllocator {
   void Take(const Placed& placed);
   void Give(const Placed& placed);
   void Commit(const Placement& placement, Allocation* allocation);
+  void Describe(const Entry& entry, Allocation* allocation) const;
   Status Locate(std::span<const AllocationPart> parts, Placement* placement) const;
   Status RestoreOne(const Allocation& allocation);
 
@@ -247,7 +252,7 @@ class SlotAllocator {
   std::vector<Card> cards_;
   uint64_t all_nodes_ = 0;
 
-  std::vector<Live> live_;
+  std::vector<Entry> live_;
   std::vector<uint32_t> free_live_;
   uint64_t last_serial_ = 0;
   size_t live_count_ = 0;

@@ -140,6 +140,8 @@ class Cluster {
   // Takes what the placement says; false, with nothing taken, when any of it is not free or the
   // devices are not those the demand asks for.
   [[nodiscard]] bool Take(const Demand& demand, const Placement& placement);
+  // Whether Take would.
+  bool CanTake(const Demand& demand, const Placement& placement) const;
   // Gives back what Take took; the caller sees to it that it is taken.
   void Give(const Demand& demand, const Placement& placement);
 

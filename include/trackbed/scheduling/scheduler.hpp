@@ -158,6 +158,16 @@ struct Prediction {
   WaitReason reason;    // when it does not
 };
 
+// Nodes as they might be.
+struct WhatIf {
+  struct Node {
+    std::string name;
+    NodeCapacity capacity;
+  };
+  std::vector<Node> added;         // numbered on from those that there are
+  std::vector<NodeIndex> drained;  // closed to what is new
+};
+
 class Scheduler {
  public:
   explicit Scheduler(SchedulerOptions options);
@@ -174,7 +184,7 @@ class Scheduler {
   // a gang keeps its other members' room for the grace of the policy while a place for the lost
   // ones is looked for.
   std::vector<TaskId> LoseNode(NodeIndex node, Time now);
-  // The node takes new tasks (again).
+  // The node takes new tasks (again). Draining or opening a node that there is not does nothing.
   void OpenNode(NodeIndex node);
 
   // Tenants and quotas: errors as Tenancy's. What waits for a quota is looked at again.
@@ -200,6 +210,11 @@ class Scheduler {
   WaitReason Explain(TaskId task, Time now);
   // What would become of a task if it were submitted now; nothing is changed. Errors as Submit's.
   StatusOr<Prediction> Predict(const TaskRequest& task, Time now);
+  // The same if nodes were added or drained. The answer is by first fit: the placer has learned the
+  // nodes that there are and is not asked about others. Errors also as AddNode's, and kNotFound for
+  // a node to drain that there is not. The first such question costs as much as looking at each
+  // node anew.
+  StatusOr<Prediction> Predict(const TaskRequest& task, const WhatIf& what_if, Time now);
 
   bool IsWaiting(TaskId task) const;
   // Whose task it is; none when it is not known.

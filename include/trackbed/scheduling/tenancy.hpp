@@ -44,6 +44,29 @@ struct QuotaRefusal {
   int64_t allowed = 0;
 };
 
+class Tenancy;
+
+// What tenants would use more or less if some tasks started or ended: to ask what could then start
+// or end, without changing anything.
+class UseChange {
+ public:
+  void Starts(const Tenancy& tenancy, TenantIndex tenant, const Amounts& amounts);
+  void Ends(const Tenancy& tenancy, TenantIndex tenant, const Amounts& amounts);
+  int64_t amount(TenantIndex tenant, size_t resource) const;
+  int64_t tasks(TenantIndex tenant) const;
+
+ private:
+  struct Entry {
+    TenantIndex tenant = kRootTenant;
+    Amounts amounts = kNothing;
+    int64_t tasks = 0;
+  };
+  void Add(const Tenancy& tenancy, TenantIndex tenant, const Amounts& amounts, int64_t sign);
+  const Entry* Find(TenantIndex tenant) const;
+
+  std::vector<Entry> entries_;  // of the tenants of these tasks and all above
+};
+
 class Tenancy {
  public:
   // Past use is halved every 7 days.
@@ -69,7 +92,12 @@ class Tenancy {
 
   // True when the tenant and all above it may start one more task of this size; else *refusal says
   // the first rule that is in the way, from the tenant upwards.
-  bool MayStart(TenantIndex tenant, const Amounts& amounts, QuotaRefusal* refusal) const;
+  bool MayStart(TenantIndex tenant, const Amounts& amounts, QuotaRefusal* refusal) const {
+    return MayStart(tenant, amounts, {}, refusal);
+  }
+  // The same after a change.
+  bool MayStart(TenantIndex tenant, const Amounts& amounts, const UseChange& change,
+                QuotaRefusal* refusal) const;
   // True when the tenant and all above may have one more task waiting.
   bool MayWait(TenantIndex tenant, QuotaRefusal* refusal) const;
   // True when the request could start if nothing of the tenant ran.
@@ -84,10 +112,10 @@ class Tenancy {
   // True when, with `amounts` more, the tenant or one above it would use more than is guaranteed to
   // it. Resources without a guarantee do not count beside one that has; what has none of a
   // guaranteed resource borrows always.
-  bool WouldBorrow(TenantIndex tenant, const Amounts& amounts) const;
+  bool WouldBorrow(TenantIndex tenant, const Amounts& amounts, const UseChange& change = {}) const;
   // True when, with `amounts` less, the tenant and all above it would still use all that is
   // guaranteed to them of each resource in `amounts`: its loss hurts no guarantee.
-  bool CanGiveBack(TenantIndex tenant, const Amounts& amounts) const;
+  bool CanGiveBack(TenantIndex tenant, const Amounts& amounts, const UseChange& change = {}) const;
 
   // What there is of each resource: shares are measured against it.
   void SetCapacity(const Amounts& capacity) { capacity_ = capacity; }

@@ -59,6 +59,7 @@ struct Run {
   uint64_t arrived = 0;
   uint64_t dropped = 0;
   std::array<uint64_t, 4> dropped_shapes{};  // without devices, shares, one device, several
+  uint64_t migrated = 0;                     // tasks that were moved to another node
   // Of the devices left at the end, in percent of all: whole ones, and of nodes without cpu left.
   double left_whole = 0;
   double left_without_cpu = 0;
@@ -69,6 +70,9 @@ struct Setup {
   Nodes nodes;
   std::vector<Task> tasks;
   double inflate = 1.3;  // load that arrives, in units of all devices
+  // Tasks that may be moved to make room for what does not fit: so many for each 1,000 that have
+  // arrived. One is moved where that is enough.
+  uint64_t migrations = 0;
 };
 
 // The nodes and the arrivals in the order that a seed gives them.

@@ -9,6 +9,7 @@
 #include "trackbed/base/diagnostic.hpp"
 #include "trackbed/base/status.hpp"
 #include "trackbed/base/time.hpp"
+#include "trackbed/pipeline/reader.hpp"
 #include "trackbed/scheduling/cluster.hpp"
 
 namespace trackbed {
@@ -63,6 +64,26 @@ struct Workload {
 //   Priority                    slurm's, as it is
 Workload ReadPhillyWorkload(std::string_view text, Diagnostics* diagnostics);
 Workload ReadSacctWorkload(std::string_view text, Diagnostics* diagnostics);
+
+// Workloads written by hand, YAML or JSON:
+//
+//   jobs:
+//   - name: train                # needed, unique
+//     run_time: 2h               # needed; that it really runs
+//     submitted: 5m              # after the workload begins; 0 without it
+//     requested: 4h              # that its owner asked for; nothing is known without it
+//     tenant: research/ada       # the root without it
+//     priority: 1
+//     resources: {cpu: 2, mem: 16g, devices: 0.5}   # of each member
+//     members: 2                 # of a gang; 1 without it
+//     on_different_nodes: true
+//     preemptible: false         # true without it
+//     count: 10                  # so many alike, train-0 to train-9,
+//     every: 30s                 # one after the other; all at once without it
+//
+// An unknown field is a mistake. At most a million jobs.
+Workload ReadYamlWorkload(std::string_view text, Diagnostics* diagnostics,
+                          const ReaderLimits& limits = {});
 
 // What MakeWorkload draws from. The defaults look like a shared cluster for machine learning: most
 // jobs are small and short, most device hours belong to few.

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Writes the wheel: the package with the library and the supervisor program inside.
+
+    build_wheel.py --library libtrackbed.so --supervisor trackbed-supervisor --out FOLDER
+
+One for each platform, not for each version of Python. Needs nothing but Python, and writes the same
+bytes for the same input.
+"""
+
+import argparse
+import base64
+import hashlib
+import pathlib
+import sysconfig
+import zipfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+VERSION = "0.1.0"
+EPOCH = (2020, 1, 1, 0, 0, 0)
+
+METADATA = f"""\
+Metadata-Version: 2.1
+Name: trackbed
+Version: {VERSION}
+Summary: Pipelines of tasks that survive crashes and never run the same work twice
+License: Apache-2.0
+Requires-Python: >=3.9
+"""
+ENTRY_POINTS = """\
+[console_scripts]
+trackbed-python = trackbed.__main__:main
+
+[pytest11]
+trackbed = trackbed.pytest_plugin
+"""
+
+
+def wheel_tag() -> str:
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    return f"py3-none-{platform}"
+
+
+def contents(library: pathlib.Path, supervisor: pathlib.Path) -> "dict[str, bytes]":
+    files = {f"trackbed/{f.name}": f.read_bytes() for f in sorted((HERE / "trackbed").glob("*.py"))}
+    files["trackbed/py.typed"] = b""
+    files["trackbed/_lib/libtrackbed.so"] = library.read_bytes()
+    files["trackbed/_lib/trackbed-supervisor"] = supervisor.read_bytes()
+    info = f"trackbed-{VERSION}.dist-info"
+    for name in ("LICENSE", "NOTICE"):
+        files[f"{info}/{name}"] = (HERE.parents[1] / name).read_bytes()
+    files[f"{info}/METADATA"] = METADATA.encode()
+    files[f"{info}/entry_points.txt"] = ENTRY_POINTS.encode()
+    files[f"{info}/WHEEL"] = (
+        f"Wheel-Version: 1.0\nGenerator: trackbed\nRoot-Is-Purelib: false\nTag: {wheel_tag()}\n"
+    ).encode()
+    record = []
+    for name, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        record.append(f"{name},sha256={digest},{len(data)}\n")
+    record.append(f"{info}/RECORD,,\n")
+    files[f"{info}/RECORD"] = "".join(record).encode()
+    return files
+
+
+def write(library: pathlib.Path, supervisor: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"trackbed-{VERSION}-{wheel_tag()}.whl"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, data in contents(library, supervisor).items():
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            mode = 0o755 if name.startswith("trackbed/_lib/") else 0o644
+            entry.external_attr = (0o100000 | mode) << 16
+            wheel.writestr(entry, data)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", type=pathlib.Path, required=True)
+    parser.add_argument("--supervisor", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    given = parser.parse_args()
+    print(write(given.library, given.supervisor, given.out))
+
+
+if __name__ == "__main__":
+    main()

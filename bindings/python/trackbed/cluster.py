@@ -1,0 +1,513 @@
+"""The scheduler of a cluster: which waiting task starts next, and where."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    byref,
+    c_double,
+    c_float,
+    c_int16,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+from ._native import CODES, Bytes, Struct, Text, library, text
+
+from .ports import Placer, contained
+
+_MAX_DEVICES, _MAX_RESOURCES = 16, 8
+NEVER = (1 << 63) - 1
+_ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
+_BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
+_STATES = ["unknown", "waiting", "running"]
+_KINDS = ["", "start", "eviction", "repair", "release", "ended"]
+_RULES = [
+    "none", "not_yet", "quota", "shortage", "fragmentation", "reserved", "strict_order",
+    "claiming", "next",
+]  # fmt: skip
+Seconds = Union[int, float]
+
+
+class PlacementStruct(ctypes.Structure):
+    _fields_ = [("node", c_uint32), ("whole_devices", c_uint16), ("shared_device", c_int16)]
+
+
+class CapacityStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("location", c_uint32), ("cpu", c_int64), ("memory", c_int64),
+        ("architecture", c_int32), ("device_resource", c_int32), ("device_count", c_int32),
+        ("device_kind", c_uint8 * _MAX_DEVICES), ("price_per_hour", c_float),
+        ("idle_watts", c_float), ("watts_per_device", c_float),
+    ]  # fmt: skip
+
+
+class StateStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("open", c_int32), ("cpu", c_int64), ("memory", c_int64),
+        ("tasks", c_int32), ("device_count", c_int32), ("device", c_int16 * _MAX_DEVICES),
+    ]  # fmt: skip
+
+
+class DemandStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("architectures", c_uint32), ("cpu", c_int64),
+        ("memory", c_int64), ("whole_devices", c_int32), ("share", c_int32),
+        ("device_kinds", c_uint64),
+    ]  # fmt: skip
+
+
+class TaskStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("tenant", c_uint32), ("id", c_uint64), ("priority", c_int32),
+        ("kind", c_int32), ("members", c_uint32), ("on_different_nodes", c_int32),
+        ("not_preemptible", c_int32), ("device_resource", c_int32), ("run_time_ns", c_int64),
+        ("history", c_uint64), ("not_before_ns", c_int64), ("cpu", c_int64), ("memory", c_int64),
+        ("whole_devices", c_int32), ("share", c_int32), ("device_kinds", c_uint64),
+        ("architectures", c_uint32), ("reserved", c_uint32),
+    ]  # fmt: skip
+
+
+class QuotaStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("limited", c_uint32), ("guaranteed", c_int64 * _MAX_RESOURCES),
+        ("limit", c_int64 * _MAX_RESOURCES), ("max_running", c_uint32), ("max_waiting", c_uint32),
+        ("weight", c_double),
+    ]  # fmt: skip
+
+
+_Choose = CFUNCTYPE(
+    c_int32, c_void_p, c_void_p, POINTER(DemandStruct), POINTER(PlacementStruct), POINTER(c_void_p)
+)
+_Observe = CFUNCTYPE(None, c_void_p, POINTER(DemandStruct))
+
+
+class PlacerTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", CFUNCTYPE(None, c_void_p)), ("choose", _Choose), ("observe", _Observe),
+    ]  # fmt: skip
+
+
+class OptionsStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("order", c_int32), ("backfill", c_int32),
+        ("reservation_depth", c_uint32), ("preempt_by_priority", c_int32), ("reclaim", c_int32),
+        ("ageing_ns", c_int64), ("minimum_run_time_ns", c_int64), ("default_run_time_ns", c_int64),
+        ("gang_grace_ns", c_int64), ("claim_time_ns", c_int64), ("kinds", c_uint32),
+        ("reserved", c_uint32), ("placer", Text), ("seed", c_uint64), ("host_placer", c_void_p),
+        ("resources", c_void_p), ("resource_count", c_size_t), ("half_life_ns", c_int64),
+    ]  # fmt: skip
+
+
+class ItemStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("kind", c_int32), ("task", c_uint64), ("other", c_uint64),
+        ("member", c_uint32), ("members", c_uint32), ("placement", PlacementStruct),
+        ("cause", c_int32), ("reserved", c_int32),
+    ]  # fmt: skip
+
+
+class ReasonStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("rule", c_int32), ("resource", c_uint32), ("node", c_int32),
+        ("needed", c_int64), ("available", c_int64), ("quota_rule", c_int32),
+        ("quota_tenant", c_uint32), ("quota_resource", c_uint32), ("reserved", c_uint32),
+        ("quota_needed", c_int64), ("quota_used", c_int64), ("quota_allowed", c_int64),
+        ("ahead", c_uint64), ("until_ns", c_int64), ("expected_start_ns", c_int64),
+    ]  # fmt: skip
+
+
+class StatsStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("nodes", c_uint32), ("waiting", c_uint64),
+        ("running", c_uint64), ("device_capacity", c_int64), ("device_left", c_int64),
+    ]  # fmt: skip
+
+
+class Placement(NamedTuple):
+    """A place for one member of a task."""
+
+    node: int
+    whole_devices: int  # a set: bit d stands for device d
+    shared_device: int  # -1: none
+
+    @property
+    def devices(self) -> List[int]:
+        found = [d for d in range(_MAX_DEVICES) if self.whole_devices >> d & 1]
+        return found + ([self.shared_device] if self.shared_device >= 0 else [])
+
+
+class Demand(NamedTuple):
+    """What one member of a task asks of its node."""
+
+    cpu: float
+    memory: int
+    devices: float
+
+
+class NodeView(NamedTuple):
+    """A node with room for a demand, as a placer sees it."""
+
+    node: int
+    cpu: float  # free
+    memory: int  # free
+    devices: List[float]  # free of each
+    tasks: int
+    placement: Placement  # the devices that would be taken
+
+
+class Decision(NamedTuple):
+    """One thing that a plan says."""
+
+    kind: str  # "start", "eviction", "repair", "release" or "ended"
+    task: int
+    node: str  # of a start or repair
+    devices: List[int]
+    member: int
+    members: int
+    other: int  # of an eviction: for whom
+
+
+class Plan(Sequence[Decision]):
+    """What a scheduler decided, in order."""
+
+    def __init__(self, decisions: List[Decision], next_at: Optional[float]) -> None:
+        self._decisions = decisions
+        self.next_at = next_at  # when to schedule again even if nothing happens; None: no need
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._decisions[index]
+
+    @property
+    def starts(self) -> List[Decision]:
+        return [d for d in self._decisions if d.kind == "start"]
+
+    @property
+    def evictions(self) -> List[Decision]:
+        return [d for d in self._decisions if d.kind == "eviction"]
+
+    def to_frame(self) -> Any:
+        """As a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self._decisions, columns=list(Decision._fields))
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{d.kind} task {d.task}" + (f" on {d.node}" if d.node else "") for d in self
+        )
+
+
+class WaitReason(NamedTuple):
+    """Why a task waits."""
+
+    rule: str
+    needed: int
+    available: int
+    ahead: int
+    expected_start: Optional[float]
+    sentence: str
+
+
+class Scheduler:
+    """Places work on the nodes of a cluster. Times are seconds, of whatever clock the host has,
+    and may not go back. By one thread at a time.
+
+    >>> from trackbed import Scheduler
+    >>> scheduler = Scheduler()
+    >>> _ = scheduler.add_node("g1", cpu=16, memory="64g", devices=2)
+    >>> scheduler.submit(1, cpu=4, devices=1, run_time=60)
+    >>> scheduler.submit(2, cpu=4, devices=1.5, run_time=60)
+    >>> scheduler.schedule(now=0)
+    start task 1 on g1
+    >>> scheduler.explain(2, now=0).rule
+    'shortage'
+    >>> scheduler.finish(1, now=10)
+    >>> scheduler.schedule(now=10)
+    start task 2 on g1
+    """
+
+    def __init__(
+        self,
+        *,
+        order: str = "fifo",
+        backfill: str = "easy",
+        placer: Union[str, Placer] = "default",
+        preempt_by_priority: bool = False,
+        reclaim: bool = False,
+        ageing: Optional[Seconds] = 3600,
+        default_run_time: Seconds = 3600,
+        minimum_run_time: Seconds = 0,
+        seed: int = 0,
+        resources: Sequence[str] = ("cpu", "mem", "devices"),
+    ) -> None:
+        keep: List[Any] = []
+        names = (Text * len(resources))(*[text(name, keep) for name in resources])
+        self.options = OptionsStruct(
+            order=_ORDERS[order], backfill=_BACKFILLS[backfill],
+            preempt_by_priority=int(preempt_by_priority), reclaim=int(reclaim),
+            ageing_ns=-1 if ageing is None else ns(ageing),
+            minimum_run_time_ns=ns(minimum_run_time), default_run_time_ns=ns(default_run_time),
+            seed=seed, resources=ctypes.cast(names, c_void_p), resource_count=len(resources),
+        )  # fmt: skip
+        if isinstance(placer, Placer):
+            self._table = _placer_table(placer)
+            self.options.host_placer = ctypes.addressof(self._table)
+        else:
+            self.options.placer = text(placer, keep)
+        self._keep = [keep, names]
+        self._handle = c_void_p()
+        self._now = 0
+        library().call("scheduler_create", byref(self.options), byref(self._handle))
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            library().raw("scheduler_free")(self._handle)
+
+    # --- Nodes and tenants ---
+
+    def add_node(
+        self, name: str, *, cpu: float, memory: Union[int, str] = 0, devices: int = 0,
+        kind: int = 0, location: int = 0, architecture: int = 0,
+    ) -> int:  # fmt: skip
+        """A node with so many cores and devices; its number."""
+        capacity = CapacityStruct(
+            cpu=round(cpu * 1000), memory=memory_bytes(memory), device_count=devices,
+            location=location, architecture=architecture,
+        )  # fmt: skip
+        for index in range(devices):
+            capacity.device_kind[index] = kind
+        number = c_uint32()
+        library().call("scheduler_add_node", self._handle, name, byref(capacity), byref(number))
+        return number.value
+
+    def drain_node(self, node: int) -> None:
+        """Nothing new is placed there; what runs goes on."""
+        library().call("scheduler_drain_node", self._handle, node)
+
+    def open_node(self, node: int) -> None:
+        """The node takes new tasks (again)."""
+        library().call("scheduler_open_node", self._handle, node)
+
+    def lose_node(self, node: int, now: Seconds) -> Plan:
+        """The node is gone. The single tasks that were there are over, and named by the plan."""
+        plan = c_void_p()
+        library().call("scheduler_lose_node", self._handle, node, ns(now), byref(plan))
+        return self._read(plan)
+
+    def add_tenant(
+        self, name: str, *, parent: int = 0, guaranteed: Optional[Mapping[int, float]] = None,
+        limit: Optional[Mapping[int, float]] = None, max_running: int = 0, weight: float = 1,
+    ) -> int:  # fmt: skip
+        """A tenant; its number. Quotas by number of the resource: 0 cpu, 1 memory, 2 devices."""
+        quota = QuotaStruct(max_running=max_running, weight=weight)
+        for resource, amount in (guaranteed or {}).items():
+            quota.guaranteed[resource] = _amount(resource, amount)
+        for resource, amount in (limit or {}).items():
+            quota.limit[resource] = _amount(resource, amount)
+            quota.limited |= 1 << resource
+        number = c_uint32()
+        library().call(
+            "scheduler_add_tenant", self._handle, parent, name, byref(quota), byref(number)
+        )
+        return number.value
+
+    # --- Tasks ---
+
+    def _task(
+        self, task: int, cpu: float, memory: Union[int, str], devices: float, **more: Any
+    ) -> TaskStruct:
+        whole, share = divmod(round(devices * 1000), 1000)
+        return TaskStruct(
+            id=task, cpu=round(cpu * 1000), memory=memory_bytes(memory), whole_devices=whole,
+            share=share, **more,
+        )  # fmt: skip
+
+    def submit(
+        self, task: int, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0,
+        members: int = 1, priority: int = 0, tenant: int = 0, run_time: Seconds = 0,
+        on_different_nodes: bool = False, preemptible: bool = True, now: Optional[Seconds] = None,
+    ) -> None:  # fmt: skip
+        """Adds a task, or a gang of equal `members`, to the queue. `devices` may be a part of one,
+        and more than one and a part: 2.5."""
+        made = self._task(
+            task, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
+            run_time_ns=ns(run_time), on_different_nodes=int(on_different_nodes),
+            not_preemptible=int(not preemptible),
+        )  # fmt: skip
+        library().call("scheduler_submit", self._handle, byref(made), self._time(now))
+
+    def finish(self, task: int, now: Optional[Seconds] = None) -> None:
+        """A waiting task is withdrawn, a running one has ended."""
+        library().call("scheduler_finish", self._handle, task, self._time(now))
+
+    def schedule(self, now: Optional[Seconds] = None) -> Plan:
+        """Decides all that can be decided now, and counts it as done."""
+        plan = c_void_p()
+        library().call("scheduler_schedule", self._handle, self._time(now), byref(plan))
+        return self._read(plan)
+
+    def explain(self, task: int, now: Optional[Seconds] = None) -> WaitReason:
+        """Why a task waits; rule "none" when it does not."""
+        reason, sentence = ReasonStruct(), Bytes()
+        library().call(
+            "scheduler_explain", self._handle, task, self._time(now), byref(reason),
+            byref(sentence),
+        )  # fmt: skip
+        return _reason(reason, sentence.take())
+
+    def predict(
+        self, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0, members: int = 1,
+        priority: int = 0, tenant: int = 0, run_time: Seconds = 0, now: Optional[Seconds] = None,
+    ) -> "tuple[Optional[float], WaitReason]":  # fmt: skip
+        """When such a task would start if it were submitted now, and why not now. Nothing changes;
+        None: never, on these nodes."""
+        made = self._task(
+            (1 << 64) - 1, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
+            run_time_ns=ns(run_time),
+        )  # fmt: skip
+        start, reason, sentence = c_int64(), ReasonStruct(), Bytes()
+        library().call(
+            "scheduler_predict", self._handle, byref(made), self._time(now), byref(start),
+            byref(reason), byref(sentence),
+        )  # fmt: skip
+        return seconds(start.value), _reason(reason, sentence.take())
+
+    def state_of(self, task: int) -> str:
+        """ "waiting", "running" or "unknown"."""
+        state: int = library().raw("scheduler_task_state")(self._handle, task)
+        return _STATES[state]
+
+    def stats(self) -> Dict[str, float]:
+        found = StatsStruct()
+        library().call("scheduler_get_stats", self._handle, byref(found))
+        return {
+            "nodes": found.nodes, "waiting": found.waiting, "running": found.running,
+            "devices": found.device_capacity / 1000, "devices_left": found.device_left / 1000,
+        }  # fmt: skip
+
+    def recount(self) -> None:
+        """Adds up everything again and compares: for tests."""
+        library().call("scheduler_recount", self._handle)
+
+    def _time(self, now: Optional[Seconds]) -> int:
+        if now is not None:
+            self._now = ns(now)
+        return self._now
+
+    def _read(self, plan: c_void_p) -> Plan:
+        try:
+            count = library().raw("plan_size")(plan)
+            items = (ItemStruct * max(1, count))()
+            library().raw("plan_read")(plan, 0, items, ctypes.sizeof(ItemStruct), count)
+            decisions = [self._decision(item) for item in items[:count]]
+            return Plan(decisions, seconds(library().raw("plan_next")(plan)))
+        finally:
+            library().raw("plan_free")(plan)
+
+    def _decision(self, item: ItemStruct) -> Decision:
+        kind = _KINDS[item.kind]
+        placed = kind in ("start", "repair")
+        place = Placement(
+            item.placement.node, item.placement.whole_devices, item.placement.shared_device
+        )
+        node = str(library().raw("scheduler_node_name")(self._handle, place.node)) if placed else ""
+        return Decision(
+            kind, item.task, node, place.devices if placed else [], item.member, item.members,
+            item.other,
+        )  # fmt: skip
+
+
+class Cluster(Scheduler):
+    """A scheduler whose nodes are given at once: names with what each has.
+
+    >>> from trackbed import Cluster
+    >>> cluster = Cluster({"g1": {"cpu": 8, "devices": 1}, "g2": {"cpu": 8, "devices": 1}})
+    >>> cluster.submit(1, devices=1, members=2)
+    >>> [decision.node for decision in cluster.schedule(now=0)]
+    ['g1', 'g2']
+    """
+
+    def __init__(self, nodes: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
+        super().__init__(**options)
+        self.nodes = {name: self.add_node(name, **node) for name, node in nodes.items()}
+
+
+def _placer_table(port: Placer) -> PlacerTable:
+    def choose(_: Any, view: Any, demand: Any, out: Any, errors: Any) -> int:
+        chosen: List[Placement] = []
+
+        def call() -> None:
+            asked = demand[0]
+            wanted = Demand(
+                asked.cpu / 1000, asked.memory, asked.whole_devices + asked.share / 1000
+            )
+            found = port.choose(list(_nodes(view, demand)), wanted)
+            if found is not None:
+                chosen.append(found)
+
+        status = contained(port, errors, call)
+        if status == 0 and not chosen:
+            return CODES["not_found"]
+        if status == 0:
+            out[0] = PlacementStruct(*chosen[0])
+        return status
+
+    return PlacerTable(choose=_Choose(choose))
+
+
+def _nodes(view: Any, demand: Any) -> Iterator[NodeView]:
+    """The nodes of a view that have room for the demand."""
+    size = library().raw("cluster_view_size")(view)
+    fits, look = library().raw("cluster_view_fits"), library().raw("cluster_view_node")
+    first, state = PlacementStruct(), StateStruct()
+    for index in range(size):
+        if not fits(view, index, demand, byref(first)):
+            continue
+        look(view, index, None, byref(state))
+        yield NodeView(
+            index, state.cpu / 1000, state.memory,
+            [free / 1000 for free in state.device[: state.device_count]], state.tasks,
+            Placement(first.node, first.whole_devices, first.shared_device),
+        )  # fmt: skip
+
+
+def _reason(found: ReasonStruct, sentence: str) -> WaitReason:
+    return WaitReason(
+        _RULES[found.rule], found.needed, found.available, found.ahead,
+        seconds(found.expected_start_ns), sentence,
+    )  # fmt: skip
+
+
+def ns(value: Seconds) -> int:
+    return round(value * 1_000_000_000)
+
+
+def seconds(value: int) -> Optional[float]:
+    return None if value == NEVER else value / 1e9
+
+
+def memory_bytes(value: Union[int, str]) -> int:
+    """Of "16g" or a number of bytes."""
+    if isinstance(value, int):
+        return value
+    parsed = c_int64()
+    library().call("slot_parse", "mem", value, byref(parsed))
+    return parsed.value // 1000
+
+
+def _amount(resource: int, amount: float) -> int:
+    return round(amount if resource == 1 else amount * 1000)

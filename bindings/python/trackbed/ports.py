@@ -1,0 +1,214 @@
+"""Ports that a program in Python can put something of its own behind.
+
+What a method raises is contained: it is handed to the library as the failure of that call, and
+stays in `failures` of the port.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    byref,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+
+from ._native import CODES, Struct, Text, library, text
+from .errors import FailedPrecondition, NotFound
+
+if TYPE_CHECKING:
+    from .cluster import Demand, NodeView, Placement
+    from .engine import Engine
+
+_KINDS = {"started": 1, "exited": 2, "failed_to_start": 3, "lost": 4}
+_STOP = {1: "terminate", 2: "kill"}
+
+
+class Attempt(NamedTuple):
+    """One attempt at a task, as an executor is asked to run it."""
+
+    key: str  # "RUN/TASK/ATTEMPT": runs at most once, for ever
+    folder: str  # its own, absolute; not made yet
+    command: List[str]  # one script when `shell`
+    shell: bool
+    environment: Dict[str, str]
+
+    @property
+    def task(self) -> str:
+        return self.key.split("/")[1]
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+        return int(self.key.rsplit("/", 1)[1])
+
+
+class Executor:
+    """Runs attempts. Subclass it, give it to `Engine(executor=…)`, and `report` what happens.
+
+    Its methods are called on the thread that takes the runs on and return at once.
+    """
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+        self._engine: "Optional[Engine]" = None
+
+    def start(self, attempt: Attempt) -> None:
+        """Begins an attempt. What it raises means that nothing runs and nothing will."""
+        raise NotImplementedError
+
+    def stop(self, key: str, mode: str) -> None:
+        """Ends an attempt: "terminate" asks, "kill" forces. It still ends with a report."""
+        raise NotFound(f"attempt {key} cannot be stopped")
+
+    def adopt(self, key: str, folder: str) -> None:
+        """Takes up an attempt that was started earlier; NotFound when it never was."""
+        raise NotFound(f"attempt {key} is not known")
+
+    def report(
+        self,
+        key: str,
+        kind: str = "exited",
+        *,
+        exit_code: int = 0,
+        signal: int = 0,
+        message: str = "",
+        outputs: Optional[Mapping[str, Any]] = None,
+        output_digest: str = "",
+        out_of_memory: bool = False,
+        seconds: float = 0.0,
+    ) -> None:
+        """Tells the engine what became of an attempt: "started", "exited", "failed_to_start" or
+        "lost". From any thread."""
+        if self._engine is None:
+            raise FailedPrecondition("the executor is in no engine yet")
+        import json
+
+        keep: List[Any] = []
+        report = AttemptReport(
+            kind=_KINDS[kind], key=text(key, keep), exit_code=exit_code, signal=signal,
+            out_of_memory=int(out_of_memory), message=text(message, keep),
+            output_text=text(json.dumps(dict(outputs)) + "\n" if outputs else "", keep),
+            output_digest=text(output_digest, keep), wall_time_ns=round(seconds * 1e9),
+        )  # fmt: skip
+        # The engine is open: it called this executor. It may be within that call now.
+        library().call("engine_report", self._engine._handle, byref(report))
+
+
+class Placer:
+    """Chooses the node of a task. Subclass it and give it to `Scheduler(placer=…)`."""
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def choose(self, nodes: "List[NodeView]", demand: "Demand") -> "Optional[Placement]":
+        """Where the demand is met: the `placement` of one of these nodes, all of which have room;
+        None for nowhere. The same story must give the same choices."""
+        raise NotImplementedError
+
+
+class AttemptView(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("shell", c_int32), ("key", Text), ("folder", Text),
+        ("command", POINTER(Text)), ("command_count", c_size_t), ("environment", POINTER(Text)),
+        ("environment_count", c_size_t), ("json", Text), ("resources", c_void_p),
+        ("resource_count", c_size_t), ("devices", c_void_p), ("device_count", c_size_t),
+        ("device_size", c_size_t),
+    ]  # fmt: skip
+
+
+class AttemptReport(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("kind", c_int32), ("key", Text), ("exit_code", c_int32),
+        ("signal", c_int32), ("out_of_memory", c_int32), ("reserved", c_int32), ("message", Text),
+        ("output_text", Text), ("output_digest", Text), ("wall_time_ns", c_int64),
+        ("cpu_time_ns", c_int64), ("max_rss_bytes", c_int64),
+    ]  # fmt: skip
+
+
+_Errors = POINTER(c_void_p)
+_Drop = CFUNCTYPE(None, c_void_p)
+_Start = CFUNCTYPE(c_int32, c_void_p, POINTER(AttemptView), _Errors)
+_Adopt = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, _Errors)
+_Stop = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_int32, _Errors)
+_Now = CFUNCTYPE(c_int64, c_void_p)
+_Next = CFUNCTYPE(c_uint64, c_void_p)
+
+
+class ExecutorTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("max_cluster_size", c_int32), ("user_data", c_void_p),
+        ("drop", _Drop), ("start", _Start), ("adopt", _Adopt), ("stop", _Stop),
+    ]  # fmt: skip
+
+
+class ClockTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", _Drop), ("now", _Now),
+    ]  # fmt: skip
+
+
+class RandomTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", _Drop), ("next", _Next),
+    ]  # fmt: skip
+
+
+def contained(port: Any, errors: Any, call: Callable[[], None]) -> int:
+    """Calls a method of a port; what it raises becomes a status and an error of the library."""
+    try:
+        call()
+        return 0
+    except BaseException as error:  # nothing may pass through the library
+        port.failures.append(error)
+        if errors:
+            errors[0] = library().error_of(error)
+        return CODES.get(getattr(error, "code", ""), CODES["internal"])
+
+
+def table_of(kind: str, port: Any) -> Struct:
+    """The table of functions for a port."""
+    if kind == "executor":
+        return _executor_table(port)
+    if kind == "clock":
+        return ClockTable(now=_Now(lambda _: int(port.now_ns())))
+    return RandomTable(next=_Next(lambda _: int(port.next()) & 0xFFFF_FFFF_FFFF_FFFF))
+
+
+def _executor_table(port: Executor) -> ExecutorTable:
+    def start(_: Any, view: Any, errors: Any) -> int:
+        return contained(port, errors, lambda: port.start(_attempt(view[0])))
+
+    def adopt(_: Any, key: int, size: int, folder: int, folder_size: int, errors: Any) -> int:
+        names = _string(key, size), _string(folder, folder_size)
+        return contained(port, errors, lambda: port.adopt(*names))
+
+    def stop(_: Any, key: int, size: int, mode: int, errors: Any) -> int:
+        return contained(port, errors, lambda: port.stop(_string(key, size), _STOP[mode]))
+
+    return ExecutorTable(start=_Start(start), adopt=_Adopt(adopt), stop=_Stop(stop))
+
+
+def _string(data: int, size: int) -> str:
+    return ctypes.string_at(data, size).decode()
+
+
+def _attempt(view: Any) -> Attempt:
+    words = [str(view.environment[i]) for i in range(view.environment_count)]
+    return Attempt(
+        str(view.key),
+        str(view.folder),
+        [str(view.command[i]) for i in range(view.command_count)],
+        bool(view.shell),
+        dict(zip(words[::2], words[1::2])),
+    )

@@ -1,0 +1,51 @@
+// What a host asks about runs, answered from what is durable: for programs in other languages, and
+// for whoever would rather have JSON than a RunState. Every function: kNotFound for what is not
+// there. A run may be called "latest".
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trackbed/engine/engine.hpp"
+#include "trackbed/engine/store.hpp"
+#include "trackbed/engine/workspace.hpp"
+
+namespace trackbed {
+
+// "latest" is the run submitted last; anything else stands for itself.
+StatusOr<RunId> ResolveRun(Store& store, const std::string& given);
+// kNotFound names the nearest task that there is.
+StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name);
+
+// The newest first, an array. A run that nobody drives is "interrupted".
+StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now);
+// As RunToJson (event_json.hpp).
+StatusOr<std::string> RunAsJson(Store& store, const std::string& run);
+// Why a task is not running (explain.hpp).
+StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
+                                        Time now,
+                                        const std::function<bool(const LeaseHolder&)>& is_gone);
+// Why a task did or did not use an earlier result, field by field.
+StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::string_view task);
+
+struct LogPart {
+  std::string text;
+  bool more = false;  // something may be added, or follows
+};
+// At most `limit` bytes from `offset` of the log of an attempt; 0: the latest, or the one whose
+// result the task uses.
+StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::string& run,
+                          std::string_view task, uint32_t attempt, uint64_t offset, size_t limit);
+
+struct TaskOutputs {
+  std::string json;    // {"accuracy": 0.95}
+  std::string folder;  // of its files; empty: none
+};
+// kFailedPrecondition when the task has not succeeded.
+StatusOr<TaskOutputs> ReadOutputs(Store& store, const Workspace& workspace, const std::string& run,
+                                  std::string_view task);
+
+}  // namespace trackbed

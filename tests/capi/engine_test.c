@@ -1,0 +1,325 @@
+/* The engine by its C interface: engine_test SUPERVISOR FOLDER. */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+static const char kPipeline[] =
+    "name: capi\n"
+    "parameters: {word: hello}\n"
+    "tasks:\n"
+    "- name: one\n"
+    "  command: echo ${{ params.word }}; echo n=3 >> $TRACKBED_OUTPUT\n"
+    "  outputs: {n: integer}\n"
+    "- name: two\n"
+    "  command: echo two ${{ tasks.one.outputs.n }}\n"
+    "  dependencies: [one]\n";
+
+struct host {
+  trackbed_engine* engine;
+  char keys[16][128];
+  int started;
+  int dropped;
+  int events;
+  int re_entered;
+  uint64_t last;
+};
+
+static trackbed_status start(void* user, const trackbed_attempt* attempt, trackbed_error** error) {
+  struct host* host = user;
+  trackbed_error* refused = NULL;
+  (void)error;
+  /* A callback may not step the engine that called it. */
+  if (trackbed_engine_step(host->engine, &refused) == TRACKBED_FAILED_PRECONDITION)
+    ++host->re_entered;
+  trackbed_error_free(refused);
+  if (attempt->json.size == 0 || attempt->command_count == 0) return TRACKBED_INTERNAL;
+  snprintf(host->keys[host->started % 16], 128, "%.*s", (int)attempt->key.size, attempt->key.data);
+  ++host->started;
+  return TRACKBED_OK;
+}
+static trackbed_status refuse(void* user, const trackbed_attempt* attempt, trackbed_error** error) {
+  (void)user;
+  (void)attempt;
+  *error = trackbed_error_create(TRACKBED_INTERNAL, "no room today", TRACKBED_TERMINATED);
+  return TRACKBED_INTERNAL;
+}
+static trackbed_status stop(void* user, const char* key, size_t size, int32_t mode,
+                            trackbed_error** error) {
+  trackbed_attempt_report report;
+  struct host* host = user;
+  (void)mode;
+  (void)error;
+  TRACKBED_INIT(&report);
+  report.kind = TRACKBED_ATTEMPT_EXITED;
+  report.signal = 15;
+  report.key.data = key;
+  report.key.size = size;
+  return trackbed_engine_report(host->engine, &report, NULL);
+}
+static void drop(void* user) { ++((struct host*)user)->dropped; }
+static void on_event(void* user, const trackbed_event* event) {
+  struct host* host = user;
+  ++host->events;
+  CHECK(event->sequence == host->last + 1);
+  host->last = event->sequence;
+}
+
+static void test_embedded(const char* supervisor, const char* folder) {
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_engine* engine = NULL;
+  trackbed_engine* second = NULL;
+  trackbed_bytes run = {NULL, 0};
+  trackbed_bytes text = {NULL, 0};
+  trackbed_bytes place = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_submit_options submit;
+  trackbed_events_options stream;
+  trackbed_events* events = NULL;
+  trackbed_event list[4];
+  size_t count = 0;
+  size_t total = 0;
+  int32_t ended = 0;
+  int32_t more = 1;
+
+  OK(trackbed_pipeline_parse(kPipeline, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, "p.yaml",
+                             TRACKBED_TERMINATED, &pipeline, &error));
+  TRACKBED_INIT(&options);
+  options.home = trackbed_text(folder);
+  options.supervisor = trackbed_text(supervisor);
+  options.sandbox = TRACKBED_SANDBOX_NEVER;
+  OK(trackbed_engine_open(&options, &engine, &error));
+  /* The store has one holder, also within a process. */
+  EXPECT(TRACKBED_FAILED_PRECONDITION, trackbed_engine_open(&options, &second, &error));
+
+  TRACKBED_INIT(&submit);
+  submit.parameters = trackbed_text("{\"word\": \"good day\"}");
+  OK(trackbed_engine_submit(engine, pipeline, &submit, &run, &error));
+  CHECK(trackbed_engine_is_active(engine, run.data, run.size) == 1);
+  OK(trackbed_engine_start_thread(engine, &error));
+  EXPECT(TRACKBED_FAILED_PRECONDITION, trackbed_engine_start_thread(engine, &error));
+  OK(trackbed_engine_wait(engine, run.data, run.size, 60LL * 1000000000, &ended, &error));
+  CHECK(ended == 1);
+  OK(trackbed_engine_stop_thread(engine, &error));
+  OK(trackbed_engine_stop_thread(engine, &error));
+
+  OK(trackbed_engine_show(engine, "latest", TRACKBED_TERMINATED, &text, &error));
+  CHECK(holds(&text, "\"status\": \"succeeded\""));
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_list_runs(engine, 10, &text, &error));
+  CHECK(holds(&text, run.data));
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_outputs(engine, run.data, run.size, "one", 3, &text, &place, &error));
+  CHECK(strcmp(text.data, "{\"n\":3}") == 0);
+  CHECK(place.size == 0);
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&place);
+  OK(trackbed_engine_read_log(engine, run.data, run.size, "one", 3, 0, 0, 4, &text, &more, &error));
+  CHECK(text.size == 4 && memcmp(text.data, "good", 4) == 0 && more == 1);
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_read_log(engine, run.data, run.size, "one", 3, 0, 4, 100, &text, &more,
+                              &error));
+  CHECK(strcmp(text.data, " day\n") == 0 && more == 0);
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_explain(engine, run.data, run.size, "two", 3, &text, &error));
+  CHECK(holds(&text, "\"situation\":\"ended\""));
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_why(engine, run.data, run.size, "two", 3, &text, &error));
+  CHECK(holds(&text, "\"fields\""));
+  trackbed_bytes_free(&text);
+  EXPECT(TRACKBED_NOT_FOUND,
+         trackbed_engine_why(engine, run.data, run.size, "tow", 3, &text, &error));
+  EXPECT(TRACKBED_NOT_FOUND, trackbed_engine_show(engine, "nothing", 7, &text, &error));
+  EXPECT(TRACKBED_FAILED_PRECONDITION, trackbed_engine_cancel(engine, run.data, run.size, &error));
+
+  /* All events, in parts, from the store; then from the middle. */
+  TRACKBED_INIT(&stream);
+  stream.run = trackbed_text(run.data);
+  OK(trackbed_events_open(engine, &stream, &events, &error));
+  do {
+    size_t i;
+    OK(trackbed_events_next(events, list, sizeof list[0], 4, &count, &error));
+    for (i = 0; i < count; ++i) CHECK(list[i].sequence == ++total);
+  } while (count > 0);
+  CHECK(total == 6);
+  trackbed_events_close(events);
+  stream.from = total;
+  OK(trackbed_events_open(engine, &stream, &events, &error));
+  OK(trackbed_events_next_json(events, 0, &text, &count, &error));
+  CHECK(count == 1 && holds(&text, "\"event\":\"run_finished\""));
+  trackbed_bytes_free(&text);
+
+  /* A child may close what it has inherited, and nothing else. */
+  {
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+      int good = trackbed_engine_step(engine, NULL) == TRACKBED_FAILED_PRECONDITION &&
+                 trackbed_events_next(events, list, sizeof list[0], 4, &count, NULL) ==
+                     TRACKBED_FAILED_PRECONDITION &&
+                 trackbed_engine_wake_descriptor(engine) == -1;
+      trackbed_engine_close(engine);
+      trackbed_events_close(events);
+      _exit(good ? 0 : 1);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+  }
+  OK(trackbed_engine_step(engine, &error));
+  trackbed_engine_close(engine);
+  /* What is left of it says so. */
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_events_next(events, list, sizeof list[0], 4, &count, &error));
+  trackbed_events_close(events);
+  trackbed_bytes_free(&run);
+  trackbed_pipeline_free(pipeline);
+}
+
+static void test_host_executor(void) {
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_bytes run = {NULL, 0};
+  trackbed_bytes text = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_executor executor;
+  trackbed_event_sink sink;
+  trackbed_attempt_report report;
+  trackbed_slot slots[1];
+  struct host host;
+  struct pollfd wake;
+
+  memset(&host, 0, sizeof host);
+  TRACKBED_INIT(&options);
+  TRACKBED_INIT(&executor);
+  TRACKBED_INIT(&sink);
+  executor.user_data = sink.user_data = &host;
+  executor.drop = sink.drop = drop;
+  executor.start = start;
+  executor.stop = stop;
+  sink.event = on_event;
+  slots[0].name = trackbed_text("cpu");
+  slots[0].thousandths = 4000;
+  options.in_memory = 1;
+  options.executor = &executor;
+  options.sink = &sink;
+  options.slots = slots;
+  options.slot_count = 1;
+  OK(trackbed_pipeline_parse(kPipeline, TRACKBED_TERMINATED, TRACKBED_FORMAT_AUTO, NULL, 0,
+                             &pipeline, &error));
+  OK(trackbed_engine_open(&options, &host.engine, &error));
+  wake.fd = trackbed_engine_wake_descriptor(host.engine);
+  wake.events = POLLIN;
+  OK(trackbed_engine_step(host.engine, &error));
+  CHECK(poll(&wake, 1, 0) == 0);
+  OK(trackbed_engine_submit(host.engine, pipeline, NULL, &run, &error));
+  CHECK(poll(&wake, 1, 0) == 1);
+  OK(trackbed_engine_step(host.engine, &error));
+  CHECK(host.started == 1 && host.re_entered == 1);
+  TRACKBED_INIT(&report);
+  report.kind = TRACKBED_ATTEMPT_EXITED;
+  report.key = trackbed_text("nobody/knows/1");
+  EXPECT(TRACKBED_NOT_FOUND, trackbed_engine_report(host.engine, &report, &error));
+  report.key = trackbed_text(host.keys[0]);
+  report.output_text = trackbed_text("n=7\n");
+  OK(trackbed_engine_report(host.engine, &report, &error));
+  CHECK(poll(&wake, 1, 0) == 1);
+  OK(trackbed_engine_step(host.engine, &error));
+  CHECK(host.started == 2);
+  OK(trackbed_engine_cancel(host.engine, run.data, run.size, &error));
+  OK(trackbed_engine_wait(host.engine, run.data, run.size, 10LL * 1000000000, NULL, &error));
+  OK(trackbed_engine_show(host.engine, run.data, run.size, &text, &error));
+  CHECK(holds(&text, "\"status\": \"cancelled\""));
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&run);
+  CHECK(host.events > 0);
+  trackbed_engine_close(host.engine);
+  CHECK(host.dropped == 2);
+
+  /* What a callback says of its failure stands in the run. */
+  executor.start = refuse;
+  options.sink = NULL;
+  OK(trackbed_engine_open(&options, &host.engine, &error));
+  OK(trackbed_engine_submit(host.engine, pipeline, NULL, &run, &error));
+  OK(trackbed_engine_wait(host.engine, run.data, run.size, 10LL * 1000000000, NULL, &error));
+  OK(trackbed_engine_show(host.engine, run.data, run.size, &text, &error));
+  CHECK(holds(&text, "no room today"));
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&run);
+  trackbed_engine_close(host.engine);
+  CHECK(host.dropped == 3);
+  trackbed_pipeline_free(pipeline);
+
+  /* A table whose taker failed stays the host's. */
+  options.in_memory = 0;
+  REFUSED(trackbed_engine_open(&options, &host.engine, &error));
+  CHECK(host.dropped == 3);
+}
+
+static size_t open_files(void) {
+  size_t count = 0;
+  int number;
+  for (number = 0; number < 1024; ++number) count += dup2(number, number) == number;
+  return count;
+}
+
+static long resident_pages(void) {
+  long size = 0;
+  long resident = 0;
+  FILE* file = fopen("/proc/self/statm", "r");
+  if (file != NULL && fscanf(file, "%ld %ld", &size, &resident) != 2) resident = 0;
+  if (file != NULL) fclose(file);
+  return resident;
+}
+
+/* Engines that come and go leave nothing behind. */
+static void test_cycles(int cycles) {
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_engine_options options;
+  trackbed_executor executor;
+  struct host host;
+  size_t files = 0;
+  long pages = 0;
+  int i;
+  memset(&host, 0, sizeof host);
+  TRACKBED_INIT(&options);
+  TRACKBED_INIT(&executor);
+  executor.user_data = &host;
+  executor.start = refuse;
+  executor.stop = stop;
+  options.in_memory = 1;
+  options.executor = &executor;
+  options.node = trackbed_text("name: n\ncpu: 4\nmem: 1g\n");
+  OK(trackbed_pipeline_parse(kPipeline, TRACKBED_TERMINATED, TRACKBED_FORMAT_AUTO, NULL, 0,
+                             &pipeline, &error));
+  for (i = 0; i < cycles; ++i) {
+    trackbed_bytes run = {NULL, 0};
+    int before = failures;
+    OK(trackbed_engine_open(&options, &host.engine, &error));
+    OK(trackbed_engine_submit(host.engine, pipeline, NULL, &run, &error));
+    OK(trackbed_engine_wait(host.engine, run.data, run.size, -1, NULL, &error));
+    trackbed_bytes_free(&run);
+    trackbed_engine_close(host.engine);
+    if (failures != before) break;
+    if (i == cycles / 4) {
+      files = open_files();
+      pages = resident_pages();
+    }
+  }
+  CHECK(open_files() == files);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(TRACKBED_SANITIZE)
+  CHECK(resident_pages() - pages < 256);
+#endif
+  (void)pages;
+  trackbed_pipeline_free(pipeline);
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  test_embedded(argv[1], argv[2]);
+  test_host_executor();
+  test_cycles(10000);
+  return conclude();
+}

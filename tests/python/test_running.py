@@ -1,0 +1,404 @@
+"""Pipelines from their start to their end, each task in a process of its own."""
+
+import asyncio
+import os
+import pathlib
+import threading
+import time
+
+import pytest
+import steps
+from trackbed import (
+    ForkError,
+    NotFound,
+    RunCancelled,
+    RunFailed,
+    first_of,
+    pipeline,
+    shell,
+    task,
+    unmapped,
+    when,
+)
+
+
+@pipeline
+def many_kinds(n: int = 6, text: str = "it's\nhere") -> dict:
+    values = steps.numbers(n)
+    split = steps.halve(values)
+    joined = steps.join(split)
+    model = steps.modelled(text)
+    return {
+        "joined": joined,
+        "left": split.left,
+        "box": steps.unboxed(steps.boxed(n)),
+        "weight": steps.weigh(model),
+        "text": steps.read(steps.words(text)),
+        "named": [steps.options_of({"a": [1, 2], "b": [3]}), n],
+    }
+
+
+def test_values_of_all_kinds(engine):
+    run = engine.submit(many_kinds).wait()
+    assert run.state == "succeeded", run.explain_failure()
+    assert run.output == {
+        "joined": [3, 4, 5, 0, 1, 2],
+        "left": [0, 1, 2],
+        "box": 6,
+        "weight": 2.0,
+        "text": "it's\nhere",
+        "named": [6, 6],
+    }
+    assert run["halve"].output == ([0, 1, 2], [3, 4, 5])
+    assert run["unboxed"].outputs == {"result": 6}
+    assert run["modelled"].output.weights == [0.5, 1.5]
+    assert isinstance(run["words"].output, pathlib.Path)
+    assert "succeeded" in repr(run["numbers"]) and "6 succeeded" not in repr(run["numbers"])
+
+
+def test_a_second_run_comes_from_the_cache(engine):
+    first = engine.submit(many_kinds).wait()
+    second = engine.submit(many_kinds).wait()
+    assert all(task.cached for task in second)
+    assert second.output == first.output
+    third = engine.submit(many_kinds, {"text": "other"}).wait()
+    assert third["numbers"].cached and not third["words"].cached
+    assert engine.runs["many_kinds"][-1].id == third.id
+    assert [run.id for run in engine.runs][-3:] == [first.id, second.id, third.id]
+    assert engine.runs[second.id].output == first.output
+    with pytest.raises(NotFound, match="did you mean 'words'"):
+        third["wordss"]
+
+
+def test_a_failure_says_what_where_and_what_next(engine):
+    @pipeline
+    def broken() -> None:
+        steps.fail("no luck")
+
+    run = engine.submit(broken).wait()
+    with pytest.raises(RunFailed) as error:
+        run.result()
+    message = str(error.value)
+    assert 'task "fail" failed: exit code 1' in message
+    assert "ValueError: no luck" in message and "about to fail" in message
+    assert "_trackbed/trackbed" not in message  # of the traceback, only what is the user's
+    assert f'runs["{run.id}"].retry()' in message
+
+
+def test_branches(engine):
+    @pipeline
+    def branches(n: int) -> str:
+        with when(steps.odd(n)):
+            a = steps.say.options(name="is-odd")("odd")
+        with when(~(steps.odd(n) == True)):  # noqa: E712
+            b = steps.say.options(name="is-even")("even")
+        return steps.say.options(name="join")(first_of(a, b))
+
+    assert engine.submit(branches, {"n": 3}).result() == "odd"
+    run = engine.submit(branches, {"n": 4})
+    assert run.result() == "even"
+    assert run["is-odd"].state == "skipped"
+
+
+def test_shell_tasks_take_and_give(engine):
+    @pipeline
+    def mixed(name: str = "it's me") -> int:
+        greeting = shell(
+            f'printf %s {name} > "$TRACKBED_OUTPUTS/text"; echo size=7 >> "$TRACKBED_OUTPUT"',
+            name="greet", outputs={"size": int},
+        )  # fmt: skip
+        seen = shell(f"cat {greeting.file('text')}; echo; echo {greeting.size}", name="see")
+        steps.say.options(after=seen)(steps.read(greeting.file("text")))
+        return steps.double(greeting.size)
+
+    run = engine.submit(mixed).wait()
+    assert run.result() == 14
+    assert run["see"].logs() == "it's me\n7\n"
+    assert run["say"].logs() == "saying it's me\n"
+
+
+def test_functions_that_no_file_holds(engine):
+    import numpy
+
+    factor = 3
+    table = numpy.arange(4)
+
+    def helper(x: int) -> int:
+        return x * factor
+
+    @task
+    def closes_over(x: int) -> int:
+        return helper(x) + int(table.sum())
+
+    @pipeline
+    def local() -> int:
+        return closes_over(2)
+
+    run = engine.submit(local).wait()
+    assert run.state == "succeeded", run.explain_failure()
+    assert run.output == closes_over(2) == 12
+
+
+def test_arrays_and_frames(engine):
+    import numpy
+    import pandas
+
+    @task
+    def make(n: int) -> numpy.ndarray:
+        import numpy
+
+        return numpy.arange(n) * 0.5
+
+    @task
+    def frame(values: numpy.ndarray) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame({"v": values})
+
+    @task
+    def mean(data: pandas.DataFrame) -> float:
+        return data["v"].mean()
+
+    @pipeline
+    def science(n: int = 5) -> float:
+        return mean(frame(make(n)))
+
+    run = engine.submit(science).wait()
+    assert run.state == "succeeded", run.explain_failure()
+    assert run.output == 1.0
+    assert run["make"].output.dtype == numpy.float64
+    assert isinstance(run["frame"].output, pandas.DataFrame)
+
+
+def test_maps(engine):
+    @pipeline
+    def fan(n: int = 10) -> int:
+        doubled = steps.double.map(steps.count_up(n), batch=3, concurrency=2)
+        twice = steps.double.map(doubled)
+        steps.weigh.map([steps.Model([1.0], "a"), steps.Model([2.0], "b")])
+        return steps.total(twice)
+
+    run = engine.submit(fan).wait()
+    assert run.state == "succeeded", run.explain_failure()
+    assert run.output == sum(range(10)) * 4
+    assert run["double"].output == [2 * i for i in range(10)]
+    assert run["weigh"].output == [1.0, 2.0]
+
+
+def test_a_map_keeps_what_is_done(engine, tmp_path):
+    (tmp_path / "broken").touch()
+
+    @pipeline
+    def shaky(marks: str) -> list:
+        return steps.sometimes.map(range(8), marks, batch=4, concurrency=1)
+
+    run = engine.submit(shaky, {"marks": str(tmp_path)}).wait()
+    assert run.state == "failed"
+    log = run["sometimes"].logs()
+    assert "2 of 8 items failed" in log and "item 3: 3: ValueError: three is broken" in log
+    assert "item 5: its process ended by signal 9" in log
+    (tmp_path / "broken").unlink()
+    before = (tmp_path / "calls").read_text().split()
+    assert sorted(before) == [str(i) for i in range(8)]
+    run.retry().wait()
+    assert run.state == "succeeded", run.explain_failure()
+    assert run.output == [10 * i for i in range(8)]
+    assert (tmp_path / "calls").read_text().split()[8:] == ["3", "5"]
+
+
+def test_asyncio(engine):
+    async def both():
+        first = many_kinds.using(engine).run_async(4)
+        second = many_kinds.using(engine).run_async(5)
+        return await asyncio.gather(first, second)
+
+    assert [run.output["box"] for run in asyncio.run(both())] == [4, 5]
+
+
+def test_listeners(engine):
+    seen = []
+
+    def bad(event):
+        raise ValueError("no")
+
+    forget = engine.listen(lambda event: seen.append(event["event"]))
+    engine.listen(bad)
+    engine.submit(many_kinds).wait()
+    engine.close()
+    assert seen[0] == "run_submitted" and seen[-1] == "run_finished"
+    assert str(engine.failures[0]) == "no"
+    forget()
+
+
+def test_cancelling(engine, tmp_path):
+    @pipeline
+    def endless(path: str) -> None:
+        steps.wait_for(path)
+
+    run = engine.submit(endless, {"path": str(tmp_path / "never")})
+    deadline = time.monotonic() + 20
+    while run["wait_for"].state != "running" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.cancel().wait(30)
+    with pytest.raises(RunCancelled):
+        run.result()
+
+    async def given_up():
+        await asyncio.wait_for(
+            endless.using(engine).run_async(str(tmp_path / "never")), timeout=0.5
+        )
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(given_up())
+    assert engine.runs[-1].wait(30).state == "cancelled"
+
+
+def test_threads(engine):
+    results = {}
+
+    def one(number):
+        results[number] = engine.submit(many_kinds, {"n": number}).wait().output["box"]
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(2, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {n: n for n in range(2, 6)}
+
+
+def test_after_a_fork_the_child_is_told(engine):
+    engine.submit(many_kinds).wait()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            engine.submit(many_kinds)
+            os.write(writer, b"it worked")
+        except ForkError as error:
+            os.write(writer, str(error).encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert b"forked process" in os.read(reader, 1000)
+    assert engine.submit(many_kinds).wait().state == "succeeded"
+
+
+def test_an_idle_engine_gives_its_store_back(tmp_path, monkeypatch):
+    from trackbed import Engine
+
+    monkeypatch.setenv("TRACKBED_HOME", str(tmp_path / "shared"))
+    assert many_kinds.using(progress=False)(3)["box"] == 3
+    deadline = time.monotonic() + 20
+    while any(t.name == "trackbed" for t in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with Engine(tmp_path / "shared") as other:  # would fail if the store were held
+        assert other.runs["many_kinds"][-1].output["box"] == 3
+
+
+def test_pictures(engine):
+    run = engine.submit(many_kinds).wait()
+    html = run._repr_html_()
+    assert html.count("<rect") >= 9 and "✓ succeeded" in html and "<script" not in html
+    assert "numbers" in many_kinds._repr_html_()
+    assert list(run.to_frame()["state"].unique()) == ["succeeded"]
+    assert [e["event"] for e in run.events()][0] == "run_submitted"
+
+
+def test_secrets_reach_a_task_and_no_log(engine, monkeypatch):
+    monkeypatch.setenv("TOKEN", "hush-hush")
+
+    @task(env={"TOKEN": "secret://env/TOKEN"})
+    def peek() -> int:
+        import os
+
+        print("the token is", os.environ["TOKEN"])
+        return len(os.environ["TOKEN"])
+
+    @pipeline
+    def secretive() -> int:
+        return peek()
+
+    run = engine.submit(secretive).wait()
+    assert run.output == 9
+    assert "hush-hush" not in run["peek"].logs()
+
+
+def test_mapped_arguments_side_by_side(engine):
+    @task
+    def add(x: int, y: int, z: int) -> int:
+        return x + y + z
+
+    @pipeline
+    def sums() -> list:
+        return add.map([1, 2, 3], y=range(3), z=unmapped(10))
+
+    assert engine.submit(sums).result() == [11, 13, 15]
+
+
+def test_ctrl_c_cancels_the_run(tmp_path):
+    import signal
+    import subprocess
+    import sys
+
+    from conftest import PACKAGE
+
+    (tmp_path / "script.py").write_text(
+        "from trackbed import pipeline, task\n"
+        "@task\n"
+        "def slow() -> None:\n    import time\n    print('begun', flush=True)\n    time.sleep(60)\n"
+        "@pipeline\n"
+        "def endless() -> None:\n    slow()\n"
+        "if __name__ == '__main__':\n    print(endless.run().state)\n"
+    )
+    environment = dict(os.environ, PYTHONPATH=str(PACKAGE), TRACKBED_HOME=str(tmp_path / "home"))
+    with subprocess.Popen(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while "started" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert out == "cancelled\n" and "stopping the run" in err
+
+
+CELLS = [
+    "import numpy as np\nfrom typing import List\nfrom trackbed import Engine, pipeline, task\nSCALE = 3\n",
+    "class Point:\n    def __init__(self, x):\n        self.x = x\n\n    def scaled(self):\n"
+    "        return self.x * SCALE\n",
+    "def helper(values: np.ndarray) -> float:\n    return float(values.sum())\n",
+    "@task\ndef make(n: int) -> Point:\n    return Point(helper(np.arange(n)))\n",
+    "@task(retries=1)\ndef use(point: Point) -> float:\n    return point.scaled()\n",
+    "@pipeline\ndef cells(n: int = 4) -> float:\n    return use(make(n))\n",
+    "with Engine(HOME, slots={'cpu': 2}) as engine:\n    run = engine.submit(cells).wait()\n"
+    "    print(run.state, run.output, type(run['make'].output).__module__)\n"
+    "    SCALE = 4\n"
+    "    again = engine.submit(cells).wait()\n"
+    "    print(again.output, again['make'].cached, again['use'].cached)\n",
+]
+
+
+def test_a_notebook(tmp_path):
+    """Cells as a notebook runs them: in __main__, without a file, their text in linecache."""
+    import subprocess
+    import sys
+
+    from conftest import PACKAGE
+
+    program = (
+        "import linecache\n"
+        f"HOME = {str(tmp_path / 'home')!r}\n"
+        f"for number, cell in enumerate({CELLS!r}):\n"
+        "    name = f'<ipython-input-{number}>'\n"
+        "    linecache.cache[name] = (len(cell), None, cell.splitlines(True), name)\n"
+        "    exec(compile(cell, name, 'exec'))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(PACKAGE)),
+    )  # fmt: skip
+    # Point.scaled uses SCALE: both tasks carry the class, so both run again.
+    assert ran.stdout == "succeeded 18.0 __main__\n24.0 False False\n", ran.stderr

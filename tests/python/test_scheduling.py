@@ -1,0 +1,123 @@
+"""Slots of a machine, and the scheduler of a cluster."""
+
+import pytest
+from trackbed import (
+    AlreadyExists,
+    Cluster,
+    FailedPrecondition,
+    InvalidArgument,
+    Placer,
+    ResourceExhausted,
+    Scheduler,
+    SlotAllocator,
+    simulate,
+)
+
+NODE = {
+    "name": "n1", "cpu": 8, "mem": "64g",
+    "devices": [{"id": f"gpu{i}", "slot": "cuda.shares"} for i in range(2)],
+}  # fmt: skip
+
+
+def test_slots_are_given_and_given_back():
+    allocator = SlotAllocator(NODE)
+    with allocator.allocate({"cpu": 2, "mem": "1g", "cuda.shares": 0.5}) as held:
+        assert {part.slot: part.amount for part in held.parts} == {
+            "cpu": 2, "mem": 2**30, "cuda.shares": 0.5
+        }  # fmt: skip
+        assert len(allocator) == 1
+        with pytest.raises(ResourceExhausted, match="needs 1.8 cuda.shares, 1.5 of 2 free"):
+            allocator.allocate({"cuda.shares": 1.8})
+        found = allocator.explain({"cuda.shares": 1.8})
+        assert (found.kind, found.needed, found.free) == ("shortage", 1.8, 1.5)
+        used = {u.device: u.used for u in allocator.usage() if u.slot == "cuda.shares"}
+        assert sorted(used.values()) == [0, 0.5]
+    assert len(allocator) == 0
+    with pytest.raises(FailedPrecondition):
+        held.release()
+    assert len(allocator.to_frame()) == 4
+
+
+def test_snapshots_of_slots():
+    one = SlotAllocator(NODE)
+    one.allocate({"cuda.shares": 1})
+    two = SlotAllocator(NODE)
+    (taken,) = two.restore(one.snapshot())
+    assert [p.amount for p in taken.parts] == [1.0]
+    three = two.copy()
+    taken.release()
+    assert (len(two), len(three)) == (0, 1)
+
+
+def test_mistakes_in_a_node():
+    with pytest.raises(InvalidArgument) as error:
+        SlotAllocator({"name": "n1", "cpuu": 3})
+    assert error.value.diagnostics and "cpuu" in str(error.value)
+
+
+def test_a_gang_starts_whole():
+    cluster = Cluster({f"g{i}": {"cpu": 8, "devices": 2} for i in range(3)})
+    cluster.submit(1, devices=2, members=2, run_time=100)
+    cluster.submit(2, devices=2, members=2, run_time=100)
+    plan = cluster.schedule(now=0)
+    assert [d.task for d in plan.starts] == [1, 1] and plan[0].devices == [0, 1]
+    reason = cluster.explain(2)
+    assert reason.rule == "fragmentation" and "needs" in reason.sentence
+    assert cluster.state_of(2) == "waiting"
+    when, _ = cluster.predict(devices=2, run_time=50)  # over before the gang can start
+    assert when == 0.0
+    cluster.finish(1, now=50)
+    assert len(cluster.schedule(now=50).starts) == 2
+    cluster.recount()
+    assert cluster.stats()["running"] == 1
+    with pytest.raises(AlreadyExists):
+        cluster.submit(2, devices=1)
+    assert list(plan.to_frame()["kind"]) == ["start", "start"]
+
+
+def test_a_placer_in_python():
+    class Last(Placer):
+        def choose(self, nodes, demand):
+            assert demand.devices == 0.5
+            return nodes[-1].placement if nodes else None
+
+    cluster = Cluster({f"g{i}": {"cpu": 8, "devices": 1} for i in range(3)}, placer=Last())
+    cluster.submit(1, devices=0.5)
+    assert [d.node for d in cluster.schedule(now=0)] == ["g2"]
+
+
+def test_what_a_placer_raises_is_contained():
+    class Broken(Placer):
+        def choose(self, nodes, demand):
+            raise ValueError("no idea")
+
+    placer = Broken()
+    cluster = Cluster({"g1": {"cpu": 8, "devices": 1}}, placer=placer)
+    cluster.submit(1, devices=1)
+    with pytest.raises(Exception, match="no idea"):
+        cluster.schedule(now=0)
+    assert [str(error) for error in placer.failures] == ["no idea"]
+    assert cluster.state_of(1) == "waiting"
+
+
+def test_eviction():
+    scheduler = Scheduler(preempt_by_priority=True)
+    scheduler.add_node("g1", cpu=4, devices=1)
+    scheduler.submit(1, devices=1, now=0)
+    assert len(scheduler.schedule(now=0).starts) == 1
+    scheduler.submit(2, devices=1, priority=5, now=10)
+    (eviction,) = scheduler.schedule(now=10).evictions
+    assert (eviction.task, eviction.other) == (1, 2)
+
+
+def test_simulation():
+    nodes = "sn,cpu_milli,memory_mib,gpu,model\n" + "".join(
+        f"n{i},32000,131072,4,A100\n" for i in range(2)
+    )
+    jobs = "job,vc,user,submitted,run_seconds,gpus\n" + "".join(
+        f"j{i},vc{i % 2},u,{1_000_000 + i * 10},600,{1 + i % 4}\n" for i in range(40)
+    )
+    result = simulate(nodes, jobs, order="fair_share")
+    frame = result.to_frame()
+    assert len(frame) == 40 and frame["wait_seconds"].max() > 0
+    assert result.summary and "<html" in result.html
