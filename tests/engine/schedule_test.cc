@@ -77,7 +77,8 @@ TEST_CASE("However much of higher priority comes, a task gets its turn") {
   CHECK(waited <= minutes(32));
 }
 
-TEST_CASE("Run times are learned from earlier runs, and small tasks fill the gap before a large one") {
+TEST_CASE(
+    "Run times are learned from earlier runs, and small tasks fill the gap before a large one") {
   EngineLab lab;
   lab.options.node = NodeOfSlots({Slot("cpu", 4)});
   lab.compare_after_steps = false;
@@ -108,8 +109,7 @@ TEST_CASE("Run times are learned from earlier runs, and small tasks fill the gap
   CHECK(large.expected_start >= submitted + minutes(60));
   CHECK(large.expected_start <= submitted + minutes(68));
   CHECK(large.sentence == "needs 4 cpu, 0 of 4 free: 4 short; expected at " +
-                              FormatTime(large.expected_start) +
-                              "; held by holder (3), brief (1)");
+                              FormatTime(large.expected_start) + "; held by holder (3), brief (1)");
   CHECK(large.sentence.starts_with(lab.engine().ExplainWait(run, 1)));
   lab.clock.AdvanceTo(submitted + minutes(31));
   lab.Step();

@@ -227,8 +227,8 @@ TEST_CASE("A priority is a whole number within bounds") {
   CHECK(parsed.pipeline->priority == 5);
   CHECK(parsed.pipeline->tasks[0].priority == 0);
   CHECK(Complaints("name: p\npriority: 1001\ntasks: [{name: a, command: x, priority: high}]\n") ==
-        "2:11: priority: found 1001, expected -1000 to 1000\n"
-        "3:38: tasks[0].priority: found \"high\", expected a whole number");
+        "2:11: priority: found 1001, expected a whole number from -1000 to 1000\n"
+        "3:41: tasks[0].priority: found \"high\", expected a whole number from -1000 to 1000");
 }
 
 TEST_CASE("Every mistake of a file is told in one go, in order") {
