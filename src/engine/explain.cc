@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -109,6 +110,10 @@ class StoredQueue {
                    absl::StrCat(AbslView(Message(ready.line.status())), ": it cannot run here"));
       }
       line = *ready.line;
+    }
+    // The driver has started what it could, and keeps room for who comes next.
+    while (const std::optional<NodeQueue::Started> started = queue_->Take(now_)) {
+      if (started->task == asked) return Say(TaskSituation::next, kNothingInItsWay);
     }
     TaskExplanation explanation =
         DescribeReason(queue_->Explain(line, asked, now_), [&](const ReadyTask& ready) {

@@ -82,6 +82,8 @@ class Maker {
     }
     for (uint64_t i = Number(3); i > 0; --i) detail->folders.push_back({Text(), Text(), Text()});
     detail->use_cache = Coin();
+    detail->priority = Coin() ? -5 : 0;
+    if (Coin()) detail->tenant = "research/ada";
   }
   void Make(RunFinished* detail) { detail->status = static_cast<RunStatus>(Number(4)); }
   void Make(RunRetried* detail) {

@@ -642,6 +642,7 @@ TEST_CASE("what the form cannot say is listed") {
   pipeline.labels = {{"team", "birds"}, {"fasttrack/version", "25.6"}};
   pipeline.source = "code";
   pipeline.results = {{"model", "a/model.bin"}};
+  pipeline.priority = 1;
   pipeline.parameters = {
       {"n", ValueType::integer, Value(int64_t{1}), "", {Value(int64_t{1})}, 0, 9}};
   pipeline.folders = {{"d", "data"}, {"unused", ""}};
@@ -655,6 +656,7 @@ TEST_CASE("what the form cannot say is listed") {
   task.outputs = {{"accuracy", ValueType::number}};
   task.files = {"a.py"};
   task.timeout = std::chrono::seconds(5);
+  task.priority = -1;
   task.grace_period = std::chrono::seconds(1);
   task.retry.max_attempts = 3;
   task.retry.delay = std::chrono::seconds(1);
@@ -665,6 +667,7 @@ TEST_CASE("what the form cannot say is listed") {
         std::vector<std::string>{
             "pipeline: source",
             "pipeline: results",
+            "pipeline: priority",
             "pipeline: cache (FastTrack runs every task anew)",
             "folder \"d\": path",
             "folder \"unused\": no task mounts it",
@@ -677,6 +680,7 @@ TEST_CASE("what the form cannot say is listed") {
             "task \"a\": outputs",
             "task \"a\": files",
             "task \"a\": timeout",
+            "task \"a\": priority",
             "task \"a\": grace_period",
             "task \"a\": retry.backoff",
             "task \"a\": retry.jitter",

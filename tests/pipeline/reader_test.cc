@@ -66,6 +66,7 @@ tasks:
   cache: true
   skip: true
   allow_failure: true
+  priority: -3
   image: "python:3.11"
   resource_group: fast
   cluster: {size: 2, multi_node: true}
@@ -156,6 +157,7 @@ TEST_CASE("Every field of a task is read") {
   CHECK(t.cache == CacheMode::on);
   CHECK(t.skip);
   CHECK(t.allow_failure);
+  CHECK(t.priority == -3);
   CHECK(t.image == "python:3.11");
   CHECK(t.resource_group == "fast");
   CHECK(t.cluster_size == 2);
@@ -217,6 +219,16 @@ TEST_CASE("Defaults may not hold what belongs to one task") {
         "2:24: defaults.cpu: unknown field \"cpu\"; a default has description, trigger, "
         "environment, resources, mounts, files, retry, timeout, grace_period, cache, skip, "
         "allow_failure, priority, image, resource_group, cluster and labels");
+}
+
+TEST_CASE("A priority is a whole number within bounds") {
+  const ParsedPipeline parsed = Read("name: p\npriority: 5\ntasks: [{name: a, command: x}]\n");
+  REQUIRE(parsed.pipeline.has_value());
+  CHECK(parsed.pipeline->priority == 5);
+  CHECK(parsed.pipeline->tasks[0].priority == 0);
+  CHECK(Complaints("name: p\npriority: 1001\ntasks: [{name: a, command: x, priority: high}]\n") ==
+        "2:11: priority: found 1001, expected a whole number from -1000 to 1000\n"
+        "3:41: tasks[0].priority: found \"high\", expected a whole number from -1000 to 1000");
 }
 
 TEST_CASE("Every mistake of a file is told in one go, in order") {

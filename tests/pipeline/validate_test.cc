@@ -134,6 +134,7 @@ TEST_CASE("Pipelines built in code are checked like files") {
   task.command = {"a", "b"};
   task.retry = {0, Duration(-1), Duration(0), std::nanf(""), 2.0F};
   task.timeout = Duration(1);
+  task.priority = 1001;
   task.cluster_size = 0;
   task.resources = {{"cpu", Quantity::FromThousandths(-1)},
                     {"cuda.device", Quantity::FromThousandths(500)},
@@ -163,6 +164,7 @@ TEST_CASE("Pipelines built in code are checked like files") {
         "tasks[0].retry.max_delay: found \"0s\", expected more than 0\n"
         "tasks[0].timeout: found \"1ns\", expected a whole number of milliseconds that is not "
         "negative\n"
+        "tasks[0].priority: found 1001, expected a whole number from -1000 to 1000\n"
         "tasks[0].cluster.size: found 0, expected at least 1\n"
         "tasks[1].image: found a NUL character, which no text may hold");
 }

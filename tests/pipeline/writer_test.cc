@@ -49,6 +49,7 @@ Pipeline MakePipeline() {
   train.allow_failure = true;
   train.image = "python:3.11";
   train.resource_group = "fast";
+  train.priority = 12;
   train.cluster_size = 2;
   train.multi_node = true;
   train.labels = {{"key with: colon", "\ttab \x01 \xc2\x85 \xe2\x80\xa8 \xf0\x9f\x98\x80"}};
@@ -57,6 +58,7 @@ Pipeline MakePipeline() {
   serve.kind = TaskKind::serve;
   p.tasks = {split, train, serve};
   p.results = {{"model.npz", "train/model.npz"}};
+  p.priority = -1;
   return p;
 }
 

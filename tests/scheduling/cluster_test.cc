@@ -38,6 +38,53 @@ TEST_CASE("a cluster refuses nodes out of range", "[cluster]") {
   CHECK(cluster.device_capacity() == 4000);
 }
 
+TEST_CASE("counted resources are taken and given back like others", "[cluster]") {
+  Cluster cluster;
+  NodeCapacity capacity = TwoKinds();
+  capacity.counted = {5, 0, 2};
+  REQUIRE(cluster.AddNode(capacity).ok());
+  capacity.counted[1] = -1;
+  CHECK(cluster.AddNode(capacity).status().code() == StatusCode::kInvalidArgument);
+  const CountedAmounts three = {3, 0, 1};
+  const CountedAmounts of_second = {0, 1};
+  Demand demand;
+  demand.architectures = 2;
+  demand.counted = &three;
+  CHECK(cluster.Fits(0, demand));
+  const Placement placement = cluster.FirstDevices(0, demand);
+  REQUIRE(cluster.Take(demand, placement));
+  CHECK(cluster.state(0).counted == CountedAmounts{2, 0, 1});
+  CHECK_FALSE(cluster.Fits(0, demand));
+  CHECK_FALSE(cluster.Take(demand, placement));
+  CHECK(cluster.FitsEmpty(0, demand));
+  Demand other = demand;
+  other.counted = &of_second;
+  CHECK_FALSE(cluster.FitsEmpty(0, other));
+  cluster.Give(demand, placement);
+  CHECK(cluster.state(0).counted == CountedAmounts{5, 0, 2});
+}
+
+TEST_CASE("demands are compared by what they say", "[cluster]") {
+  const CountedAmounts two = {2};
+  const CountedAmounts same = {2};
+  const CountedAmounts more = {3};
+  Demand a;
+  Demand b;
+  CHECK(a == b);
+  a.counted = &two;
+  CHECK(a > b);
+  CHECK(a != b);
+  b.counted = &same;
+  CHECK(a == b);
+  CHECK(std::is_eq(a <=> b));
+  b.counted = &more;
+  CHECK(a < b);
+  a.label = 1;
+  CHECK(a > b);
+  b.cpu = 1;
+  CHECK(a < b);
+}
+
 TEST_CASE("what was taken and given back leaves the cluster as it was", "[cluster]") {
   // Beside the cluster, a list of what runs: all that is free can be counted from it.
   SeededRandom random(7);

@@ -98,6 +98,30 @@ TEST_CASE("the score of fgd is the truncated sigmoid of what the fragment shrink
   CHECK(scored.shared_device == 0);
 }
 
+TEST_CASE("every policy looks at memory and counted resources") {
+  NodeCapacity rich = Node(2, 10'000);
+  rich.counted = {0, 4};
+  const CountedAmounts licence = {0, 1};
+  for (const std::string_view policy : kPlacerNames) {
+    for (const bool scan : {false, true}) {
+      INFO(policy);
+      const Cluster cluster = Make({Node(2, 10'000), Node(2, 10'000), rich, Node(2, 10'000)});
+      PlacerOptions options;
+      options.scan = scan;
+      const auto placer = MakePlacer(policy, options);
+      REQUIRE(placer.ok());
+      Demand demand = Share(500);
+      CHECK((*placer)->Choose(cluster, demand).has_value());
+      demand.counted = &licence;
+      const auto placement = (*placer)->Choose(cluster, demand);
+      REQUIRE(placement.has_value());
+      CHECK(placement->node == 2);
+      demand.memory = 2'000'000;
+      CHECK_FALSE((*placer)->Choose(cluster, demand).has_value());
+    }
+  }
+}
+
 TEST_CASE("typical shapes cover at least what they have to", "[mix]") {
   std::vector<Demand> demands;
   for (int i = 0; i < 90; ++i) demands.push_back(Share(500));

@@ -713,5 +713,113 @@ TEST_CASE("Room is made as soon as what could not be stopped has ended") {
   CHECK(lab.Step() == Ids{3});
 }
 
+TEST_CASE("Counted resources are waited for, looked ahead for and counted in quotas") {
+  Lab lab;
+  NodeCapacity capacity;
+  capacity.cpu = 8000;
+  capacity.counted = {0, 2};
+  REQUIRE(lab.scheduler.AddNode("a", capacity).ok());
+  const CountedAmounts licence = {0, 1};
+  const CountedAmounts three = {0, 3};
+  TaskRequest task = lab.Task(1, 1, 60);
+  task.demand.counted = &licence;
+  lab.Submit(task);
+  for (const TaskId id : {2, 3}) {
+    task.id = id;
+    lab.Submit(task);
+  }
+  CHECK(lab.Step() == Ids{1, 2});
+  const WaitReason waits = lab.scheduler.Explain(3, lab.now);
+  CHECK(waits.rule == WaitReason::Rule::shortage);
+  CHECK(waits.resource == kFirstDeviceResource + 1);
+  CHECK(waits.needed == 1);
+  CHECK(waits.available == 0);
+  CHECK(waits.expected_start >= lab.now + minutes(60));
+  // Room is kept for it from then on, but processors are free until it starts and beside it.
+  lab.Submit(lab.Task(4, 4, 600));
+  CHECK(lab.Step() == Ids{4});
+  task.id = 5;
+  task.demand.counted = &three;
+  CHECK(lab.scheduler.Submit(task, lab.now).code() == StatusCode::kResourceExhausted);
+  const CountedAmounts negative = {-1};
+  task.demand.counted = &negative;
+  CHECK(lab.scheduler.Submit(task, lab.now).code() == StatusCode::kInvalidArgument);
+  Quota quota;
+  quota.limit[kFirstDeviceResource + 1] = 2;
+  REQUIRE(lab.scheduler.SetQuota(kRootTenant, quota).ok());
+  CHECK(lab.scheduler.Explain(3, lab.now).rule == WaitReason::Rule::quota);
+  lab.Finish(1);
+  CHECK(lab.Step() == Ids{3});
+}
+
+TEST_CASE("A plan of one start leaves the others to the next") {
+  Lab lab;
+  lab.Node(2, 0, "a");
+  for (const TaskId id : {1, 2, 3}) lab.Submit(lab.Task(id, 1));
+  const auto next = [&] {
+    Ids ids;
+    for (const Start& start : lab.scheduler.Schedule(lab.now, 1).starts) ids.push_back(start.task);
+    return ids;
+  };
+  CHECK(next() == Ids{1});
+  // Who comes meanwhile and is more important goes before those behind.
+  TaskRequest urgent = lab.Task(4, 1);
+  urgent.priority = 1;
+  lab.Submit(urgent);
+  CHECK(next() == Ids{4});
+  CHECK(next().empty());
+}
+
+TEST_CASE("A placer may refuse the place that a reservation leaves") {
+  // Chooses the first device, and accepts nothing else.
+  class Stubborn final : public Placer {
+   public:
+    std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
+      if (!cluster.Fits(0, demand)) return std::nullopt;
+      return cluster.FirstDevices(0, demand);
+    }
+    bool Accepts(const Cluster& /*cluster*/, const Demand& /*demand*/,
+                 const Placement& /*placement*/) override {
+      ++asked;
+      return accepts;
+    }
+    bool accepts = false;
+    int asked = 0;
+  };
+  for (const bool accepts : {false, true}) {
+    SchedulerOptions options;
+    options.policy.ageing = Duration{0};
+    auto placer = std::make_unique<Stubborn>();
+    placer->accepts = accepts;
+    const Stubborn& stubborn = *placer;
+    options.placer = std::move(placer);
+    Scheduler scheduler(std::move(options));
+    NodeCapacity capacity;
+    capacity.cpu = 8000;
+    capacity.device_count = 4;
+    REQUIRE(scheduler.AddNode("a", capacity).ok());
+    const Time now = FromNanoseconds(1'700'000'000'000'000'000);
+    const auto submit = [&](TaskId id, int16_t devices, Duration run_time) {
+      TaskRequest task;
+      task.id = id;
+      task.demand.whole_devices = devices;
+      task.run_time = run_time;
+      REQUIRE(scheduler.Submit(task, now).ok());
+    };
+    submit(1, 1, hours(1));
+    submit(2, 2, hours(1));
+    REQUIRE(scheduler.Schedule(now).starts.size() == 2);
+    REQUIRE(scheduler.Finish(1, now).ok());
+    submit(3, 3, hours(1));  // will get the first three when 2 ends
+    REQUIRE(scheduler.Schedule(now).starts.empty());
+    submit(4, 1, hours(9));  // may have the fourth, which is not what the placer chooses
+    const auto starts = scheduler.Schedule(now).starts;
+    CHECK(stubborn.asked == 1);
+    REQUIRE(starts.size() == (accepts ? 1 : 0));
+    if (accepts) CHECK(starts[0].members[0].whole_devices == 1U << 3U);
+    CHECK(scheduler.Recount().ok());
+  }
+}
+
 }  // namespace
 }  // namespace trackbed

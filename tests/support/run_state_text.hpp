@@ -20,8 +20,8 @@ inline std::string RunStateText(const RunState& run) {
        << " verdict=" << ToString(run.Verdict())
        << " submitted=" << ToNanoseconds(run.submitted_at())
        << " finished=" << ToNanoseconds(run.finished_at()) << " seed=" << run.submitted().seed
-       << " cache=" << run.submitted().use_cache
-       << " priority=" << run.submitted().priority << " tenant=" << run.submitted().tenant;
+       << " cache=" << run.submitted().use_cache << " priority=" << run.submitted().priority
+       << " tenant=" << run.submitted().tenant;
   values(run.submitted().parameters);
   for (TaskIndex i = 0; i < run.pipeline().tasks.size(); ++i) {
     const TaskStatus& task = run.task(i);

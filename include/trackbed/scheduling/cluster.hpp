@@ -8,7 +8,6 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -69,11 +68,14 @@ struct Demand {
             (a.counted != nullptr && b.counted != nullptr && *a.counted == *b.counted));
   }
   friend std::strong_ordering operator<=>(const Demand& a, const Demand& b) {
-    const auto plain =
-        std::tie(a.cpu, a.memory, a.whole_devices, a.share, a.device_kinds, a.architectures,
-                 a.label) <=> std::tie(b.cpu, b.memory, b.whole_devices, b.share, b.device_kinds,
-                                       b.architectures, b.label);
-    if (plain != 0 || a.counted == b.counted) return plain;
+    if (const auto order = a.cpu <=> b.cpu; order != 0) return order;
+    if (const auto order = a.memory <=> b.memory; order != 0) return order;
+    if (const auto order = a.whole_devices <=> b.whole_devices; order != 0) return order;
+    if (const auto order = a.share <=> b.share; order != 0) return order;
+    if (const auto order = a.device_kinds <=> b.device_kinds; order != 0) return order;
+    if (const auto order = a.architectures <=> b.architectures; order != 0) return order;
+    if (const auto order = a.label <=> b.label; order != 0) return order;
+    if (a.counted == b.counted) return std::strong_ordering::equal;
     if (a.counted == nullptr || b.counted == nullptr) {
       return (a.counted != nullptr) <=> (b.counted != nullptr);
     }
