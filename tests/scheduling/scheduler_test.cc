@@ -724,7 +724,7 @@ TEST_CASE("Counted resources are waited for, looked ahead for and counted in quo
   TaskRequest task = lab.Task(1, 1, 60);
   task.demand.counted = &licence;
   lab.Submit(task);
-  for (const TaskId id : {2, 3}) {
+  for (const TaskId id : {2U, 3U}) {
     task.id = id;
     lab.Submit(task);
   }
@@ -755,7 +755,7 @@ TEST_CASE("Counted resources are waited for, looked ahead for and counted in quo
 TEST_CASE("A plan of one start leaves the others to the next") {
   Lab lab;
   lab.Node(2, 0, "a");
-  for (const TaskId id : {1, 2, 3}) lab.Submit(lab.Task(id, 1));
+  for (const TaskId id : {1U, 2U, 3U}) lab.Submit(lab.Task(id, 1));
   const auto next = [&] {
     Ids ids;
     for (const Start& start : lab.scheduler.Schedule(lab.now, 1).starts) ids.push_back(start.task);
