@@ -11,6 +11,7 @@
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 #include "trackbed/engine/engine.hpp"
+#include "trackbed/engine/run_queries.hpp"
 #include "trackbed/pipeline/fasttrack.hpp"
 #include "trackbed/pipeline/graph.hpp"
 #include "trackbed/pipeline/writer.hpp"
@@ -114,7 +115,7 @@ int ExportPipeline(const CommonOptions& common, const std::string& what, const s
     if (!store.ok()) {
       return Fail(NotFound(absl::StrCat("there is neither a file nor a run \"", what, "\"")));
     }
-    const StatusOr<RunId> id = FindRunId(**store, what);
+    const StatusOr<RunId> id = ResolveRun(**store, what);
     if (!id.ok()) return Fail(id.status());
     const StatusOr<StoredRun> run = LoadRun(**store, *id);
     if (!run.ok()) return Fail(run.status());

@@ -17,6 +17,7 @@
 #include "cli/terminal.hpp"
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
+#include "trackbed/engine/run_queries.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/pipeline/graph.hpp"
 #include "trackbed/pipeline/writer.hpp"
@@ -177,7 +178,7 @@ int Continue(const CommonOptions& common, const ContinueOptions& options, const 
   const std::unique_ptr<Progress> progress = ChooseProgress(options.json, options.plain);
   StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
   if (!store.ok()) return Fail(store.status());
-  const StatusOr<RunId> id = FindRunId(**store, options.run);
+  const StatusOr<RunId> id = ResolveRun(**store, options.run);
   if (!id.ok()) return Fail(id.status());
   store->reset();
   StatusOr<std::unique_ptr<Session>> session =
@@ -239,7 +240,7 @@ int RetryRun(const CommonOptions& common, const ContinueOptions& options) {
 int CancelRun(const CommonOptions& common, const std::string& given) {
   StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
   if (!store.ok()) return Fail(store.status());
-  const StatusOr<RunId> id = FindRunId(**store, given);
+  const StatusOr<RunId> id = ResolveRun(**store, given);
   if (!id.ok()) return Fail(id.status());
   const std::unique_ptr<Progress> progress = NewPlainProgress();
   StatusOr<std::unique_ptr<Session>> session =

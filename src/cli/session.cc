@@ -22,19 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr int kWaitMilliseconds = 300;
 
-Status MakeHome(const std::string& home) {
-  std::error_code error;
-  fs::create_directories(home, error);
-  if (error) {
-    const std::string message = absl::StrCat(home, ": cannot make the folder: ", error.message());
-    return error == std::errc::no_space_on_device ? ResourceExhausted(message)
-                                                  : FailedPrecondition(message);
-  }
-  // Logs and outputs may hold what others should not see.
-  (void)chmod(home.c_str(), 0700);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 std::string HomeFolder(const CommonOptions& options) {
@@ -60,13 +47,6 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   if (!absl::IsFailedPrecondition(store.status())) return store;
   StatusOr<std::unique_ptr<Store>> read_only = OpenSqliteStore(path, {options.durability, true});
   return read_only.ok() ? std::move(read_only) : std::move(store);
-}
-
-StatusOr<RunId> FindRunId(Store& store, const std::string& given) {
-  if (given != "latest") return given;
-  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(1));
-  if (runs.empty()) return NotFound("nothing has run here yet");
-  return runs.front().id;
 }
 
 StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots) {
@@ -100,7 +80,9 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   session->home_ = HomeFolder(options.common);
   const Workspace workspace(session->home_);
   TRACKBED_ASSIGN_OR_RETURN(session->node_, ChooseNode(options.slots));
-  TRACKBED_RETURN_IF_ERROR(MakeHome(session->home_));
+  TRACKBED_RETURN_IF_ERROR(MakeHomeFolder(session->home_).status());
+  // Also one that was there: logs and outputs may hold what others should not see.
+  (void)chmod(session->home_.c_str(), 0700);
   TRACKBED_ASSIGN_OR_RETURN(session->store_,
                             OpenSqliteStore(workspace.Database(), {options.common.durability}));
   ProcessExecutorOptions executor_options;

@@ -23,9 +23,6 @@ std::string HomeFolder(const CommonOptions& options);
 // Opens the store for reading. kNotFound when there is none: nothing has run here yet.
 StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options);
 
-// "latest" is the run submitted last; anything else stands for itself.
-StatusOr<RunId> FindRunId(Store& store, const std::string& given);
-
 struct SessionOptions {
   CommonOptions common;
   std::vector<std::string> slots;  // NAME=AMOUNT; empty: those of this machine

@@ -13,11 +13,11 @@
 #include "cli/exit_code.hpp"
 #include "cli/progress.hpp"
 #include "cli/terminal.hpp"
-#include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
 #include "trackbed/engine/explain.hpp"
 #include "trackbed/engine/local_host.hpp"
+#include "trackbed/engine/run_queries.hpp"
 #include "trackbed/engine/workspace.hpp"
 
 namespace trackbed::cli {
@@ -31,21 +31,9 @@ struct OpenedRun {
 StatusOr<OpenedRun> OpenRun(const CommonOptions& common, const std::string& given) {
   OpenedRun opened;
   TRACKBED_ASSIGN_OR_RETURN(opened.store, OpenForReading(common));
-  TRACKBED_ASSIGN_OR_RETURN(const RunId id, FindRunId(*opened.store, given));
+  TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(*opened.store, given));
   TRACKBED_ASSIGN_OR_RETURN(opened.run, LoadRun(*opened.store, id));
   return opened;
-}
-
-StatusOr<TaskIndex> FindTask(const RunState& run, const std::string& name) {
-  std::vector<std::string_view> names;
-  for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
-    if (run.pipeline().tasks[task].name == name) return task;
-    names.push_back(run.pipeline().tasks[task].name);
-  }
-  const std::string_view near = ClosestMatch(name, names);
-  return NotFound(
-      absl::StrCat("run ", run.id(), " has no task \"", name, "\"",
-                   near.empty() ? "" : absl::StrCat("; did you mean \"", AbslView(near), "\"?")));
 }
 
 // A run that nobody drives is not running, whatever its last event says.
@@ -277,24 +265,7 @@ int ExplainWait(const CommonOptions& common, const std::string& given, const std
     explained->sentence = absl::StrCat("it has ", state, note.empty() ? "" : ": ", note);
   }
   if (json) {
-    nlohmann::ordered_json object = {{"run", run.id()},
-                                     {"task", name},
-                                     {"state", state},
-                                     {"situation", std::string(ToString(explained->situation))},
-                                     {"sentence", explained->sentence}};
-    if (!explained->waits_for.empty()) object["waits_for"] = explained->waits_for;
-    if (explained->until != kNever) object["until"] = FormatTime(explained->until);
-    if (!explained->slot.empty()) {
-      object["slot"] = explained->slot;
-      object["needed"] = FormatSlotAmount(explained->slot, explained->needed);
-      object["free"] = FormatSlotAmount(explained->slot, explained->free);
-    }
-    if (!explained->ahead.empty()) object["ahead"] = explained->ahead;
-    if (explained->before > 0) object["before"] = explained->before;
-    if (explained->expected_start != kNever) {
-      object["expected_start"] = FormatTime(explained->expected_start);
-    }
-    std::printf("%s\n", object.dump().c_str());
+    std::printf("%s\n", ExplanationToJson(run, *task, *explained).c_str());
     return kSuccess;
   }
   std::printf("task \"%s\" of run %s: %s\n  %s\n", name.c_str(), run.id().c_str(), state.c_str(),

@@ -3,7 +3,6 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -47,38 +46,12 @@ StatusOr<std::vector<uint64_t>> ParseSeeds(const std::string& text) {
   return seeds;
 }
 
-struct Statistic {
-  double mean = 0;
-  double deviation = 0;  // of a sample; 0 of one
-};
-
-template <typename Value>
-Statistic StatisticOf(const std::vector<openb::Run>& runs, Value&& value) {
-  Statistic result;
-  const auto count = static_cast<double>(runs.size());
-  for (const openb::Run& run : runs) result.mean += static_cast<double>(value(run)) / count;
-  if (runs.size() < 2) return result;
-  double squares = 0;
-  for (const openb::Run& run : runs) {
-    squares += std::pow(static_cast<double>(value(run)) - result.mean, 2);
-  }
-  result.deviation = std::sqrt(squares / (count - 1));
-  return result;
-}
-
-constexpr std::array<const char*, 4> kShapes = {"without devices", "a share", "one device",
-                                                "several devices"};
-
-int LoadAt(size_t column) {
-  return openb::kFirstLoad + static_cast<int>(column) * openb::kLoadStep;
-}
-
 // Every tenth percent, to fit a line of a terminal.
 void PrintTable(const SimulateOptions& options, const std::vector<openb::Run>& runs) {
   std::printf("Devices allocated, in percent, by the load that had arrived; policy %s\n\n",
               options.policy.c_str());
   std::printf("%9s", "seed");
-  for (size_t i = 0; i < openb::kLoads; i += 2) std::printf("%6d%%", LoadAt(i));
+  for (size_t i = 0; i < openb::kLoads; i += 2) std::printf("%6d%%", openb::LoadAt(i));
   std::printf("%9s%10s\n", "dropped", "us each");
   const auto line = [&](const std::string& name, auto&& number) {
     std::printf("%9s", name.c_str());
@@ -94,15 +67,16 @@ void PrintTable(const SimulateOptions& options, const std::vector<openb::Run>& r
     line(std::to_string(run.seed), [&](auto&& value) { return static_cast<double>(value(run)); });
   }
   if (runs.size() > 1) {
-    line("mean", [&](auto&& value) { return StatisticOf(runs, value).mean; });
-    line("deviation", [&](auto&& value) { return StatisticOf(runs, value).deviation; });
+    line("mean", [&](auto&& value) { return openb::StatisticOf(runs, value).mean; });
+    line("deviation", [&](auto&& value) { return openb::StatisticOf(runs, value).deviation; });
   }
-  const auto mean = [&](auto&& value) { return StatisticOf(runs, value).mean; };
+  const auto mean = [&](auto&& value) { return openb::StatisticOf(runs, value).mean; };
   std::printf("\n%.0f tasks arrived; dropped:",
               mean([](const openb::Run& run) { return run.arrived; }));
-  for (size_t i = 0; i < kShapes.size(); ++i) {
+  for (size_t i = 0; i < openb::kShapes.size(); ++i) {
     std::printf("%s %.0f %s", i == 0 ? "" : ",",
-                mean([&](const openb::Run& run) { return run.dropped_shapes[i]; }), kShapes[i]);
+                mean([&](const openb::Run& run) { return run.dropped_shapes[i]; }),
+                openb::kShapes[i]);
   }
   if (options.migrations > 0) {
     std::printf("\nMoved to make room: %.0f",

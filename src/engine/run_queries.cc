@@ -11,7 +11,6 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
-#include "trackbed/engine/explain.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
 
 namespace trackbed {
@@ -102,16 +101,11 @@ StatusOr<std::string> RunAsJson(Store& store, const std::string& run) {
   return RunToJson(stored.record, *stored.state);
 }
 
-StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
-                                        Time now,
-                                        const std::function<bool(const LeaseHolder&)>& is_gone) {
-  TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
-  const RunId& id = found.run.record.id;
-  TRACKBED_ASSIGN_OR_RETURN(const TaskExplanation explained,
-                            ExplainTask(store, id, found.task, now, is_gone));
-  Json object = {{"run", id},
-                 {"task", std::string(task)},
-                 {"state", StateName(found.run.state->task(found.task))},
+std::string ExplanationToJson(const RunState& run, TaskIndex task,
+                              const TaskExplanation& explained) {
+  Json object = {{"run", run.id()},
+                 {"task", run.pipeline().tasks[task].name},
+                 {"state", StateName(run.task(task))},
                  {"situation", std::string(ToString(explained.situation))},
                  {"sentence", explained.sentence}};
   if (!explained.waits_for.empty()) object["waits_for"] = explained.waits_for;
@@ -121,7 +115,22 @@ StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, st
     object["needed"] = FormatSlotAmount(explained.slot, explained.needed);
     object["free"] = FormatSlotAmount(explained.slot, explained.free);
   }
+  if (!explained.ahead.empty()) object["ahead"] = explained.ahead;
+  if (explained.before > 0) object["before"] = explained.before;
+  if (explained.expected_start != kNever) {
+    object["expected_start"] = FormatTime(explained.expected_start);
+  }
   return Dump(object);
+}
+
+StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
+                                        Time now,
+                                        const std::function<bool(const LeaseHolder&)>& is_gone) {
+  TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
+  const RunId& id = found.run.record.id;
+  TRACKBED_ASSIGN_OR_RETURN(const TaskExplanation explained,
+                            ExplainTask(store, id, found.task, now, is_gone));
+  return ExplanationToJson(*found.run.state, found.task, explained);
 }
 
 StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::string_view task) {

@@ -1,37 +1,9 @@
 #include "trackbed/scheduling/simulation_json.hpp"
 
-#include <array>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace trackbed {
 namespace {
-
-struct Statistic {
-  double mean = 0;
-  double deviation = 0;  // of a sample; 0 of one
-};
-
-template <typename Value>
-Statistic StatisticOf(const std::vector<openb::Run>& runs, Value&& value) {
-  Statistic result;
-  const auto count = static_cast<double>(runs.size());
-  for (const openb::Run& run : runs) result.mean += static_cast<double>(value(run)) / count;
-  if (runs.size() < 2) return result;
-  double squares = 0;
-  for (const openb::Run& run : runs) {
-    squares += std::pow(static_cast<double>(value(run)) - result.mean, 2);
-  }
-  result.deviation = std::sqrt(squares / (count - 1));
-  return result;
-}
-
-constexpr std::array<const char*, 4> kShapes = {"without devices", "a share", "one device",
-                                                "several devices"};
-
-int LoadAt(size_t column) {
-  return openb::kFirstLoad + static_cast<int>(column) * openb::kLoadStep;
-}
 
 double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -48,12 +20,12 @@ std::string PlacementRunsToJson(const PlacementInput& input, const std::vector<o
     nlohmann::ordered_json one;
     one["seed"] = run.seed;
     for (size_t i = 0; i < openb::kLoads; ++i) {
-      one["allocated_percent"][std::to_string(LoadAt(i))] = run.allocated[i];
+      one["allocated_percent"][std::to_string(openb::LoadAt(i))] = run.allocated[i];
     }
     one["arrived"] = run.arrived;
     one["dropped"] = run.dropped;
-    for (size_t i = 0; i < kShapes.size(); ++i) {
-      one["dropped_shapes"][kShapes[i]] = run.dropped_shapes[i];
+    for (size_t i = 0; i < openb::kShapes.size(); ++i) {
+      one["dropped_shapes"][openb::kShapes[i]] = run.dropped_shapes[i];
     }
     one["migrated"] = run.migrated;
     one["left_whole_percent"] = run.left_whole;
@@ -63,9 +35,10 @@ std::string PlacementRunsToJson(const PlacementInput& input, const std::vector<o
     json["runs"].push_back(std::move(one));
   }
   for (size_t i = 0; i < openb::kLoads; ++i) {
-    const Statistic at = StatisticOf(runs, [&](const auto& run) { return run.allocated[i]; });
-    json["allocated_percent"][std::to_string(LoadAt(i))] = {{"mean", at.mean},
-                                                            {"deviation", at.deviation}};
+    const openb::Statistic at =
+        openb::StatisticOf(runs, [&](const auto& run) { return run.allocated[i]; });
+    json["allocated_percent"][std::to_string(openb::LoadAt(i))] = {{"mean", at.mean},
+                                                                   {"deviation", at.deviation}};
   }
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

@@ -1,23 +1,12 @@
 // Feeds the reader of node descriptions. The first byte chooses the form: YAML or JSON. Nothing may
 // crash or hang, and what is accepted is valid and survives being written.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "fuzz/require.hpp"
 #include "trackbed/resources/node_reader.hpp"
 #include "trackbed/resources/node_writer.hpp"
-
-namespace {
-
-void Require(bool holds, const char* what, const std::string& text) {
-  if (holds) return;
-  std::fprintf(stderr, "%s\n%s\n", what, text.c_str());
-  std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;

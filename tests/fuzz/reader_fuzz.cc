@@ -1,22 +1,15 @@
 // Feeds the readers of pipelines. The first byte chooses the form: YAML, JSON or FastTrack's.
 // Nothing may crash or hang, and what is accepted must survive every way of writing it.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "fuzz/require.hpp"
 #include "trackbed/pipeline/fasttrack.hpp"
 #include "trackbed/pipeline/reader.hpp"
 #include "trackbed/pipeline/writer.hpp"
 
 namespace {
-
-void Require(bool holds, const char* what, const std::string& text) {
-  if (holds) return;
-  std::fprintf(stderr, "%s\n%s\n", what, text.c_str());
-  std::abort();
-}
 
 void CheckText(const trackbed::Pipeline& pipeline, const std::string& text,
                trackbed::TextFormat format) {

@@ -1,21 +1,14 @@
 // Feeds the readers of traces and workloads. The first byte chooses the form: nodes or tasks of
 // openb, philly, sacct, YAML. Nothing may crash or hang, and what is accepted is in range.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "fuzz/require.hpp"
 #include "trackbed/scheduling/trace_openb.hpp"
 #include "trackbed/scheduling/workload.hpp"
 
 namespace {
-
-void Require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "%s\n", what);
-  std::abort();
-}
 
 void CheckDemand(const trackbed::Demand& demand) {
   Require(demand.cpu >= 0 && demand.memory >= 0, "a negative amount");

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "trackbed/engine/engine.hpp"
+#include "trackbed/engine/explain.hpp"
 #include "trackbed/engine/store.hpp"
 #include "trackbed/engine/workspace.hpp"
 
@@ -24,6 +25,9 @@ StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name);
 StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now);
 // As RunToJson (event_json.hpp).
 StatusOr<std::string> RunAsJson(Store& store, const std::string& run);
+// What ExplainTask found, on one line.
+std::string ExplanationToJson(const RunState& run, TaskIndex task,
+                              const TaskExplanation& explained);
 // Why a task is not running (explain.hpp).
 StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
                                         Time now,

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <array>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -49,6 +51,11 @@ inline constexpr int kFirstLoad = 50;
 inline constexpr int kLastLoad = 130;
 inline constexpr int kLoadStep = 5;
 inline constexpr int kLoads = (kLastLoad - kFirstLoad) / kLoadStep + 1;
+constexpr int LoadAt(size_t column) { return kFirstLoad + static_cast<int>(column) * kLoadStep; }
+
+// What dropped tasks are told apart by.
+inline constexpr std::array<const char*, 4> kShapes = {"without devices", "a share", "one device",
+                                                       "several devices"};
 
 struct Run {
   uint64_t seed = 0;
@@ -58,13 +65,33 @@ struct Run {
   std::array<double, kLoads> allocated{};
   uint64_t arrived = 0;
   uint64_t dropped = 0;
-  std::array<uint64_t, 4> dropped_shapes{};  // without devices, shares, one device, several
-  uint64_t migrated = 0;                     // tasks that were moved to another node
+  std::array<uint64_t, kShapes.size()> dropped_shapes{};
+  uint64_t migrated = 0;  // tasks that were moved to another node
   // Of the devices left at the end, in percent of all: whole ones, and of nodes without cpu left.
   double left_whole = 0;
   double left_without_cpu = 0;
   double seconds = 0;  // of the decisions, by the clock
 };
+
+struct Statistic {
+  double mean = 0;
+  double deviation = 0;  // of a sample; 0 of one
+};
+
+// Of value(run) over the runs.
+template <typename Value>
+Statistic StatisticOf(const std::vector<Run>& runs, Value&& value) {
+  Statistic result;
+  const auto count = static_cast<double>(runs.size());
+  for (const Run& run : runs) result.mean += static_cast<double>(value(run)) / count;
+  if (runs.size() < 2) return result;
+  double squares = 0;
+  for (const Run& run : runs) {
+    squares += std::pow(static_cast<double>(value(run)) - result.mean, 2);
+  }
+  result.deviation = std::sqrt(squares / (count - 1));
+  return result;
+}
 
 struct Setup {
   Nodes nodes;
