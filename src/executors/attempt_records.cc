@@ -332,11 +332,14 @@ int WriteWholeFile(const std::string& path, std::string_view text, bool exclusiv
   if (file < 0) return errno;
   int error = WriteFully(file, text);
   if (close(file) != 0 && error == 0) error = errno;
-  if (error == 0 && exclusive) {
-    if (link(draft.c_str(), path.c_str()) != 0) error = errno;
-  } else if (error == 0) {
-    if (rename(draft.c_str(), path.c_str()) == 0) return 0;
+  if (error == 0) {
+    const unsigned flags = exclusive ? RENAME_NOREPLACE : 0;
+    if (renameat2(AT_FDCWD, draft.c_str(), AT_FDCWD, path.c_str(), flags) == 0) return 0;
     error = errno;
+  }
+  // Not every file system can rename without replacing.
+  if (exclusive && (error == EINVAL || error == ENOSYS)) {
+    error = link(draft.c_str(), path.c_str()) == 0 ? 0 : errno;
   }
   unlink(draft.c_str());
   return error;

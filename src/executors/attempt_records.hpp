@@ -19,7 +19,6 @@
 namespace trackbed {
 
 // Names inside the attempt's folder.
-inline constexpr const char* kLaunchFile = "launch";
 inline constexpr const char* kClaimFile = "claim";
 inline constexpr const char* kExitFile = "exit";
 inline constexpr const char* kExitDraftFile = "exit.draft";
@@ -31,12 +30,13 @@ inline constexpr const char* kWorkFolder = "work";
 inline constexpr const char* kInputsFolder = "inputs";
 inline constexpr const char* kTemporaryFolder = "tmp";
 
-// What the supervisor does with its life. Paths of folders and links are relative to the attempt's.
+// What the supervisor is to do; sent to it, not kept. Paths of folders and links are relative to
+// the attempt's.
 struct LaunchRecord {
   std::string key;
   std::vector<std::string> command;                              // looked up in the command's PATH
   std::vector<std::pair<std::string, std::string>> environment;  // without secret values
-  std::vector<std::string> secret_names;                         // values: supervisor's environment
+  std::vector<std::string> secret_names;                         // values: in the order
   std::vector<std::string> folders;                              // to make, parents first
   std::vector<std::pair<std::string, std::string>> links;        // path, target
   std::vector<std::string> notes;                                // first lines of the log
@@ -101,11 +101,15 @@ bool ReadProcessStat(pid_t pid, uint64_t* start_time, pid_t* parent);
 // What identifies the time since the machine was started; empty when unknown.
 std::string BootIdentity();
 
-// How a process left that found the attempt claimed by another.
-inline constexpr int kExitAlreadyClaimed = 75;
-// Descriptor on which a supervisor reports its process id once the command runs.
-inline constexpr int kStartedDescriptor = 3;
-// Signal that makes a supervisor kill its attempt; SIGTERM makes it ask.
+// Descriptor of the socket over which a supervisor gets its orders.
+inline constexpr int kOrdersDescriptor = 3;
+// With this argument it takes orders.
+inline constexpr const char* kServeFlag = "--serve";
+// By signals talk those that have no socket to it. This one makes a supervisor kill its attempt;
+// SIGTERM makes it ask.
 inline constexpr int kKillSignal = 12;  // SIGUSR2
+// Makes it end after its attempt: so that the end of the process is the end of the attempt for
+// whoever watches it from outside.
+inline constexpr int kRetireSignal = 10;  // SIGUSR1
 
 }  // namespace trackbed

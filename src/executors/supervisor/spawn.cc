@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -146,6 +147,7 @@ int Spawn(const SpawnRequest& request, pid_t* child) {
   if (pid == 0) RunChild(&plan);
   if (pid < 0) return errno;
   *child = pid;
+  if (plan.error != 0) waitpid(pid, nullptr, 0);
   return plan.error;
 }
 
