@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "executors/attempt_records.hpp"
 #include "executors/supervisor/sandboxed.hpp"
 #include "executors/supervisor/station.hpp"
 
