@@ -204,9 +204,15 @@ Status ProcessExecutor::Impl::Start(const AttemptSpec& spec) {
   }
   std::string script;
   TRACKBED_ASSIGN_OR_RETURN(const LaunchRecord record, Plan(spec, &script));
+  std::string order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
+  if (order.size() > kMaxRecordBytes) {
+    return InvalidArgument("the attempt's command, environment and folders have " +
+                           std::to_string(order.size()) + " bytes, expected at most " +
+                           std::to_string(kMaxRecordBytes));
+  }
   TRACKBED_RETURN_IF_ERROR(PrepareFolder(spec, script));
   Watch* watch = NewWatch(spec.key, spec.folder);
-  watch->order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
+  watch->order = std::move(order);
   Status given = GiveOrder(watch);
   if (!given.ok()) RemoveWatch(watch);
   return given;
@@ -425,8 +431,7 @@ void ProcessExecutor::Impl::ResolveUnclaimed(Watch* watch) {
 
 void ProcessExecutor::Impl::Refused(Watch* watch, int error) {
   if (!GiveUp(watch)) return;
-  ReportFailed(watch, std::string("its supervisor could not begin: ") + strerror(error) +
-                          "; is the folder " + watch->folder + " writable?");
+  ReportFailed(watch, "cannot use the folder " + watch->folder + ": " + strerror(error));
 }
 
 // Sees to it that nobody starts the attempt any more. False when somebody has; then it is resolved.

@@ -135,7 +135,9 @@ int SendOrder(int socket, std::string_view order) {
   msghdr message{};
   message.msg_iov = parts;
   message.msg_iovlen = 2;
-  return Send(socket, message);
+  const int error = Send(socket, message);
+  // Buffers can be made smaller than they are by default.
+  return error == EMSGSIZE ? SendLargeOrder(socket, order) : error;
 }
 
 int SendStop(int socket, ExecutorWord::Kind kind) {

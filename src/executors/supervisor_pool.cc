@@ -14,10 +14,21 @@
 #include "executors/host_files.hpp"
 
 namespace trackbed {
+namespace {
+
+// By descriptor: never a process that is not ours. Fails harmlessly if the host was quicker.
+void Collect(int process) {
+  siginfo_t info{};
+  while (waitid(P_PIDFD, static_cast<id_t>(process), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+  close(process);
+}
+
+}  // namespace
 
 SupervisorPool::~SupervisorPool() {
   for (const auto& [id, supervisor] : supervisors_) close(supervisor.socket);
-  for (const auto& [id, process] : starters_) close(process);
+  for (const auto& [id, process] : starters_) Collect(process);
 }
 
 Status SupervisorPool::Prepare(const std::string& program, int epoll) {
@@ -43,9 +54,14 @@ StatusOr<uint64_t> SupervisorPool::Run(std::string_view order, uint64_t tag) {
       supervisor.tag = tag;
       return id;
     }
-    Remove(id);
+    const bool left = error == EPIPE || error == ECONNRESET;
+    if (left) {
+      Remove(id);
+    } else {
+      idle_.push_back(id);
+    }
     // One that was idle may have left meanwhile; the next may be there.
-    if (fresh) return HostStatus(error, "cannot tell a supervisor what to run");
+    if (fresh || !left) return HostStatus(error, "cannot tell a supervisor what to run");
   }
 }
 
@@ -108,10 +124,7 @@ void SupervisorPool::Stop(uint64_t supervisor, ExecutorWord::Kind kind) {
 void SupervisorPool::OnEvent(uint64_t data, std::vector<News>* news) {
   const uint64_t id = data & ~kEventBit;
   if (const auto starter = starters_.find(id); starter != starters_.end()) {
-    siginfo_t info{};
-    // P_PIDFD: never a process that is not ours. Fails harmlessly if the host was quicker.
-    waitid(P_PIDFD, static_cast<id_t>(starter->second), &info, WEXITED | WNOHANG);
-    close(starter->second);
+    Collect(starter->second);
     starters_.erase(starter);
     return;
   }
@@ -120,18 +133,18 @@ void SupervisorPool::OnEvent(uint64_t data, std::vector<News>* news) {
   Supervisor& supervisor = found->second;
   News item;
   item.tag = supervisor.tag;
-  int error = 0;
-  while ((error = ReceiveFromSupervisor(supervisor.socket, &item.word)) == 0) {
-    if (supervisor.busy) news->push_back(item);
-    if (item.word.kind == SupervisorWord::Kind::started) continue;
+  // One word an event: the next one, if there is one, is the next event.
+  const int error = ReceiveFromSupervisor(supervisor.socket, &item.word);
+  if (error == EAGAIN) return;
+  item.gone = error != 0;
+  if (supervisor.busy) news->push_back(item);
+  if (!item.gone && item.word.kind == SupervisorWord::Kind::started) return;
+  if (item.gone || item.word.last != 0) {
+    Remove(id);
+  } else if (supervisor.busy) {
     supervisor.busy = false;
-    if (item.word.last != 0) break;
     idle_.push_back(id);
   }
-  if (error == EAGAIN) return;
-  item.gone = true;
-  if (supervisor.busy) news->push_back(item);
-  Remove(id);
 }
 
 void SupervisorPool::Remove(uint64_t id) {

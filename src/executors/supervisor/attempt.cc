@@ -258,29 +258,56 @@ bool Attempt::AskedToStop() {
   return asked;
 }
 
+namespace {
+
+// What bubblewrap is to inherit. Nobody else: gone before anything else is started.
+struct SandboxDescriptors {
+  SandboxDescriptors() = default;
+  ~SandboxDescriptors() {
+    for (const int descriptor : {arguments, self, status}) {
+      if (descriptor >= 0) close(descriptor);
+    }
+  }
+  SandboxDescriptors(const SandboxDescriptors&) = delete;
+  SandboxDescriptors& operator=(const SandboxDescriptors&) = delete;
+
+  int arguments = -1;
+  int self = -1;  // this program
+  int status = -1;
+};
+
+}  // namespace
+
 bool Attempt::StartSandboxed(std::string* message) {
   std::string text;
   for (const std::string& argument : launch_.bubblewrap_arguments) text += argument + '\0';
+  SandboxDescriptors inherited;
   // In memory rather than on the command line, where a few hundred mounts would not be readable.
-  const int arguments = memfd_create("arguments", 0);
-  const int self = open("/proc/self/exe", O_RDONLY);
+  inherited.arguments = memfd_create("arguments", 0);
+  inherited.self = open("/proc/self/exe", O_RDONLY);
   int status[2];
-  if (arguments < 0 || self < 0 || pipe(status) != 0 || WriteFully(arguments, text) != 0 ||
-      lseek(arguments, 0, SEEK_SET) != 0) {
+  if (inherited.arguments < 0 || inherited.self < 0 || pipe(status) != 0) {
     *message = Failure("cannot prepare the sandbox", errno);
     return false;
   }
-  fcntl(status[0], F_SETFD, FD_CLOEXEC);
-  fcntl(status[0], F_SETFL, O_NONBLOCK);
+  sandbox_status_ = status[0];
+  inherited.status = status[1];
+  fcntl(sandbox_status_, F_SETFD, FD_CLOEXEC);
+  fcntl(sandbox_status_, F_SETFL, O_NONBLOCK);
+  if (WriteFully(inherited.arguments, text) != 0 ||
+      lseek(inherited.arguments, 0, SEEK_SET) != 0) {
+    *message = Failure("cannot prepare the sandbox", errno);
+    return false;
+  }
   SpawnRequest request;
   request.program = launch_.bubblewrap;
   request.arguments = {"bwrap",
                        "--args",
-                       std::to_string(arguments),
+                       std::to_string(inherited.arguments),
                        "--",
-                       "/proc/self/fd/" + std::to_string(self),
+                       "/proc/self/fd/" + std::to_string(inherited.self),
                        kSandboxedFlag,
-                       std::to_string(status[1])};
+                       std::to_string(inherited.status)};
   request.arguments.insert(request.arguments.end(), launch_.command.begin(), launch_.command.end());
   request.environment = environment_;
   request.output = output_;
@@ -288,10 +315,6 @@ bool Attempt::StartSandboxed(std::string* message) {
   if (!group_.has_memory()) request.address_space_bytes = launch_.memory_bytes;
   request.shielded = true;
   const int error = Spawn(request, &main_);
-  close(arguments);
-  close(self);
-  close(status[1]);
-  sandbox_status_ = status[0];
   if (error == 0) return true;
   *message = Failure("cannot run bubblewrap", error);
   return false;
@@ -500,16 +523,18 @@ void Attempt::Finish() {
     if (const int error = WriteFully(log_, rest); error != 0) log_error_ = error;
   }
   if (log_error_ != 0) AddMessage(Failure("the log is not complete", log_error_));
-  if (folder_ >= 0 && fchdir(folder_) == 0 && exit_.ran) {
+  // The command may have made it a folder that cannot be entered.
+  const bool back = folder_ < 0 || fchdir(folder_) == 0;
+  if (back && exit_.ran) {
     MaskOutputFile();
     DigestOutputs();
   }
   group_.Remove();
   if (!short_tmp_.empty()) unlink(short_tmp_.c_str());
-  const bool recorded = WriteExit() == 0;
+  const bool recorded = back && WriteExit() == 0;
   std::error_code ignored;
   // Most leave nothing there, and then one call does; remove_all makes a dozen.
-  if (exit_.ran && rmdir(kTemporaryFolder) != 0) {
+  if (back && exit_.ran && rmdir(kTemporaryFolder) != 0) {
     std::filesystem::remove_all(kTemporaryFolder, ignored);
   }
   if (recorded) {
