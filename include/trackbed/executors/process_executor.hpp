@@ -69,7 +69,8 @@ class ProcessExecutor : public Executor {
   // kInvalidArgument     the specification cannot be run (a mount that climbs out by "..", a file
   //                      that the source does not have)
   // kFailedPrecondition  the folder cannot be written, holds another attempt, or was given up
-  // kResourceExhausted   the disk is full
+  // kResourceExhausted   the disk is full; where that is found out later, the attempt is reported as
+  //                      one that failed to start
   // kUnavailable         out of processes or descriptors just now
   Status Start(const AttemptSpec& spec) override;
   Status Adopt(const AttemptKey& key, const std::string& folder) override;

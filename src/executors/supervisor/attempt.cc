@@ -294,8 +294,7 @@ bool Attempt::StartSandboxed(std::string* message) {
   inherited.status = status[1];
   fcntl(sandbox_status_, F_SETFD, FD_CLOEXEC);
   fcntl(sandbox_status_, F_SETFL, O_NONBLOCK);
-  if (WriteFully(inherited.arguments, text) != 0 ||
-      lseek(inherited.arguments, 0, SEEK_SET) != 0) {
+  if (WriteFully(inherited.arguments, text) != 0 || lseek(inherited.arguments, 0, SEEK_SET) != 0) {
     *message = Failure("cannot prepare the sandbox", errno);
     return false;
   }
