@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,9 +20,7 @@
 namespace trackbed {
 
 // Names inside the attempt's folder.
-inline constexpr const char* kClaimFile = "claim";
-inline constexpr const char* kExitFile = "exit";
-inline constexpr const char* kExitDraftFile = "exit.draft";
+inline constexpr const char* kClaimFile = "claim";  // the claim, then the record of the end
 inline constexpr const char* kScriptFile = "script";
 inline constexpr const char* kLogFile = "log";
 inline constexpr const char* kOutputFile = "output";
@@ -82,6 +81,11 @@ bool DecodeLaunch(std::string_view text, LaunchRecord* record, std::string* erro
 bool DecodeClaim(std::string_view text, ClaimRecord* record, std::string* error);
 bool DecodeExit(std::string_view text, ExitRecord* record, std::string* error);
 
+// What kClaimFile holds. False, with *error, unless it begins with a claim. *exit is empty while no
+// whole record of the end follows; *error then says what does instead, if anything.
+bool DecodeClaimFile(std::string_view text, ClaimRecord* claim, std::optional<ExitRecord>* exit,
+                     std::string* error);
+
 // What a name in a folder holds; folder and name are joined by the caller.
 // 0, or the errno of reading a regular file (never waits, never follows a last link); EFBIG when it
 // has more than `limit` bytes, of which *text then has the first.
@@ -91,6 +95,11 @@ inline constexpr size_t kMaxRecordBytes = size_t{64} << 20;
 // Writes the file `path` as a whole or not at all; 0 or errno. With `exclusive`, EEXIST when it is
 // there already, whoever made it: of many callers exactly one succeeds.
 int WriteWholeFile(const std::string& path, std::string_view text, bool exclusive);
+
+// Makes the file `path` with `text` as WriteWholeFile does with `exclusive`, and sets `space` bytes
+// aside for it where the file system can: a full disk keeps it from being made, not from being
+// completed. *file is its descriptor, at the end of the text; -1 after an error.
+int MakeWholeFile(const std::string& path, std::string_view text, int64_t space, int* file);
 
 // Writes all of `text`; 0 or errno.
 int WriteFully(int descriptor, std::string_view text);

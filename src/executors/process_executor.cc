@@ -105,7 +105,7 @@ class ProcessExecutor::Impl {
   bool Attach(Watch* watch);
   bool OpenClaimed(Watch* watch, const ClaimRecord& claim, bool* gone);
   void Resolve(Watch* watch);
-  bool ResolveByExit(Watch* watch);
+  bool ResolveByExit(Watch* watch, std::string* damage);
   bool ResolveByClaim(Watch* watch);
   void ResolveUnclaimed(Watch* watch);
   void Refused(Watch* watch, int error);
@@ -119,7 +119,7 @@ class ProcessExecutor::Impl {
   void ReportExit(Watch* watch, const ExitRecord& record);
   void ReportFailed(Watch* watch, std::string message);
   void ReportLost(Watch* watch, std::string message);
-  void ReportGone(Watch* watch, const ClaimRecord& claim);
+  void ReportGone(Watch* watch, const ClaimRecord& claim, const std::string& damage);
   void Report(AttemptReport report);
   void Wake();
 
@@ -297,8 +297,9 @@ StatusOr<ProcessExecutor::Impl::Found> ProcessExecutor::Impl::WatchExisting(
   if (error == ENOENT) return Found::nothing;
   if (error != 0) return HostStatus(error, "cannot read the claim in " + folder);
   ClaimRecord claim;
+  std::optional<ExitRecord> exit;
   std::string damage;
-  if (DecodeClaim(text, &claim, &damage)) {
+  if (DecodeClaimFile(text, &claim, &exit, &damage)) {
     if (claim.key != key) {
       return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
     }
@@ -375,31 +376,18 @@ bool ProcessExecutor::Impl::OpenClaimed(Watch* watch, const ClaimRecord& claim, 
 
 // Decides from the records what becomes of an attempt whose process is not being watched.
 void ProcessExecutor::Impl::Resolve(Watch* watch) {
-  if (ResolveByExit(watch) || ResolveByClaim(watch)) return;
-  ResolveUnclaimed(watch);
+  if (!ResolveByClaim(watch)) ResolveUnclaimed(watch);
 }
 
-bool ProcessExecutor::Impl::ResolveByExit(Watch* watch) {
-  std::string text;
-  const int error = ReadSmallFile(watch->folder + "/" + kExitFile, kMaxRecordBytes, &text);
-  if (error == ENOENT) return false;
-  ExitRecord record;
-  std::string damage = error == 0 ? "" : strerror(error);
-  if (error == 0 && DecodeExit(text, &record, &damage)) {
-    ReportExit(watch, record);
-  } else {
-    ReportLost(watch, "the record of its end is damaged: " + damage);
-  }
-  return true;
-}
-
+// False when nobody has claimed the attempt.
 bool ProcessExecutor::Impl::ResolveByClaim(Watch* watch) {
   std::string text;
   const int error = ReadSmallFile(watch->folder + "/" + kClaimFile, kMaxRecordBytes, &text);
   if (error == ENOENT) return false;
   ClaimRecord claim;
+  std::optional<ExitRecord> exit;
   std::string damage = error == 0 ? "" : strerror(error);
-  if (error != 0 || !DecodeClaim(text, &claim, &damage)) {
+  if (error != 0 || !DecodeClaimFile(text, &claim, &exit, &damage)) {
     ReportLost(watch, "the record of who runs it is damaged: " + damage);
     return true;
   }
@@ -408,19 +396,37 @@ bool ProcessExecutor::Impl::ResolveByClaim(Watch* watch) {
                                        : "its folder belongs to the attempt " + claim.key);
     return true;
   }
+  if (exit) {
+    ReportExit(watch, *exit);
+    return true;
+  }
   bool gone = false;
   if (OpenClaimed(watch, claim, &gone)) {
     // Asked to end after this attempt, it may just have ended it.
-    if (ResolveByExit(watch)) return true;
+    if (ResolveByExit(watch, &damage)) return true;
     ReportStarted(watch);
     Attach(watch);
   } else if (gone) {
-    // It may have ended properly between our look at `exit` and at the process.
-    if (!ResolveByExit(watch)) ReportGone(watch, claim);
+    // It may have ended properly between our look at the record and at the process.
+    if (!ResolveByExit(watch, &damage)) ReportGone(watch, claim, damage);
   } else {
     Attach(watch);
   }
   return true;
+}
+
+// False when there is no whole record of the end; *damage then says what there is instead.
+bool ProcessExecutor::Impl::ResolveByExit(Watch* watch, std::string* damage) {
+  std::string text;
+  ClaimRecord claim;
+  std::optional<ExitRecord> exit;
+  const int error = ReadSmallFile(watch->folder + "/" + kClaimFile, kMaxRecordBytes, &text);
+  if (error != 0) {
+    *damage = strerror(error);
+  } else if (DecodeClaimFile(text, &claim, &exit, damage) && exit) {
+    ReportExit(watch, *exit);
+  }
+  return exit.has_value();
 }
 
 // Nobody has claimed the attempt: its supervisor has gone before it could.
@@ -612,7 +618,8 @@ void ProcessExecutor::Impl::ReportLost(Watch* watch, std::string message) {
 
 // The supervisor died without a word. The command died with it; what the command had started and
 // sent off may not have.
-void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim) {
+void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim,
+                                       const std::string& damage) {
   if (claim.boot != boot_) {
     ReportLost(watch, "the machine was restarted while it ran");
     return;
@@ -625,8 +632,10 @@ void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim) {
       claim.cgroup.find('/', ours.size()) == std::string::npos) {
     ClearControlGroup(claim.cgroup);
   }
-  ReportLost(watch, "its supervisor, process " + std::to_string(claim.pid) +
-                        ", is gone and left no record of the end");
+  const std::string left =
+      damage.empty() ? "left no record of the end" : "left a damaged record of the end: " + damage;
+  ReportLost(watch,
+             "its supervisor, process " + std::to_string(claim.pid) + ", is gone and " + left);
 }
 
 // --- The public face ---

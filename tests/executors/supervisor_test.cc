@@ -20,7 +20,8 @@ ClaimRecord ReadClaim(const AttemptSpec& spec) {
   ClaimRecord claim;
   std::string error;
   REQUIRE(Eventually([&] { return std::filesystem::exists(spec.folder + "/claim"); }));
-  REQUIRE(DecodeClaim(ReadAll(spec.folder + "/claim"), &claim, &error));
+  std::optional<ExitRecord> exit;
+  REQUIRE(DecodeClaimFile(ReadAll(spec.folder + "/claim"), &claim, &exit, &error));
   return claim;
 }
 
@@ -34,6 +35,13 @@ bool Gone(const ClaimRecord& claim) {
   if (start_time != claim.start_time) return true;
   const std::string stat = ReadAll("/proc/" + std::to_string(claim.pid) + "/stat");
   return stat.find(") Z ") != std::string::npos || stat.find(") X ") != std::string::npos;
+}
+
+bool HasEnd(const AttemptSpec& spec) {
+  ClaimRecord claim;
+  std::optional<ExitRecord> exit;
+  std::string error;
+  return DecodeClaimFile(ReadAll(spec.folder + "/claim"), &claim, &exit, &error) && exit;
 }
 
 bool Ended(const ClaimRecord& claim) {
@@ -366,7 +374,7 @@ TEST_CASE("a request to stop that comes too late does not hit the next attempt")
   for (int i = 0; i < 20; ++i) {
     const AttemptSpec spec = ScriptSpec(scratch, "exit 1", Key("task", i));
     REQUIRE(executor->Start(spec).ok());
-    REQUIRE(Eventually([&] { return std::filesystem::exists(spec.folder + "/exit"); }));
+    REQUIRE(Eventually([&] { return HasEnd(spec); }));
     REQUIRE(executor->Stop(spec.key, i % 2 == 0 ? StopMode::kill : StopMode::terminate).ok());
     CHECK(WaitForEnd(executor.get(), spec.key).exit_code == 1);
     const AttemptReport next =

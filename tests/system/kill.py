@@ -102,24 +102,24 @@ def one_round(number, rng):
 
 
 def supervisors():
-    """Of each supervisor that lives: process, attempt that it claimed last, whether that runs."""
+    """Of each supervisor that lives: its process, and whether the last attempt it claimed runs."""
     last = {}
     for claim in glob.glob(".trackbed/runs/*/*/*/claim"):
         try:
             with open(claim) as file:
-                fields = dict(line.split(" ", 1) for line in file.read().splitlines() if " " in line)
+                record = file.read()
+            fields = dict(line.split(" ", 1) for line in record.splitlines() if " " in line)
             with open(f"/proc/{fields['pid']}/stat") as file:
                 stat = file.read().rpartition(")")[2].split()
-            made = os.stat(claim).st_mtime_ns
+            changed = os.stat(claim).st_mtime_ns
         except (OSError, KeyError):
             continue
         if stat[19] != fields["start_time"] or stat[0] in "ZX":
             continue
-        folder = os.path.dirname(claim)
-        busy = not os.path.exists(f"{folder}/exit")
+        busy = "trackbed exit" not in record
         pid = int(fields["pid"])
-        if pid not in last or last[pid][0] < made:
-            last[pid] = (made, busy)
+        if pid not in last or last[pid][0] < changed:
+            last[pid] = (changed, busy)
     return [(pid, busy) for pid, (_, busy) in last.items()]
 
 

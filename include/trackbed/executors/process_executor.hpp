@@ -2,10 +2,9 @@
 //
 // Attempts are run by small helper processes, `trackbed-supervisor`, each one attempt at a time.
 // They outlive the engine: kill -9 of the engine leaves attempts running, and the next engine finds
-// them again by the records in the attempt's folder:
-//
-//   claim    who runs it: process, its start time, the boot. Made once, never changed
-//   exit     how it ended; made once
+// them again by the file `claim` in the attempt's folder. It says who runs the attempt: the process,
+// its start time, the boot. Made once, with room on the disk for what is added to it once: how the
+// attempt ended.
 //
 // Whoever makes `claim` runs the command; every other helper that is told to run the same attempt
 // leaves it alone. So an attempt runs at most once however often, and by however many engines,

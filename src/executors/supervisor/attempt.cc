@@ -28,7 +28,9 @@
 namespace trackbed {
 namespace {
 
-constexpr off_t kExitRecordSpace = 4096;
+// Of the claim and the record of the end. Within a page of the page cache, what one call writes is
+// there as a whole or not at all, whatever kills this process.
+constexpr size_t kRecordSpace = 4096;
 constexpr size_t kMaxMessage = 2000;
 constexpr off_t kLargestCopy = 16 << 20;
 constexpr size_t kMaxTmpPath = 60;
@@ -58,7 +60,7 @@ bool IsRealFolder(const char* path) {
 }  // namespace
 
 Attempt::~Attempt() {
-  for (const int descriptor : {folder_, log_, output_reader_, sandbox_status_, exit_draft_}) {
+  for (const int descriptor : {folder_, log_, output_reader_, sandbox_status_, record_}) {
     if (descriptor >= 0) close(descriptor);
   }
   if (output_ != log_ && output_ >= 0) close(output_);
@@ -108,7 +110,8 @@ int Attempt::Claim() {
   }
   claim.cgroup = group_name_;
   short_tmp_ = ShortTemporaryPath(claim);
-  return WriteWholeFile(kClaimFile, EncodeClaim(claim), true);
+  claim_ = EncodeClaim(claim);
+  return MakeWholeFile(kClaimFile, claim_, kRecordSpace, &record_);
 }
 
 // --- Preparation ---
@@ -117,16 +120,6 @@ bool Attempt::Prepare(std::string* message) {
   folder_ = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (folder_ < 0) {
     *message = Failure("cannot open the attempt's folder", errno);
-    return false;
-  }
-  exit_draft_ = open(kExitDraftFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (exit_draft_ < 0) {
-    *message = Failure("cannot write the attempt's folder", errno);
-    return false;
-  }
-  // Not every file system can set space aside; then the record takes its chance.
-  if (fallocate(exit_draft_, 0, 0, kExitRecordSpace) != 0 && errno == ENOSPC) {
-    *message = Failure("cannot write the attempt's folder", ENOSPC);
     return false;
   }
   if (!MakeWorkFolder(message)) return false;
@@ -586,14 +579,22 @@ void Attempt::AddMessage(const std::string& text) {
 // 0 or errno.
 int Attempt::WriteExit() {
   if (exit_.message.size() > kMaxMessage) exit_.message.resize(kMaxMessage);
-  const std::string text = EncodeExit(exit_);
-  // Into the space set aside at the beginning: a full disk does not make the attempt look lost.
-  if (exit_draft_ >= 0 && WriteFully(exit_draft_, text) == 0 &&
-      ftruncate(exit_draft_, static_cast<off_t>(text.size())) == 0 &&
-      rename(kExitDraftFile, kExitFile) == 0) {
+  std::string text = EncodeExit(exit_);
+  // Escaped it may be longer.
+  while (claim_.size() + text.size() > kRecordSpace && !exit_.message.empty()) {
+    const size_t excess = claim_.size() + text.size() - kRecordSpace;
+    exit_.message.resize(exit_.message.size() - std::min(excess, exit_.message.size()));
+    text = EncodeExit(exit_);
+  }
+  struct stat ours{};
+  struct stat there{};
+  // The command may have removed the file, or put another in its place.
+  if (WriteFully(record_, text) == 0 && fstat(record_, &ours) == 0 &&
+      lstat(kClaimFile, &there) == 0 && ours.st_ino == there.st_ino &&
+      ours.st_dev == there.st_dev) {
     return 0;
   }
-  return WriteWholeFile(kExitFile, text, false);
+  return WriteWholeFile(kClaimFile, claim_ + text, false);
 }
 
 }  // namespace trackbed

@@ -68,6 +68,7 @@ class Attempt {
   Order order_;
   LaunchRecord launch_;
   ExitRecord exit_;
+  std::string claim_;       // as written
   std::string group_name_;  // for control groups
   std::string short_tmp_;   // link to tmp/
   ControlGroup group_;
@@ -79,7 +80,7 @@ class Attempt {
   int output_ = -1;          // where the command writes: the log, or a pipe when values are masked
   int output_reader_ = -1;   // our end of that pipe
   int sandbox_status_ = -1;  // words of the process inside the sandbox
-  int exit_draft_ = -1;      // space kept for the record, should the disk be full by then
+  int record_ = -1;          // the claim; how the attempt ended is written behind it
 
   pid_t main_ = 0;
   int main_status_ = 0;

@@ -107,7 +107,7 @@ std::vector<char*> PointerTable(const std::vector<std::string>& texts) {
 }
 
 std::string FindProgram(const std::string& name, const std::vector<std::string>& environment) {
-  if (name.find('/') != std::string::npos) return Executable(name) ? name : std::string();
+  if (name.find('/') != std::string::npos) return name;
   std::string_view path = kDefaultPath;
   for (const std::string& entry : environment) {
     if (entry.starts_with("PATH=")) path = std::string_view(entry).substr(5);
