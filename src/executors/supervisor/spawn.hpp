@@ -27,7 +27,7 @@ struct SpawnRequest {
   bool shielded = false;
 };
 
-// Runs the program as a child in a session of its own that is killed when this process dies.
+// Runs the program as a child in a process group of its own; it is killed when this process dies.
 // 0, or the errno that kept it from starting: then nothing of it ran.
 int Spawn(const SpawnRequest& request, pid_t* child);
 
