@@ -12,6 +12,8 @@
 // does, after some seconds without work, and after an attempt that had secrets.
 //
 // Nothing outlives its attempt: when the command ends, all processes it left behind are killed.
+// Resource limits, priority and umask of a command are those that this process had when the helper
+// was started.
 //
 // Needs Linux 5.4 or later. Starts no threads, installs no signal handlers, and waits for no
 // process but those that it starts, which are gone in a moment: helpers are no children of this
