@@ -192,8 +192,8 @@ func (c *core) leave() {
 	}
 }
 
-// Close ends Run and Wait, which return ErrClosed, and event streams; waits for calls under way;
-// gives the lease back and drops the ports. Attempts of the embedded executor go on; who opens the
+// Close ends Run and Wait, which return ErrClosed, and event streams; waits for calls under way, but
+// not for readers of streams; gives the lease back and drops the ports. Attempts of the embedded executor go on; who opens the
 // store next takes them up with Resume. FailedPrecondition from within a port of this engine.
 func (e *Engine) Close() error {
 	runtime.SetFinalizer(e, nil)
@@ -224,6 +224,7 @@ func (c *core) close() error {
 	streams := c.streams
 	c.streams = nil
 	c.mutex.Unlock()
+	<-c.turn // nobody waits for the descriptor any more; and nobody will
 	for s := range streams {
 		s.shut()
 	}

@@ -220,11 +220,12 @@ func Validate(document []byte, options ParseOptions) (Validation, error) {
 		return Validation{}, err
 	}
 	var found struct {
+		File        string
 		Valid       bool
 		Version     string
 		Diagnostics []struct {
-			Severity, File, Path, Message, Found, Expected string
-			Line, Column                                   int
+			Severity, Path, Message, Found, Expected string
+			Line, Column                             int
 		}
 	}
 	if err := decode(taken(&out), &found); err != nil {
@@ -237,7 +238,7 @@ func Validate(document []byte, options ParseOptions) (Validation, error) {
 			severity = SeverityWarning
 		}
 		validation.Diagnostics = append(validation.Diagnostics, Diagnostic{
-			Severity: severity, File: d.File, Line: d.Line, Column: d.Column, Path: d.Path,
+			Severity: severity, File: found.File, Line: d.Line, Column: d.Column, Path: d.Path,
 			Message: d.Message, Found: d.Found, Expected: d.Expected,
 		})
 	}
