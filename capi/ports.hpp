@@ -3,6 +3,7 @@
 
 #include <absl/container/flat_hash_set.h>
 
+#include <atomic>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -49,7 +50,7 @@ class HostClock final : public Clock {
   Port<trackbed_clock> port;
 
  private:
-  Time last_{};  // where the host's fails
+  std::atomic<Time> last_{};  // where the host's fails; several threads may ask at once
 };
 
 class HostRandom final : public RandomSource {

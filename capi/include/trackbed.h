@@ -531,7 +531,7 @@ typedef struct trackbed_executor {
                           trackbed_error** error);
 } trackbed_executor;
 
-/* Where an engine reads the time. Thread: that which calls the engine. */
+/* Where an engine reads the time. Thread: that which calls the engine, so several at once. */
 typedef struct trackbed_clock {
   uint32_t struct_size;
   uint32_t reserved;
@@ -657,7 +657,7 @@ TRACKBED_API trackbed_status trackbed_engine_open(const trackbed_engine_options*
                                                   trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Stops the thread, gives the lease back and drops the ports. Attempts of the embedded executor go
  * on; who opens the store next takes them up with trackbed_engine_resume. Close event streams
- * first. No other call may be under way. Not from a callback of this engine. */
+ * first. No other call may be under way. From a callback of this engine it does nothing. */
 TRACKBED_API void trackbed_engine_close(trackbed_engine* engine) TRACKBED_NOEXCEPT;
 
 typedef struct trackbed_submit_options {
