@@ -207,6 +207,7 @@ type Validation struct {
 	Valid       bool
 	Hash        string // of a valid one
 	Diagnostics []Diagnostic
+	JSON        json.RawMessage // the same, for programs that hand it on
 }
 
 // Validate says all that is wrong with a document, and what is odd about it. A wrong document is
@@ -228,10 +229,11 @@ func Validate(document []byte, options ParseOptions) (Validation, error) {
 			Line, Column                             int
 		}
 	}
-	if err := decode(taken(&out), &found); err != nil {
+	text := taken(&out)
+	if err := decode(text, &found); err != nil {
 		return Validation{}, err
 	}
-	validation := Validation{Valid: found.Valid, Hash: found.Version}
+	validation := Validation{Valid: found.Valid, Hash: found.Version, JSON: text}
 	for _, d := range found.Diagnostics {
 		severity := SeverityError
 		if d.Severity == "warning" {
