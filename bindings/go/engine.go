@@ -286,16 +286,15 @@ func (e *Engine) Run(ctx context.Context) error {
 // FailedPrecondition: nobody drives that run, resume it.
 func (e *Engine) Wait(ctx context.Context, run string) (*RunState, error) {
 	defer runtime.KeepAlive(e)
+	run, err := e.resolve(run)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.core.drive(ctx, func() bool { return !e.IsActive(run) }); err != nil {
+		return nil, err
+	}
 	state, err := e.Show(run)
 	if err != nil {
-		return nil, err
-	}
-	run = state.Run // which may have been called "latest"
-	err = e.core.drive(ctx, func() bool { return !e.IsActive(run) })
-	if err != nil {
-		return nil, err
-	}
-	if state, err = e.Show(run); err != nil {
 		return nil, err
 	}
 	if !state.Status.Ended() {

@@ -32,6 +32,10 @@ func TestARunOfProcesses(t *testing.T) {
 	engine := open(t, options)
 	_, err := Open(options)
 	wants(t, err, FailedPrecondition, "")
+	_, err = engine.Wait(within(t), "latest")
+	wants(t, err, NotFound, "nothing has run")
+	_, err = engine.Wait(within(t), "nothing")
+	wants(t, err, NotFound, "nothing")
 
 	pipeline := parse(t, hello+"results: {}\n")
 	_, err = engine.Submit(pipeline, SubmitOptions{Parameters: map[string]interface{}{"wrod": 1}})

@@ -158,12 +158,9 @@ func (e *Engine) openStream(ctx context.Context, options EventsOptions) (*stream
 	}
 	defer e.leave()
 	s := &stream{engine: e.core, options: options, names: map[string]string{}}
-	if options.Run != "" {
-		state, err := e.Show(options.Run)
-		if err != nil {
-			return nil, err
-		}
-		s.options.Run = state.Run // which may have been called "latest"
+	var err error
+	if s.options.Run, err = e.resolve(options.Run); err != nil {
+		return nil, err
 	}
 	var memory arena
 	defer memory.free()
@@ -179,7 +176,6 @@ func (e *Engine) openStream(ctx context.Context, options EventsOptions) (*stream
 		return nil, err
 	}
 	live.Add(1)
-	var err error
 	if s.wake, err = newWake(ctx, C.trackbed_events_descriptor(s.native), e.closing); err != nil {
 		s.shut()
 		return nil, err

@@ -186,6 +186,21 @@ func (e *Engine) Runs(limit int) ([]RunSummary, error) {
 	return runs, decode(taken(&out), &runs)
 }
 
+// resolve is the name of a run that may be called "latest".
+func (e *Engine) resolve(run string) (string, error) {
+	if run != "latest" {
+		return run, nil
+	}
+	runs, err := e.Runs(1)
+	if err != nil {
+		return "", err
+	}
+	if len(runs) == 0 {
+		return "", &Error{Code: NotFound, Message: "nothing has run here yet"}
+	}
+	return runs[0].Run, nil
+}
+
 // Show is a run and the state of each task, from what is durable. NotFound.
 func (e *Engine) Show(run string) (*RunState, error) {
 	return e.core.show(run)
