@@ -150,7 +150,7 @@ func holdPorts(options *EngineOptions, kept *failures, reports *reporter,
 		}
 		native.executor = (*C.trackbed_executor)(memory.allocate(C.sizeof_trackbed_executor))
 		number := held(&port{name: "executor", executor: options.Executor, reports: reports})
-		C.trackbed_go_executor(native.executor, number, C.int32_t(most))
+		C.trackbed_go_executor(native.executor, number, signed(most))
 	}
 	if options.Clock != nil {
 		native.clock = (*C.trackbed_clock)(memory.allocate(C.sizeof_trackbed_clock))
@@ -193,8 +193,9 @@ func (c *core) leave() {
 }
 
 // Close ends Run and Wait, which return ErrClosed, and event streams; waits for calls under way, but
-// not for readers of streams; gives the lease back and drops the ports. Attempts of the embedded executor go on; who opens the
-// store next takes them up with Resume. FailedPrecondition from within a port of this engine.
+// not for readers of streams; gives the lease back and drops the ports. Attempts of the embedded
+// executor go on; who opens the store next takes them up with Resume. A second Close returns at once.
+// FailedPrecondition from within a port of this engine.
 func (e *Engine) Close() error {
 	runtime.SetFinalizer(e, nil)
 	return e.core.close()

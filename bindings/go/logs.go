@@ -113,7 +113,7 @@ func (e *Engine) readLog(run, task string, attempt int, offset uint64) ([]byte, 
 	var more C.int32_t
 	var told *C.trackbed_error
 	status := C.trackbed_engine_read_log(e.native, chars(run), sizeOf(run), chars(task),
-		sizeOf(task), C.uint32_t(attempt), C.uint64_t(offset), logBlock, &out, &more, &told)
+		sizeOf(task), unsigned(attempt), C.uint64_t(offset), logBlock, &out, &more, &told)
 	if err := failure(status, told); err != nil {
 		return nil, false, err
 	}

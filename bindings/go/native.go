@@ -10,6 +10,7 @@ package trackbed
 import "C"
 
 import (
+	"math"
 	"sort"
 	"time"
 	"unsafe"
@@ -127,6 +128,25 @@ func goTime(nanoseconds C.int64_t) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, int64(nanoseconds)).UTC()
+}
+
+// Numbers of Go's, as far as they go: what is more than everything is refused as such.
+
+func signed(number int) C.int32_t {
+	if number > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	if number < math.MinInt32 {
+		return math.MinInt32
+	}
+	return C.int32_t(number)
+}
+
+func unsigned(number int) C.uint32_t {
+	if number < 0 || number > math.MaxUint32 {
+		return math.MaxUint32
+	}
+	return C.uint32_t(number)
 }
 
 func flag(set bool) C.int32_t {

@@ -80,6 +80,13 @@ func TestAGangStartsWhole(t *testing.T) {
 	}
 	wants(t, scheduler.Submit(Task{ID: 2, Devices: One}, at(50)), AlreadyExists, "")
 	wants(t, scheduler.Submit(Task{ID: 3, Devices: 5 * One}, at(50)), ResourceExhausted, "gpu")
+	for _, members := range []int{-1, 1 << 40} {
+		err := scheduler.Submit(Task{ID: 3, Devices: One, Members: members}, at(50))
+		if !errors.Is(err, ResourceExhausted) && !errors.Is(err, InvalidArgument) {
+			t.Errorf("found %v", err)
+		}
+	}
+	wants(t, scheduler.Submit(Task{ID: 3, Devices: -One}, at(50)), InvalidArgument, "")
 }
 
 func TestNodesComeAndGo(t *testing.T) {
