@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -328,14 +329,19 @@ func TestManyGoroutinesOneEngine(t *testing.T) {
 func TestEnginesThatComeAndGoLeaveNothing(t *testing.T) {
 	noLeaks(t)
 	pipeline := parse(t, hello)
-	for i := 0; i < 300; i++ {
+	cycles := 10_000
+	if raceDetector {
+		cycles = 500
+	}
+	resident := 0
+	for i := 0; i < cycles; i++ {
 		engine, err := Open(inMemory())
 		must(t, err)
 		run, err := engine.Submit(pipeline, SubmitOptions{})
 		must(t, err)
-		stream, err := engine.Events(within(t), EventsOptions{})
+		stream, err := engine.Events(context.Background(), EventsOptions{})
 		must(t, err)
-		_, err = engine.Wait(within(t), run)
+		_, err = engine.Wait(context.Background(), run)
 		must(t, err)
 		must(t, engine.Close())
 		for range stream.C {
@@ -343,7 +349,25 @@ func TestEnginesThatComeAndGoLeaveNothing(t *testing.T) {
 		if stream.Err() != ErrClosed {
 			t.Fatalf("found %v", stream.Err())
 		}
+		if i == cycles/4 {
+			resident = residentBytes(t)
+		}
 	}
+	if more := residentBytes(t) - resident; more > 8<<20 && !raceDetector {
+		t.Errorf("%d bytes of memory are left", more)
+	}
+}
+
+// residentBytes is the memory of this process, once Go has given back what it can.
+func residentBytes(t *testing.T) int {
+	t.Helper()
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/statm")
+	must(t, err)
+	var size, resident int
+	_, err = fmt.Sscan(string(text), &size, &resident)
+	must(t, err)
+	return resident * os.Getpagesize()
 }
 
 func TestWrongOptions(t *testing.T) {
