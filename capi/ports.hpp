@@ -126,7 +126,8 @@ template <typename Table, typename... Function>
 Status ReadTable(const Table* given, std::string_view name, Table* read,
                  Function Table::*... needed) {
   TRACKBED_RETURN_IF_ERROR(ReadStruct(given, name, read));
-  if (((read->*needed == nullptr) || ...)) {
+  const bool complete = ((read->*needed != nullptr) && ...);
+  if (!complete) {
     return InvalidArgument(std::string(name) + ": a function that is needed is NULL");
   }
   return absl::OkStatus();

@@ -1004,8 +1004,8 @@ typedef struct trackbed_plan_item {
 /* What a scheduler decided. Never changes. Members of one task follow each other. */
 typedef struct trackbed_plan trackbed_plan;
 TRACKBED_API size_t trackbed_plan_size(const trackbed_plan* plan) TRACKBED_NOEXCEPT;
-/* Items from `first` on, as many as fit `capacity`; returns how many. 0 also when item_size is less
- * than the first four bytes. Thread: any. */
+/* Items from `first` on, as many as fit `capacity`; returns how many. 0 also when item_size is
+ * that of no version of the struct. Thread: any. */
 TRACKBED_API size_t trackbed_plan_read(const trackbed_plan* plan, size_t first,
                                        trackbed_plan_item* items, size_t item_size,
                                        size_t capacity) TRACKBED_NOEXCEPT;
