@@ -1,5 +1,5 @@
-// What a call costs from Go beside the same in C, in one run: a slot allocated and released; and how
-// many events a second are delivered.
+// What a call costs from Go beside the same in C, in one run: a slot allocated and released, a queue
+// planned; and how many events a second are delivered.
 //
 //	go run . [-quick] [-json FILE]
 //
@@ -37,11 +37,22 @@ func main() {
 	}
 	found["go_over_c_per_call_ns"] =
 		(found["go_allocate_release_ns"] - found["c_allocate_release_ns"]) / 2
+	for i := 0; i < times; i++ {
+		inC, starts := cPlan(planNodes, planTasks)
+		inGo, same := goPlan(planNodes, planTasks)
+		if starts == 0 || starts != same {
+			log.Fatalf("%d tasks start from C, %d from Go", starts, same)
+		}
+		least(found, "c_plan_ns", inC)
+		least(found, "go_plan_ns", inGo)
+	}
 	measureEvents(found, tasks, times)
 
 	fmt.Printf("allocate and release from C     %8.0f ns\n", found["c_allocate_release_ns"])
 	fmt.Printf("allocate and release from Go    %8.0f ns\n", found["go_allocate_release_ns"])
 	fmt.Printf("more for a call                 %8.0f ns\n", found["go_over_c_per_call_ns"])
+	fmt.Printf("a plan, 10,000 wait, from C     %8.2f ms\n", found["c_plan_ns"]/1e6)
+	fmt.Printf("a plan, 10,000 wait, from Go    %8.2f ms\n", found["go_plan_ns"]/1e6)
 	fmt.Printf("events to a function            %8.0f a second\n", found["events_per_second"])
 	fmt.Printf("events by a channel             %8.0f a second\n", found["channel_events_per_second"])
 	fmt.Printf("events as JSON                  %8.0f a second\n", found["json_events_per_second"])
@@ -98,6 +109,37 @@ func goLoop(calls int) float64 {
 		check(allocator.Release(id))
 	}
 	return (processorSeconds() - start) / float64(calls) * 1e9
+}
+
+const planNodes, planTasks = 1_000, 10_000
+
+// goPlan is cPlan from Go.
+func goPlan(nodes, tasks int) (float64, int) {
+	scheduler, err := trackbed.NewScheduler(trackbed.SchedulerOptions{})
+	check(err)
+	defer scheduler.Close()
+	for i := 0; i < nodes; i++ {
+		_, err := scheduler.AddNode(fmt.Sprint("n", i), trackbed.NodeCapacity{
+			CPU: 64 * trackbed.One, Devices: make([]uint8, 8),
+		})
+		check(err)
+	}
+	now := time.Unix(0, 0)
+	for i := 0; i < tasks; i++ {
+		check(scheduler.Submit(trackbed.Task{
+			ID: trackbed.TaskID(i + 1), CPU: trackbed.One, Devices: trackbed.One / 2,
+		}, now))
+	}
+	starts := 0
+	start := processorSeconds()
+	plan, err := scheduler.Plan(now)
+	check(err)
+	for _, item := range plan.Items {
+		if item.Kind == trackbed.PlanStart {
+			starts++
+		}
+	}
+	return (processorSeconds() - start) * 1e9, starts
 }
 
 // measureEvents reads all events of a run that has ended, again and again.

@@ -19,8 +19,8 @@
 //
 // Ownership: what has a Close is closed by who made it, once it is used no more; closing twice is
 // fine, and so is closing while others use it. What is forgotten is closed after the garbage
-// collector finds it, some time or never: this is a net, not a way of working. Nothing that is
-// passed in is kept, and what is returned belongs to the caller.
+// collector finds it, some time or never: this is a net, not a way of working. But for
+// ports nothing that is passed in is kept, and what is returned belongs to the caller.
 //
 // Ports: an Executor, Placer, Clock, … of the program's own is called on the goroutine that called
 // the library. It returns soon, and neither calls the engine or scheduler that called it (that is

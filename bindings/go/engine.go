@@ -39,8 +39,9 @@ type EngineOptions struct {
 	Durability Durability
 	Sandbox    Sandbox
 
-	Node  []byte // what may be used at once: a node description; nil: this machine's
-	Slots Slots  // over it: so much of each of these instead
+	Node        []byte      // what may be used at once: a node description, …
+	DeviceProbe DeviceProbe // … or who makes one; else this machine's
+	Slots       Slots       // over it: so much of each of these instead
 
 	Description string        // of this process, told to others who want the store
 	LeaseTime   time.Duration // how long others wait for a holder that is silent; 0: 15 s
@@ -164,6 +165,11 @@ func holdPorts(options *EngineOptions, kept *failures, reports *reporter,
 		native.secrets = (*C.trackbed_secret_source)(memory.allocate(C.sizeof_trackbed_secret_source))
 		number := held(&port{name: "secret source", secrets: options.Secrets})
 		C.trackbed_go_secrets(native.secrets, number)
+	}
+	if options.DeviceProbe != nil {
+		native.device_probe = (*C.trackbed_device_probe)(memory.allocate(C.sizeof_trackbed_device_probe))
+		number := held(&port{name: "device probe", probe: options.DeviceProbe})
+		C.trackbed_go_probe(native.device_probe, number)
 	}
 	if options.Sink != nil {
 		native.sink = (*C.trackbed_event_sink)(memory.allocate(C.sizeof_trackbed_event_sink))

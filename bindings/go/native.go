@@ -16,6 +16,9 @@ import (
 	"unsafe"
 )
 
+// Version is that of the library that was loaded: "0.1.0".
+func Version() string { return C.GoString(C.trackbed_version()) }
+
 var nothing [1]byte
 
 // chars is where the bytes of a text are, for a call that keeps nothing of them; with sizeOf.

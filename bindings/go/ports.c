@@ -52,9 +52,8 @@ void trackbed_go_random(trackbed_random* table, uintptr_t port) {
   table->next = next;
 }
 
-static trackbed_status resolve(void* port, const char* source, size_t source_size,
-                               const char* name, size_t name_size, trackbed_answer* value,
-                               trackbed_error** error) {
+static trackbed_status resolve(void* port, const char* source, size_t source_size, const char* name,
+                               size_t name_size, trackbed_answer* value, trackbed_error** error) {
   trackbed_string names[2] = {{source, source_size}, {name, name_size}};
   return trackbedGoResolve((uintptr_t)port, names[0], names[1], value, error);
 }
@@ -64,6 +63,17 @@ void trackbed_go_secrets(trackbed_secret_source* table, uintptr_t port) {
   table->user_data = (void*)port;
   table->drop = drop;
   table->resolve = resolve;
+}
+
+static trackbed_status probe(void* port, trackbed_answer* node, trackbed_error** error) {
+  return trackbedGoProbe((uintptr_t)port, node, error);
+}
+
+void trackbed_go_probe(trackbed_device_probe* table, uintptr_t port) {
+  TRACKBED_INIT(table);
+  table->user_data = (void*)port;
+  table->drop = drop;
+  table->probe = probe;
 }
 
 static void event(void* port, const trackbed_event* event) {

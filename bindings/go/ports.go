@@ -30,6 +30,12 @@ type SecretSource interface {
 	Resolve(source, name string) (string, error)
 }
 
+// DeviceProbe says what there is to hand out: a node description in YAML or JSON. It is called once,
+// by Open.
+type DeviceProbe interface {
+	Probe() ([]byte, error)
+}
+
 // A port that the library holds, until it drops it.
 type port struct {
 	name     string
@@ -39,6 +45,7 @@ type port struct {
 	last     C.int64_t // what the clock said last
 	random   Random
 	secrets  SecretSource
+	probe    DeviceProbe
 	sink     func(Event)
 	placer   Placer
 	inside   *inside   // of the scheduler whose placer it is
@@ -154,6 +161,19 @@ func trackbedGoResolve(number C.uintptr_t, source, name C.trackbed_string,
 			return err
 		}
 		return failure(C.trackbed_answer_set(value, chars(found), sizeOf(found)), nil)
+	}), out)
+}
+
+//export trackbedGoProbe
+func trackbedGoProbe(number C.uintptr_t, node *C.trackbed_answer,
+	out **C.trackbed_error) C.trackbed_status {
+	p := held(number)
+	return give(p.contain(func() error {
+		found, err := p.probe.Probe()
+		if err != nil {
+			return err
+		}
+		return failure(C.trackbed_answer_set(node, data(found), C.size_t(len(found))), nil)
 	}), out)
 }
 

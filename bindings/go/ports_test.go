@@ -299,6 +299,29 @@ type noSecrets struct{}
 
 func (noSecrets) Resolve(string, string) (string, error) { return "", errors.New("locked") }
 
+type probeFunc func() ([]byte, error)
+
+func (p probeFunc) Probe() ([]byte, error) { return p() }
+
+func TestAProbeOfTheProgram(t *testing.T) {
+	noLeaks(t)
+	options := inMemory()
+	options.Node = nil
+	options.DeviceProbe = probeFunc(func() ([]byte, error) { return []byte("name: n\ncpu: 1\n"), nil })
+	engine := open(t, options)
+	_, err := engine.Submit(parse(t, one), SubmitOptions{}) // wants two
+	wants(t, err, ResourceExhausted, "cpu")
+	options.DeviceProbe = probeFunc(func() ([]byte, error) { panic("no bus") })
+	_, err = Open(options)
+	wants(t, err, Internal, "the device probe panicked: no bus")
+	options.DeviceProbe = probeFunc(func() ([]byte, error) { return nil, Unavailable })
+	_, err = Open(options)
+	wants(t, err, Unavailable, "")
+	if Version() == "" {
+		t.Error("the library has no version")
+	}
+}
+
 // What cannot be started again, for want of a secret, is watched where it runs.
 func TestAttemptsAreAdopted(t *testing.T) {
 	noLeaks(t)
