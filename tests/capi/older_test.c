@@ -74,8 +74,7 @@ static void test_slots(void) {
   CHECK(count == 3);
   CHECK(parts.items[0].struct_size == sizeof parts.items[0]);
   CHECK(parts.items[1].struct_size == sizeof parts.items[1]);
-  CHECK(parts.items[1].slot.size == 11 &&
-        memcmp(parts.items[1].slot.data, "cuda.shares", 11) == 0);
+  CHECK(parts.items[1].slot.size == 11 && memcmp(parts.items[1].slot.data, "cuda.shares", 11) == 0);
   UNTOUCHED(parts);
   EXPECT(TRACKBED_RESOURCE_EXHAUSTED,
          trackbed_slot_allocator_allocate(allocator, demand, &id, NULL, 0, 0, NULL, &error));
