@@ -24,8 +24,20 @@ if(TARGET trackbed_c)
     COMPONENT development)
 endif()
 
-# For C++, and libtrackbed.a for C: static libraries, so a consumer links what they use as well. A
-# library that carries its dependencies inside shows nobody what they are: it comes without these.
+# For C++, and libtrackbed.a for C: static libraries, so a consumer links what they use as well. With
+# all inside, libtrackbed.a needs none of that; and there is nothing for C++, whose headers show
+# Abseil's types.
+set(TRACKBED_PC_STATIC_REQUIRES "absl_status absl_statusor absl_strings absl_str_format absl_flat_hash_map absl_flat_hash_set absl_inlined_vector libcrypto protobuf-lite yaml-cpp sqlite3")
+if(TRACKBED_BUNDLE)
+  set(TRACKBED_PC_STATIC_REQUIRES "")
+  install(FILES "${TRACKBED_STATIC_LIBRARY}" DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    COMPONENT development)
+endif()
+if(TARGET trackbed_c)
+  configure_file(cmake/trackbed-c-static.pc.in "${PROJECT_BINARY_DIR}/trackbed-c-static.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/trackbed-c-static.pc" DESTINATION ${pkgconfig_dir}
+    COMPONENT development)
+endif()
 if(NOT TRACKBED_BUNDLE)
   get_property(layers GLOBAL PROPERTY TRACKBED_LAYERS)
   set_target_properties(trackbed_schema PROPERTIES EXPORT_NAME schema)
@@ -50,16 +62,14 @@ if(NOT TRACKBED_BUNDLE)
   string(REPLACE "-ltrackbed_base" "-ltrackbed_schema;-ltrackbed_base" TRACKBED_PC_LIBS
     "${TRACKBED_PC_LIBS}")
   list(JOIN TRACKBED_PC_LIBS " " TRACKBED_PC_LIBS)
-  foreach(name trackbed trackbed-c-static)
-    configure_file(cmake/${name}.pc.in "${PROJECT_BINARY_DIR}/${name}.pc" @ONLY)
-    install(FILES "${PROJECT_BINARY_DIR}/${name}.pc" DESTINATION ${pkgconfig_dir}
-      COMPONENT development)
-  endforeach()
+  configure_file(cmake/trackbed.pc.in "${PROJECT_BINARY_DIR}/trackbed.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/trackbed.pc" DESTINATION ${pkgconfig_dir}
+    COMPONENT development)
 endif()
 
 configure_package_config_file(cmake/trackbedConfig.cmake.in
   "${PROJECT_BINARY_DIR}/trackbedConfig.cmake" INSTALL_DESTINATION ${package_dir}
-  NO_SET_AND_CHECK_MACRO)
+  PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR NO_SET_AND_CHECK_MACRO)
 # 0.x: a minor version may change anything.
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/trackbedConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # consumers.sh PREFIX WORK CC CXX: somebody else's projects are built against the Trackbed installed
-# in PREFIX, by CMake and by pkg-config, and run: C always, C++ and the static library where they are
-# installed.
+# in PREFIX, by CMake and by pkg-config, and run: C, with the shared and the static library, and C++
+# where it is installed.
 set -eu
 prefix=$1
 work=$2
@@ -53,19 +53,19 @@ echo "== C, pkg-config"
   $(pkg-config --libs trackbed-c) -o "$work/c-pc"
 says "$answer" env LD_LIBRARY_PATH="$library" "$work/c-pc" "$work/home-c-pc"
 
-if [ -f "$PKG_CONFIG_PATH/trackbed-c-static.pc" ]; then
-  echo "== C, static, CMake"
-  by_cmake c "$work/static-cmake" -DCOMPONENT=c_static
-  export TRACKBED_SUPERVISOR="$supervisor" # it is not beside these programs
-  says "$answer" "$work/static-cmake/consumer" "$work/home-static-cmake"
+echo "== C, static, CMake"
+by_cmake c "$work/static-cmake" -DCOMPONENT=c_static
+export TRACKBED_SUPERVISOR="$supervisor" # it is not beside these programs
+says "$answer" "$work/static-cmake/consumer" "$work/home-static-cmake"
 
-  echo "== C, static, pkg-config"
-  # shellcheck disable=SC2046
-  "$cc" $(pkg-config --cflags trackbed-c-static) "$here/c/main.c" \
-    $(pkg-config --libs trackbed-c-static) -o "$work/static-pc"
-  says "$answer" "$work/static-pc" "$work/home-static-pc"
-  unset TRACKBED_SUPERVISOR
+echo "== C, static, pkg-config"
+# shellcheck disable=SC2046
+"$cc" $(pkg-config --cflags trackbed-c-static) "$here/c/main.c" \
+  $(pkg-config --libs trackbed-c-static) -o "$work/static-pc"
+says "$answer" "$work/static-pc" "$work/home-static-pc"
+unset TRACKBED_SUPERVISOR
 
+if [ -f "$PKG_CONFIG_PATH/trackbed.pc" ]; then
   echo "== C++, CMake"
   by_cmake cpp "$work/cpp-cmake"
   "$work/cpp-cmake/consumer"

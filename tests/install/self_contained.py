@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""self_contained.py LIBRARY PROGRAM STRIP: what carries all libraries inside needs no others, shows none
+"""self_contained.py LIBRARY PROGRAM ARCHIVE STRIP: what carries all libraries inside needs no others, shows none
 of them, and runs on every Linux that Python's manylinux_2_34 stands for (from 2021 on)."""
 
 import pathlib
@@ -58,9 +58,26 @@ def mistakes(file: pathlib.Path, strip: str, is_library: bool) -> "list[str]":
     return found
 
 
+def mistakes_of_archive(file: pathlib.Path) -> "list[str]":
+    found = []
+    for line in output("nm", file).splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[1] in "ABCDRSTVWuvi" and not fields[2].startswith("trackbed_"):
+            found.append(f"shows {fields[2]}")
+        if len(fields) == 2 and INSIDE.match(fields[1]):
+            found.append(f"takes from outside: {fields[1]}")
+    print(f"{file.name}: {file.stat().st_size} bytes")
+    if file.stat().st_size > MOST_BYTES:
+        found.append(f"has more than {MOST_BYTES} bytes")
+    return found
+
+
 def main() -> int:
-    library, program, strip = sys.argv[1:]
+    library, program, archive, strip = sys.argv[1:]
     failed = False
+    for mistake in mistakes_of_archive(pathlib.Path(archive)):
+        print(f"{archive} {mistake}")
+        failed = True
     for path in (library, program):
         for mistake in mistakes(pathlib.Path(path), strip, path == library):
             print(f"{path} {mistake}")
