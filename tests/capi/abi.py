@@ -6,11 +6,13 @@
 A library of empty functions is made of the header's declarations: abidw reads it in a moment, and
 capi.symbols and the C++ compiler see to it that ours is the same. Constants, which leave no trace in
 a library, are recorded beside it. `record` prints what has changed, and refuses what breaks callers
-unless $TRACKBED_BREAK_ABI is set. `notices` is the test of this test. Exit code 77: no abigail-tools.
+unless $TRACKBED_BREAK_ABI is set. `notices` is the test of this test. Exit code 77: cannot be checked
+here.
 """
 
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -121,6 +123,9 @@ def main() -> int:
     command, header_path, version_script, compiler, recorded_path = sys.argv[1:]
     if shutil.which("abidw") is None or shutil.which("abidiff") is None:
         print("there is no abidw; it is in abigail-tools")
+        return 77
+    if platform.machine() != "x86_64":
+        print("what is recorded holds for x86_64")  # sizes and offsets are part of it
         return 77
     header = pathlib.Path(header_path).read_text()
     version_script = str(pathlib.Path(version_script).resolve())

@@ -36,7 +36,7 @@ by_cmake() { # PROJECT BUILD [OPTION…]
     exit 1
   }
 }
-answer='trackbed 0.1.0: {"n":3}'
+answer="trackbed $(pkg-config --modversion trackbed-c): {\"n\":3}"
 
 echo "== C, CMake"
 by_cmake c "$work/c-cmake"

@@ -21,7 +21,7 @@ mkdir -p "$work"
 
 # field PACKAGE FIELD REGULAR-EXPRESSION
 field() {
-  value=$(dpkg-deb -f "$work/packages/$1"_0.1.0_*.deb "$2")
+  value=$(dpkg-deb -f "$work/packages/$1"_*.deb "$2")
   printf '%s\n' "$value" | grep -qE -e "$3" || {
     echo "$1 has in $2: $value"
     exit 1
@@ -31,8 +31,8 @@ for needed in 'libc6 \(>= 2' 'libstdc\+\+6' 'libabsl2' 'libprotobuf-lite' 'libsq
   'libyaml-cpp' 'libssl'; do
   field libtrackbed0 Depends "$needed"
 done
-field libtrackbed-dev Depends '^libtrackbed0 \(= 0\.1\.0\)$'
-field trackbed Depends 'libtrackbed0 \(= 0\.1\.0\), .*libc6'
+field libtrackbed-dev Depends '^libtrackbed0 \(= [0-9.]+\)$'
+field trackbed Depends 'libtrackbed0 \(= [0-9.]+\), .*libc6'
 # Others that link the library get their dependency from this.
 dpkg-deb -I "$work"/packages/libtrackbed0_*.deb shlibs | grep -q '^libtrackbed 0 libtrackbed0'
 
