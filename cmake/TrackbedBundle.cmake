@@ -41,6 +41,13 @@ trackbed_check_same_headers("Protocol Buffers" "${TRACKBED_SYSTEM_HEADERS}/googl
   "${sources}/protobuf/src/google/protobuf")
 trackbed_check_same_headers(yaml-cpp "${TRACKBED_SYSTEM_HEADERS}/yaml-cpp"
   "${sources}/yaml-cpp/include/yaml-cpp")
+file(READ "${sources}/sqlite3/VERSION" version)
+string(STRIP "${version}" version)
+file(STRINGS "${TRACKBED_SYSTEM_HEADERS}/sqlite3.h" found REGEX "^#define SQLITE_VERSION +\"${version}\"")
+if(NOT found)
+  message(FATAL_ERROR "TRACKBED_BUNDLE: ${TRACKBED_SYSTEM_HEADERS}/sqlite3.h is not of SQLite ${version}, "
+    "whose sources are in ${sources}/sqlite3")
+endif()
 
 # Nothing of them is installed, tested or built but what is linked.
 block()
@@ -50,7 +57,7 @@ block()
   set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
   set(BUILD_SHARED_LIBS OFF)
   set(BUILD_TESTING OFF)
-  # What is installed as Release is optimised for speed; these are not what time is spent in.
+  # As Debian compiles them; and what is not reached can be left out.
   set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG -ffunction-sections -fdata-sections")
   set(CMAKE_CXX_FLAGS_RELEASE "${CMAKE_C_FLAGS_RELEASE}")
 
