@@ -372,11 +372,10 @@ EngineCore::~EngineCore() {
 
 void Entered::WaitForStep(std::chrono::steady_clock::time_point until) {
   core_->inside = std::thread::id();
-  if (until == std::chrono::steady_clock::time_point::max()) {
-    core_->stepped.wait(lock_);
-  } else {
-    core_->stepped.wait_until(lock_, until);
-  }
+  // A day where there is no limit, which comes to the same, as who waits looks again: to wait
+  // without one would need a newer C++ run time than all else does.
+  const auto longest = std::chrono::steady_clock::now() + std::chrono::hours(24);
+  core_->stepped.wait_until(lock_, std::min(until, longest));
   core_->inside = std::this_thread::get_id();
 }
 
