@@ -277,6 +277,19 @@ bool Holds(const SchedulerState& state, const Reservation& reservation, Time now
   return true;
 }
 
+NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t claims,
+                           const TaskState* holder) {
+  NodeState room = state.cluster.state(node);
+  for (size_t i = 0; i < claims; ++i) {
+    const TaskState& other = state.tasks[state.reservations[i].task];
+    if (&other == holder) continue;
+    for (const Placement& member : state.reservations[i].members) {
+      if (member.node == node) SubtractRoom(other.request.demand, member, &room);
+    }
+  }
+  return room;
+}
+
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed) {
@@ -287,6 +300,16 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
         std::any_of(reservation.members.begin(), reservation.members.end(),
                     [&](const Placement& member) { return member.node == placement.node; });
     if (!here || !state.Binds(reservation, task, now)) continue;
+    if (reservation.claim) {
+      // The members before this one are taken already.
+      const size_t claims = state.Claims();
+      if (HasRoom(task.request.demand, placement,
+                  RoomBesideClaims(state, placement.node, claims, &task))) {
+        continue;
+      }
+      *delayed = state.tasks[reservation.task].request.id;
+      return false;
+    }
     NodeState room = RoomFor(state, reservation, placement.node, now);
     for (const Placement& other : earlier) {
       if (other.node == placement.node) SubtractRoom(task.request.demand, other, &room);

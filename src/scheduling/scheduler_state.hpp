@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "scheduling/node_room.hpp"
+#include "scheduling/use_by_priority.hpp"
 #include "trackbed/scheduling/run_time_history.hpp"
 #include "trackbed/scheduling/scheduler.hpp"
 
@@ -52,6 +53,7 @@ struct TaskState {
   bool known = false;  // the slot is in use
   bool running = false;
   bool stopping = false;                  // evicted; its end is awaited
+  uint64_t started_in = 0;                // the Schedule that started it
   Placements members;                     // while it runs
   absl::InlinedVector<uint32_t, 1> lost;  // members whose node is gone
   Time lost_at{};
@@ -148,10 +150,32 @@ struct SchedulerState {
   std::deque<TaskState> tasks;
   absl::flat_hash_map<TaskId, TaskSlot> by_id;
   std::set<TaskSlot> stopping;            // tasks that were told to stop
+  UseByPriority use;                      // of what runs; only where the policy evicts
+  uint64_t schedules = 1;                 // this Schedule or the next
   std::vector<Reservation> reservations;  // claims first, then as the queue is ordered
   RunTimeHistory history;
 
   Amounts Charge(const TaskRequest& request) const;
+
+  bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
+  static bool MayBeStopped(const TaskRequest& request) {
+    return request.preemptible && request.kind != WorkKind::system;
+  }
+
+  // How many of the reservations are claims.
+  size_t Claims() const {
+    return static_cast<size_t>(
+        std::find_if(reservations.begin(), reservations.end(),
+                     [](const Reservation& reservation) { return !reservation.claim; }) -
+        reservations.begin());
+  }
+  // What the holders of claims, other than `task`, will use once the claims are met.
+  UseChange ClaimedBeside(const TaskState& task) const;
+  // Whether the quotas admit the task beside all that runs and the claims.
+  bool QuotasAdmit(const TaskState& task, QuotaRefusal* refusal) const {
+    return tenancy.MayStart(task.request.tenant, Charge(task.request), ClaimedBeside(task),
+                            refusal);
+  }
 
   // When a running task ends, as far as is known; later than `now` unless it is stopping.
   Time ExpectedEnd(const TaskState& task, Time now) const;
@@ -226,6 +250,11 @@ class LookAheads {
 // True when the reservation can be kept as it is: its nodes are open, and no running task and no
 // reservation before it is expected to be in its way.
 bool Holds(const SchedulerState& state, const Reservation& reservation, Time now);
+// What the first `claims` reservations, which are claims, leave of what is free on the node now,
+// but for that of `holder`, if any. Amounts, unlike devices, are alike: who takes what is free
+// already would have a claim wait for what stops for others.
+NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t claims,
+                           const TaskState* holder = nullptr);
 // True when a member of `task` that starts now at `placement`, beside `earlier` ones that do not
 // run yet, delays no reservation that binds it; else *delayed is whose.
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
@@ -238,16 +267,16 @@ bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, 
 // Choosing victims (victims.cc).
 
 struct Victims {
-  std::vector<TaskSlot> tasks;
+  struct Victim {
+    TaskSlot task = 0;
+    Eviction::Cause cause = Eviction::Cause::priority;
+  };
+  std::vector<Victim> tasks;
   std::vector<Placement> members;  // where the beneficiary fits once they are gone
-  Eviction::Cause cause = Eviction::Cause::priority;
 };
-// The tasks to stop so that `task` fits; none when that cannot be had by the rules of the policy.
+// The tasks to stop so that `task` fits and its quotas admit it; none when that cannot be had by
+// the rules of the policy, or nothing needs to be stopped.
 std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskState& task, Time now);
-// The tasks to stop so that the quota that refuses `task` admits it: borrowers below the tenant
-// whose limit is reached. None when the task would itself borrow, or that is not enough.
-std::optional<Victims> ChooseQuotaVictims(const SchedulerState& state, const TaskState& task,
-                                          const QuotaRefusal& refusal, Time now);
 
 // Explaining (wait_reason.cc).
 
