@@ -38,12 +38,11 @@ Amounts SchedulerState::Charge(const TaskRequest& request) const {
   return amounts;
 }
 
-UseChange SchedulerState::ClaimedBeside(const TaskState& task) const {
+UseChange SchedulerState::Claimed(size_t claims, const TaskState* task) const {
   UseChange claimed;
-  for (const Reservation& reservation : reservations) {
-    if (!reservation.claim) break;
-    const TaskState& holder = tasks[reservation.task];
-    if (&holder == &task) continue;
+  for (size_t i = 0; i < claims; ++i) {
+    const TaskState& holder = tasks[reservations[i].task];
+    if (&holder == task) continue;
     claimed.Starts(tenancy, holder.request.tenant, Charge(holder.request));
   }
   return claimed;
@@ -1198,7 +1197,8 @@ class Scheduler::Impl : public SchedulerState {
       TaskState& task = tasks[slot];
       QuotaRefusal refusal;
       Placements taken;
-      if (tenancy.MayStart(task.request.tenant, Charge(task.request), &refusal)) {
+      // Room and quota that would do for several claims go to the first.
+      if (tenancy.MayStart(task.request.tenant, Charge(task.request), Claimed(i), &refusal)) {
         for (const Placement& member : claim.members) {
           if (!HasRoom(task.request.demand, member, RoomBesideClaims(*this, member.node, i)) ||
               !cluster.Take(task.request.demand, member)) {
@@ -1340,7 +1340,6 @@ class Scheduler::Impl : public SchedulerState {
     claim.members = victims->members;
     claim.claim = true;
     claim.claim_ends = now + policy.claim_time;
-    // Behind earlier claims: room that would do for several goes to the first.
     reservations.insert(reservations.begin() + static_cast<ptrdiff_t>(Claims()), std::move(claim));
     return true;
   }

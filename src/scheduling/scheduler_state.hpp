@@ -169,11 +169,11 @@ struct SchedulerState {
                      [](const Reservation& reservation) { return !reservation.claim; }) -
         reservations.begin());
   }
-  // What the holders of claims, other than `task`, will use once the claims are met.
-  UseChange ClaimedBeside(const TaskState& task) const;
-  // Whether the quotas admit the task beside all that runs and the claims.
+  // What the holders of the first `claims` claims, other than `task`, will use once these are met.
+  UseChange Claimed(size_t claims, const TaskState* task = nullptr) const;
+  // Whether the quotas admit the task beside all that runs and all other claims.
   bool QuotasAdmit(const TaskState& task, QuotaRefusal* refusal) const {
-    return tenancy.MayStart(task.request.tenant, Charge(task.request), ClaimedBeside(task),
+    return tenancy.MayStart(task.request.tenant, Charge(task.request), Claimed(Claims(), &task),
                             refusal);
   }
 

@@ -37,7 +37,7 @@ class Draft {
         task_(task),
         charge_(state.Charge(task.request)),
         now_(now),
-        quota_(state.ClaimedBeside(task)) {
+        quota_(state.Claimed(state.Claims(), &task)) {
     for (const TaskSlot slot : state.stopping) Stop(state.tasks[slot]);
     for (const Reservation& reservation : state.reservations) {
       if (!reservation.claim) break;
