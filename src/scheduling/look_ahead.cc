@@ -323,6 +323,27 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
   return true;
 }
 
+bool MayShareNode(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now) {
+  const Reservation& reservation = state.reservations.front();
+  const NodeCapacity& capacity = state.cluster.capacity(node);
+  Placement placement;
+  NodeState both = RoomFor(state, reservation, node, now);
+  if (TakeMembers(state, reservation, node, &both)) {
+    // Whatever place it is given is free now and not needed then.
+    const NodeState& free = state.cluster.state(node);
+    both.cpu = std::min(both.cpu, free.cpu);
+    both.memory = std::min(both.memory, free.memory);
+    for (size_t i = 0; i < kMaxCounted; ++i) {
+      both.counted[i] = std::min(both.counted[i], free.counted[i]);
+    }
+    for (size_t i = 0; i < kMaxDevices; ++i) {
+      both.device[i] = std::min(both.device[i], free.device[i]);
+    }
+    if (TakeRoom(capacity, task.request.demand, &both, &placement)) return true;
+  }
+  return RoomBesideReservations(state, task, node, now, &placement);
+}
+
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement) {
   NodeState room = state.cluster.state(node);

@@ -693,7 +693,9 @@ class Scheduler::Impl : public SchedulerState {
     Line& line = lines_[index];
     line.state = Line::State::ready;
     const auto head = std::pair(line.tasks.begin()->first, index);
-    queues_[line.queue].ready.insert(head);
+    Queue& queue = queues_[line.queue];
+    queue.ready.insert(head);
+    queue.by_shape[{shapes_[line.shape].expected, line.shape}].insert(head);
     if (ReservesInOrder()) in_order_.insert(head);
     Compete(line.queue);
   }
@@ -704,7 +706,11 @@ class Scheduler::Impl : public SchedulerState {
     switch (line.state) {
       case Line::State::ready: {
         const auto head = std::pair(line.tasks.begin()->first, index);
-        queues_[line.queue].ready.erase(head);
+        Queue& queue = queues_[line.queue];
+        queue.ready.erase(head);
+        const auto alike = queue.by_shape.find({shapes_[line.shape].expected, line.shape});
+        alike->second.erase(head);
+        if (alike->second.empty()) queue.by_shape.erase(alike);
         if (ReservesInOrder()) in_order_.erase(head);
         line.held_back = false;
         Compete(line.queue);
@@ -760,10 +766,26 @@ class Scheduler::Impl : public SchedulerState {
     if (policy.backfill == Backfill::strict) return *queue.ready.begin();
     if (wanted.no_room && !TriesEachLine()) return std::nullopt;
     if (!wanted.partly && wanted.lines_held_back.empty()) return *queue.ready.begin();
-    for (const auto& [rank, line] : queue.ready) {
-      if (Competes(wanted, rank, line)) return std::pair(rank, line);
+    std::optional<std::pair<Rank, LineIndex>> best;
+    const auto consider = [&](const Queue::Lines& lines, std::optional<Rank> before) {
+      for (const auto& head : lines) {
+        if ((best && *best <= head) || (before && *before <= head.first)) return;
+        if (!Competes(wanted, head.first, head.second)) continue;
+        best = head;
+        return;
+      }
+    };
+    if (TriesEachLine()) {
+      consider(queue.ready, std::nullopt);
+      return best;
     }
-    return std::nullopt;
+    // Of those that are held back by length, only who comes before the one that was tried.
+    if (wanted.held_back) consider(queue.ready, wanted.held_back->second);
+    for (const auto& [shape, lines] : queue.by_shape) {
+      if (wanted.held_back && shape.first >= wanted.held_back->first) break;
+      consider(lines, shapes_[shape.second].held_back);
+    }
+    return best;
   }
 
   void Compete(QueueIndex index) {
@@ -873,7 +895,10 @@ class Scheduler::Impl : public SchedulerState {
       Placements members;
       TaskId delayed = 0;
       const std::optional<Found> known = WithoutLooking(task, wanted);
-      switch (known ? *known : FindRoom(task, now, &members, &delayed)) {
+      switch (known ? *known
+              : OnlyReservedNodesFit(task, &wanted, now)
+                  ? Found::reserved
+                  : FindRoom(task, now, &members, &delayed)) {
         case Found::room:
           StartWaiting(slot, members, now, plan);
           return true;
@@ -885,7 +910,7 @@ class Scheduler::Impl : public SchedulerState {
           break;
         case Found::reserved:
           if (policy.backfill == Backfill::strict) return false;
-          HoldBack(index, task);
+          HoldBack(index, task, now);
           if (known) wanted.held_back = wanted.was_held_back;
           CompeteAll(wanted);
           return true;
@@ -927,7 +952,14 @@ class Scheduler::Impl : public SchedulerState {
     DropRefusedReservations();
   }
 
-  void HoldBack(LineIndex index, const TaskState& task) {
+  // The shortest of single tasks that a reservation holds back wherever it holds back `task`.
+  Duration ShortestHeldBack(const TaskState& task, Time now) const {
+    // One reservation binds all alike that would run longer than to its start.
+    if (reservations.size() != 1 || reservations[0].claim) return task.expected;
+    return reservations[0].start - now + Duration{1};
+  }
+
+  void HoldBack(LineIndex index, const TaskState& task, Time now) {
     Shape& shape = shapes_[task.shape];
     DemandState& wanted = demands_[shape.wanted];
     lines_[index].held_back = true;
@@ -935,9 +967,9 @@ class Scheduler::Impl : public SchedulerState {
     // Where shares decide who goes first, rank does not say whom a reservation binds.
     if (!OrderedByShares()) {
       shape.held_back = task.rank;
-      if (task.request.members == 1 &&
-          (!wanted.held_back || shape.expected < wanted.held_back->first)) {
-        wanted.held_back = std::pair(shape.expected, task.rank);
+      const Duration shortest = ShortestHeldBack(task, now);
+      if (task.request.members == 1 && (!wanted.held_back || shortest < wanted.held_back->first)) {
+        wanted.held_back = std::pair(shortest, task.rank);
       }
     }
     held_.insert(shape.wanted);
@@ -956,6 +988,29 @@ class Scheduler::Impl : public SchedulerState {
       if (cluster.Fits(node, wanted.demand)) return std::nullopt;
     }
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
+  }
+
+  // True when the task would fit on nodes of the only reservation alone, and would delay that on
+  // each. Asking the placer instead would mean to close these nodes one after the other, and
+  // everybody who follows the nodes would look at each of them twice.
+  bool OnlyReservedNodesFit(const TaskState& task, DemandState* wanted, Time now) const {
+    if (reservations.size() != 1) return false;
+    const Reservation& reservation = reservations.front();
+    if (reservation.claim || EndOf(now, task.expected) <= reservation.start ||
+        !Binds(reservation, task, now)) {
+      return false;
+    }
+    wanted->fitting.Follow(cluster, wanted->demand);
+    size_t refused = 0;
+    for (auto member = reservation.members.begin(); member != reservation.members.end(); ++member) {
+      const NodeIndex node = member->node;
+      const bool again = std::any_of(reservation.members.begin(), member,
+                                     [&](const Placement& other) { return other.node == node; });
+      if (again || !wanted->fitting.Has(node)) continue;
+      if (MayShareNode(*this, task, node, now)) return false;
+      ++refused;
+    }
+    return refused > 0 && refused == wanted->fitting.count();
   }
 
   // Takes room for all members, or for none.

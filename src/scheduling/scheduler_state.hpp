@@ -15,6 +15,7 @@
 #include <tuple>
 #include <vector>
 
+#include "scheduling/fitting_nodes.hpp"
 #include "scheduling/node_room.hpp"
 #include "scheduling/use_by_priority.hpp"
 #include "trackbed/scheduling/run_time_history.hpp"
@@ -99,7 +100,9 @@ struct Line {
 struct Queue {
   TenantIndex bucket = kRootTenant;
   DemandIndex wanted = 0;
-  absl::btree_set<std::pair<Rank, LineIndex>> ready;  // by their first tasks
+  using Lines = absl::btree_set<std::pair<Rank, LineIndex>>;  // by their first tasks
+  Lines ready;
+  std::map<std::pair<Duration, ShapeIndex>, Lines> by_shape;  // the same, the shortest first
   std::optional<std::pair<Rank, LineIndex>> competing;
 };
 
@@ -121,6 +124,7 @@ struct DemandState {
   std::optional<std::pair<Duration, Rank>> was_held_back;
   std::vector<QueueIndex> queues;
   std::vector<LineIndex> tried;
+  FittingNodes fitting;  // followed where there is a reservation
 };
 
 // Room kept for a task that cannot start yet.
@@ -260,6 +264,9 @@ NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t c
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed);
+// True when a member of `task` that starts now on the node, wherever on it, might leave the
+// reservation what it needs there. The only reservation that there is; it binds the task.
+bool MayShareNode(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now);
 // Room for a member of `task` on the node that no reservation needs while it runs.
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement);
