@@ -40,10 +40,10 @@ using std::chrono::seconds;
 constexpr const char* kStorePath = "/trackbed.db";
 constexpr size_t kProcesses = 2;
 // Runs take minutes; a few stay behind hanging attempts, retries and quotas.
-constexpr Duration kTimeToEnd = hours(72);
+constexpr Duration kTimeToEnd = hours(24);
 
 // What an engine told its host, which therefore has to be durable.
-using Told = std::map<RunId, std::vector<std::pair<uint64_t, Event>>>;
+using Told = std::map<RunId, std::map<uint64_t, Event>>;
 
 // A process that embeds an engine: it opens the store, takes the lease or waits for it, takes up
 // what was interrupted, and starts anew when the engine breaks.
@@ -56,6 +56,7 @@ struct HostProcess {
   Time wake{};            // when it does something next
   bool is_stalled = false;  // until `wake`
   bool is_wanted = true;  // there is to be such a process at all
+  std::map<RunId, uint64_t> heard;  // the last event it told of each run
   bool excused = false;   // something was done to it that its calls may fail for
 };
 
@@ -170,9 +171,11 @@ class Simulation {
     }
     if (chance_.OneIn(50)) CompareWithStore(process);
     const Time deadline = process.engine->NextDeadline();
-    // In the time that clocks show; a clock that was set back must not make it later.
-    process.wake = deadline == kNever ? now() + minutes(1) : deadline - world_.clock.set();
-    process.wake = std::max(process.wake, now() + milliseconds(1));
+    if (deadline <= world_.clock.Now()) {
+      world_.Violate("process " + std::to_string(process.number) +
+                     " did what there was to do, and is to be called again at once");
+    }
+    process.wake = now() + std::min<Duration>(deadline - world_.clock.Now(), minutes(1));
   }
 
   void Begin(HostProcess& process) {
@@ -214,8 +217,9 @@ class Simulation {
     engine.has_outputs = [this](const std::string&, const std::string&) {
       return !chance_.OneIn(10);
     };
-    engine.sink = [this](const RunState& run, uint64_t sequence, const Event& event) {
-      Hear(run.id(), sequence, event);
+    process.heard.clear();
+    engine.sink = [this, &process](const RunState& run, uint64_t sequence, const Event& event) {
+      Hear(process, run.id(), sequence, event);
     };
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(std::move(engine));
     if (!opened.ok()) {
@@ -377,7 +381,6 @@ class Simulation {
       case Fault::stall_in_start:
         if (process.engine == nullptr) return false;
         process.executor->before_start = [this, &process, while_long] {
-          process.executor->before_start = nullptr;
           StallWithin(process, while_long);
         };
         return true;
@@ -521,17 +524,23 @@ class Simulation {
            std::to_string(status.attempt) == key.substr(second + 1);
   }
 
-  void Hear(const RunId& run, uint64_t sequence, const Event& event) {
+  // A process that stood still meanwhile tells late, but each tells in order, and all the same.
+  void Hear(HostProcess& process, const RunId& run, uint64_t sequence, const Event& event) {
     ++result_.events;
     digest_.Update(run + " " + std::to_string(sequence) + " " + std::string(ToString(event.type)) +
                    " " + std::to_string(event.task) + " " +
                    std::to_string(ToNanoseconds(event.time)) + event.detail);
-    auto& told = told_[run];
-    if (!told.empty() && sequence <= told.back().first) {
+    uint64_t& last = process.heard[run];
+    if (sequence <= last) {
       world_.Violate("run " + run + ": event " + std::to_string(sequence) + " is told after " +
-                     std::to_string(told.back().first));
+                     std::to_string(last));
     }
-    told.emplace_back(sequence, event);
+    last = sequence;
+    const auto [told, is_new] = told_[run].try_emplace(sequence, event);
+    if (!is_new && !(told->second == event)) {
+      world_.Violate("run " + run + ": event " + std::to_string(sequence) +
+                     " was told before, as another one");
+    }
   }
 
   // Without a flush at each commit, the last commits may go with the power: the told events that
@@ -550,7 +559,7 @@ class Simulation {
     }
     for (auto& [run, told] : told_) {
       const uint64_t last = there.contains(run) ? there[run] : 0;
-      while (!told.empty() && told.back().first > last) told.pop_back();
+      told.erase(told.upper_bound(last), told.end());
     }
     std::erase_if(submitted_runs_, [&](const RunId& run) { return !there.contains(run); });
     may_start_again_ = true;

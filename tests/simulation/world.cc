@@ -73,6 +73,10 @@ void World::Decide(SimulatedAttempt* attempt) const {
   attempt->told_from = attempt->ends;
   if (attempt->ends != kNever && dice.OneIn(12)) attempt->told_from += dice.Gap(minutes(5));
   if (dice.OneIn(60)) attempt->told_from = kNever;
+  if (is_healed_) {
+    if (attempt->ends == kNever) attempt->ends = attempt->started + takes;
+    attempt->told_from = attempt->ends;
+  }
   attempt->told = dice.OneIn(8) ? 2 : 1;
   attempt->heeds_terminate = !dice.OneIn(4);
   end.wall_time = takes;
@@ -169,6 +173,7 @@ void World::LoseAll() {
 }
 
 void World::Heal() {
+  is_healed_ = true;
   for (auto& [key, attempt] : attempts_) {
     if (attempt.ends == kNever) attempt.ends = clock.now() + minutes(1);
     attempt.told_from = std::min(attempt.told_from, std::max(attempt.ends, clock.now()));
@@ -178,7 +183,7 @@ void World::Heal() {
 // ---- The executor ----------------------------------------------------------------------------
 
 Status SimulatedExecutor::Start(const AttemptSpec& spec) {
-  if (before_start) before_start();
+  if (const auto stall = std::exchange(before_start, nullptr)) stall();
   if (world_->Find(spec.key) == nullptr) {
     if (unavailable) return Unavailable("the executor is busy");
     if (Status status = world_->Start(spec); !status.ok()) return status;

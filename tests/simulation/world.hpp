@@ -88,7 +88,7 @@ class World {
   Time NextEnd() const;
   // Everything that runs dies without a word, as when the power goes.
   void LoseAll();
-  // What hangs ends, and what is told late is told.
+  // From now on what hangs ends, and nothing is told late.
   void Heal();
 
   size_t started() const { return attempts_.size(); }
@@ -101,6 +101,7 @@ class World {
   void Count(const SimulatedAttempt& attempt, int sign);
 
   uint64_t seed_;
+  bool is_healed_ = false;
   std::map<AttemptKey, SimulatedAttempt> attempts_;
   std::set<AttemptKey> live_;
   std::set<AttemptKey> given_up_;
@@ -115,7 +116,7 @@ class SimulatedExecutor final : public Executor {
 
   // While set, nothing starts: kUnavailable.
   bool unavailable = false;
-  // Called before an attempt is started, which may take long.
+  // Called once, before the next attempt is started, which may take long.
   std::function<void()> before_start;
   // Says something that nobody asked about.
   void Babble(AttemptReport report) { babble_.push_back(std::move(report)); }
