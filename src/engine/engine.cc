@@ -730,8 +730,8 @@ Status Engine::Impl::TakeReports() {
     reports_.clear();
     next_report_ = 0;
   }
-  if ((!attempts_.empty() || !others_.empty()) &&
-      reports_.size() - next_report_ < kEventsPerCommit) {
+  // Also when no attempt is under way: what an executor says twice must not keep it awake.
+  if (reports_.size() - next_report_ < kEventsPerCommit) {
     TRACKBED_RETURN_IF_ERROR(options_.executor->Poll(&reports_));
   }
   while (next_report_ < reports_.size() && batch_.events.size() < kEventsPerCommit) {
