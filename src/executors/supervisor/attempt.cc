@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -549,7 +548,6 @@ void Attempt::MaskOutputFile() {
 }
 
 void Attempt::DigestOutputs() {
-  // The common case of no outputs is not worth waking libcrypto for.
   if (!IsRealFolder(kOutputsFolder)) {
     AddMessage("the task removed its outputs folder");
     return;
@@ -562,7 +560,6 @@ void Attempt::DigestOutputs() {
     return entry.type != TreeEntry::Type::folder;
   });
   if (!error && any) {
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, nullptr);
     entries.clear();
     options.digests = true;
     error = WalkTree(kOutputsFolder, options, &entries);
