@@ -86,7 +86,7 @@ Status HostExecutor::Start(const AttemptSpec& spec) {
                        Borrow(device.id), Borrow(device.card), device.amount.thousandths(),
                        device.memory});
   }
-  const std::string json = AttemptToJson(spec);
+  const std::string json = port->without_json != 0 ? "" : AttemptToJson(spec);
   const trackbed_attempt attempt = {sizeof(trackbed_attempt),
                                     spec.shell ? 1 : 0,
                                     Borrow(spec.key),

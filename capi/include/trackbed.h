@@ -475,7 +475,7 @@ typedef struct trackbed_attempt {
   size_t command_count;
   const trackbed_string* environment; /* NAME, value, NAME, value, … */
   size_t environment_count;           /* of strings: twice the variables */
-  trackbed_string json;               /* all there is to know, secrets left out */
+  trackbed_string json;               /* all there is to know, secrets left out; see without_json */
   const trackbed_slot* resources;
   size_t resource_count;
   const trackbed_assigned_device* devices; /* of device_size bytes each */
@@ -529,6 +529,8 @@ typedef struct trackbed_executor {
   /* `mode` is TRACKBED_STOP_…. A stopped attempt still ends with a report. */
   trackbed_status (*stop)(void* user_data, const char* key, size_t key_size, int32_t mode,
                           trackbed_error** error);
+  int32_t without_json; /* not 0: attempts come without `json`, which takes as long as the rest */
+  int32_t reserved;
 } trackbed_executor;
 
 /* Where an engine reads the time. Thread: that which calls the engine, so several at once. */
