@@ -607,6 +607,22 @@ class Session {
     }
   }
 
+  const trackbed_engine_tenant* Tenants(std::vector<trackbed_engine_tenant>* tenants,
+                                        const std::vector<trackbed_slot>& slots) {
+    for (std::string_view path : {"a", "a/b"}) {
+      trackbed_engine_tenant& tenant = tenants->emplace_back();
+      TRACKBED_INIT(&tenant);
+      if (in_->OneIn(12)) tenant.struct_size = in_->Byte();
+      tenant.path = in_->OneIn(8) ? in_->View() : trackbed_string{path.data(), path.size()};
+      tenant.limit = slots.data();
+      tenant.limit_count = in_->OneIn(4) ? slots.size() : 0;
+      tenant.max_running = static_cast<uint32_t>(in_->Below(3));
+      tenant.max_waiting = static_cast<uint32_t>(in_->Below(3));
+      tenant.weight = in_->OneIn(8) ? in_->Bits<double>() : 0;
+    }
+    return tenants->data();
+  }
+
   void OpenEngine(Result* result) {
     auto host = std::make_unique<Host>();
     host->input = in_;
@@ -626,6 +642,7 @@ class Session {
       made->next = Host::Next;
     });
     const std::vector<trackbed_slot> slots = SomeSlots();
+    std::vector<trackbed_engine_tenant> tenants;
     auto* options = in_->Make<trackbed_engine_options>([&](trackbed_engine_options* made) {
       made->in_memory = 1;
       made->node = in_->OneIn(4) ? in_->View() : trackbed_text("name: n\ncpu: 4\n");
@@ -635,6 +652,12 @@ class Session {
         made->slot_count = slots.size();
       }
       made->lease_time_ns = in_->OneIn(8) ? in_->Number() : 0;
+      if (in_->OneIn(4)) {
+        made->tenants = Tenants(&tenants, slots);
+        made->tenant_count = tenants.size();
+        made->tenant_size = sizeof tenants[0];
+        made->policy = in_->OneIn(4) ? SchedulerOptions() : nullptr;
+      }
       made->executor = executor;
       made->clock = clock;
       made->random = random;
@@ -651,6 +674,9 @@ class Session {
       made->no_cache = in_->OneIn(2) ? 1 : 0;
       if (in_->OneIn(4)) made->parameters = in_->View();
       made->base = trackbed_text("/dev/null/base");
+      if (in_->OneIn(8)) made->tenant = in_->View();
+      made->has_priority = in_->OneIn(4) ? 1 : 0;
+      made->priority = in_->Small();
     });
     if (options == nullptr) return;  // the current folder is not to be read
     if (options->struct_size < sizeof *options) options->struct_size = 0;
@@ -970,9 +996,22 @@ class Session {
         break;
       case 17: {
         int64_t start = 0;
-        result.Check(trackbed_scheduler_predict(scheduler, Task(), Now(), &start,
-                                                in_->Out<trackbed_wait_reason>(), &result.bytes,
-                                                result.error()));
+        if (in_->OneIn(2)) {
+          result.Check(trackbed_scheduler_predict(scheduler, Task(), Now(), &start,
+                                                  in_->Out<trackbed_wait_reason>(), &result.bytes,
+                                                  result.error()));
+          break;
+        }
+        auto* what_if = in_->Make<trackbed_what_if>([&](trackbed_what_if* made) {
+          made->added = Capacity();
+          made->added_size = in_->OneIn(8) ? in_->Byte() : sizeof(trackbed_node_capacity);
+          made->added_count = in_->Below(2);
+          made->drained = &number;
+          made->drained_count = in_->Below(2);
+        });
+        result.Check(trackbed_scheduler_predict_if(scheduler, Task(), what_if, Now(), &start,
+                                                   in_->Out<trackbed_wait_reason>(), &result.bytes,
+                                                   result.error()));
         break;
       }
       case 18: {
