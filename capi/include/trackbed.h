@@ -21,7 +21,7 @@
  *          inputs and are written on success only, unless said otherwise. The last parameter takes
  *          a trackbed_error that the caller frees; NULL is fine where nobody wants to know. It is
  *          set on failure and left alone on success. A NULL where a pointer is needed, a struct
- *          that is too short or text that is not what it should be is
+ *          of a size that it never had or text that is not what it should be is
  *          TRACKBED_INVALID_ARGUMENT, never a crash; a pointer to nothing is the caller's mistake.
  *          TRACKBED_RESOURCE_EXHAUSTED may come from any function when memory is out,
  *          TRACKBED_INTERNAL is a bug of ours. Under "Errors" stands what else there is.
