@@ -54,7 +54,7 @@ StatusOr<Call> Begin(const trackbed_groups* groups, const trackbed_principal* wh
 trackbed_status trackbed_groups_create(trackbed_groups** out, trackbed_error** error) noexcept {
   return Guard(error, [&]() -> Status {
     TRACKBED_NEED(out);
-    *out = new trackbed_groups;
+    *out = std::make_unique<trackbed_groups>().release();
     return absl::OkStatus();
   });
 }

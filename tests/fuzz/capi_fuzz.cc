@@ -147,6 +147,10 @@ class Input {
         return Byte();
     }
   }
+  // One of the first few, and now and then anything.
+  uint32_t Index(size_t chances, size_t few) {
+    return OneIn(chances) ? static_cast<uint32_t>(Number()) : static_cast<uint32_t>(Below(few));
+  }
   int32_t Small() { return static_cast<int32_t>(OneIn(16) ? Number() : Byte() % 10) - 1; }
 
   const std::string& Text() {
@@ -842,10 +846,10 @@ class Session {
   trackbed_task* Task() {
     return in_->Make<trackbed_task>([&](trackbed_task* made) {
       made->id = in_->Below(16);
-      made->tenant = static_cast<uint32_t>(in_->OneIn(8) ? in_->Number() : 0);
+      made->tenant = in_->Index(8, 1);
       made->priority = in_->Small();
       made->kind = in_->OneIn(8) ? in_->Small() : 0;
-      made->members = static_cast<uint32_t>(in_->OneIn(32) ? in_->Number() : in_->Below(4));
+      made->members = in_->Index(32, 4);
       made->on_different_nodes = in_->OneIn(4) ? 1 : 0;
       made->not_preemptible = in_->OneIn(4) ? 1 : 0;
       made->device_resource = in_->OneIn(16) ? in_->Small() : 0;
@@ -924,7 +928,7 @@ class Session {
     result.may_be_internal = true;  // of a placer of the host's
     trackbed_scheduler* scheduler = schedulers_.Pick(in_);
     const auto name = in_->Spans();
-    const auto number = static_cast<uint32_t>(in_->OneIn(16) ? in_->Number() : in_->Below(4));
+    const auto number = in_->Index(16, 4);
     const uint64_t task = in_->Below(16);
     trackbed_plan* plan = nullptr;
     uint32_t index = 0;
@@ -1042,7 +1046,7 @@ class Session {
     });
     const auto group = in_->Spans();
     const auto name = in_->Spans();
-    const auto number = static_cast<uint32_t>(in_->OneIn(16) ? in_->Number() : in_->Below(4));
+    const auto number = in_->Index(16, 4);
     uint32_t index = 0;
     const uint32_t allowed[] = {number, 1};
     auto* rules = in_->Make<trackbed_group_rules>([&](trackbed_group_rules* made) {
