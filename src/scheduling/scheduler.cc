@@ -962,7 +962,7 @@ class Scheduler::Impl : public SchedulerState {
 
   // What woke for room that is taken again sleeps on, without each of its lines being tried.
   void SleepAgain() {
-    if (TriesEachLine() || policy.backfill == Backfill::strict) return;
+    if (TriesEachLine() || OrderedByShares() || policy.backfill == Backfill::strict) return;
     const auto finds_room = [&](DemandIndex index) {
       DemandState& wanted = demands_[index];
       if (std::any_of(changed_.begin(), changed_.end(),
