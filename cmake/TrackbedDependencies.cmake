@@ -36,7 +36,16 @@ trackbed_dependency(sqlite SQLite::SQLite3)
 find_package(CLI11 CONFIG REQUIRED)
 trackbed_dependency(cli CLI11::CLI11)
 
+find_package(Threads REQUIRED)
+
 # Nice to have.
+find_package(CURL 7.85 QUIET)  # containers, by the Docker Engine API
+if(CURL_FOUND)
+  trackbed_dependency(curl CURL::libcurl)
+  target_compile_definitions(trackbed_dep_curl INTERFACE $<BUILD_INTERFACE:TRACKBED_HAS_CURL>)
+else()
+  trackbed_dependency(curl)
+endif()
 find_package(TBB CONFIG QUIET)  # benchmarks
 find_program(TRACKBED_BUBBLEWRAP bwrap)  # mounts of local tasks, at run time
 

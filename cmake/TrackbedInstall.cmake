@@ -6,8 +6,15 @@ include(CMakePackageConfigHelpers)
 get_property(layers GLOBAL PROPERTY TRACKBED_LAYERS)
 set_target_properties(trackbed_schema PROPERTIES EXPORT_NAME schema)
 
+# What the package says about libcurl, where it was found.
+if(CURL_FOUND)
+  set(TRACKBED_FIND_CURL "find_dependency(CURL)")
+  set(TRACKBED_PC_CURL " libcurl")
+endif()
+
 install(TARGETS trackbed ${layers} trackbed_schema
   trackbed_dep_absl trackbed_dep_crypto trackbed_dep_protobuf trackbed_dep_yaml trackbed_dep_sqlite
+  trackbed_dep_curl
   EXPORT trackbed
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
@@ -43,7 +50,7 @@ if(TARGET trackbed_cli)
   install(TARGETS trackbed_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 if(TARGET trackbed_supervisor)
-  install(TARGETS trackbed_supervisor
+  install(TARGETS trackbed_supervisor trackbed_container_init
     RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/trackbed)
 endif()
 install(FILES LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})
