@@ -15,6 +15,11 @@ fail() {
   exit 1
 }
 on_docker() { "$TRACKBED" "$@" --on docker --image "$IMAGE" --network host; }
+# Sets $engine to the process itself, not to a shell around it.
+start_on_docker() { # FILE OUTPUT
+  "$TRACKBED" run "$1" --on docker --image "$IMAGE" --network host --slots cpu=2 >"$2" 2>&1 &
+  engine=$!
+}
 none_left() {
   [ -z "$(podman_client ps --all --quiet)" ] || fail "containers are left: $(podman_client ps --all)"
 }
@@ -76,8 +81,7 @@ tasks:
 - {name: c, dependencies: [a, b], command: "echo c >> /data/ran"}
 Y
 mkdir counters
-on_docker run kill.yaml --slots cpu=2 >kill.out 2>&1 &
-engine=$!
+start_on_docker kill.yaml kill.out
 wait_for counters/ran 2
 kill -9 "$engine"
 wait "$engine" 2>/dev/null || true
@@ -91,8 +95,7 @@ none_left
 
 # --- kill -9 of the container service ---------------------------------------------------------------
 rm -rf counters && mkdir counters
-on_docker run kill.yaml --slots cpu=2 >service.out 2>&1 &
-engine=$!
+start_on_docker kill.yaml service.out
 wait_for counters/ran 2
 podman_kill
 touch counters/go
@@ -105,8 +108,7 @@ none_left
 
 # --- cancel ------------------------------------------------------------------------------------------
 rm -rf counters && mkdir counters
-on_docker run kill.yaml --slots cpu=2 >cancel.out 2>&1 &
-engine=$!
+start_on_docker kill.yaml cancel.out
 wait_for counters/ran 2
 "$TRACKBED" cancel latest >cancelled.out 2>&1 || fail "cancel"
 code=0
