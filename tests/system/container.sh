@@ -34,7 +34,10 @@ wait_for() { # FILE LINES
 
 # --- Files, values, GPUs that are not there, FastTrack's places -----------------------------------
 mkdir source
-echo 'read line; echo "[$line]"' >source/script.sh
+cat >source/script.sh <<'SCRIPT'
+read line
+echo "[$line]"
+SCRIPT
 cat >files.yaml <<'Y'
 name: files
 source: source
