@@ -25,3 +25,13 @@ if [ -f "$build/lib/libtrackbed.so" ]; then
   TRACKBED_LIBRARY="$build/lib/libtrackbed.so" python3 ../../../benchmarks/python_calls.py \
     --json python_calls.json "$@"
 fi
+if [ -f "$build/go/trackbed-c.pc" ]; then
+  echo
+  echo "== go_calls"
+  (
+    export PKG_CONFIG_PATH="$build/go" LD_LIBRARY_PATH="$build/lib" GOCACHE="$build/go/cache" \
+      GOPATH="$build/go/path" GOENV=off GOPROXY=off GOFLAGS=-buildvcs=false
+    cd ../../../benchmarks/go_calls
+    go run . -json "$build/benchmarks/go_calls.json" "$@"
+  )
+fi

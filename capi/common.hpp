@@ -131,6 +131,11 @@ inline Status GiveBytesIfWanted(std::string_view text, trackbed_bytes* bytes) {
   return bytes == nullptr ? absl::OkStatus() : GiveBytes(text, bytes);
 }
 
+// Whether a caller can have a struct of this size: no version ends within a field.
+template <typename Struct>
+constexpr bool IsStructSize(size_t size) {
+  return size >= 2 * sizeof(uint32_t) && size % alignof(Struct) == 0;
+}
 Status BadStructSize(std::string_view name, size_t size);
 Status UnknownFields(std::string_view name, size_t size, size_t known);
 
@@ -140,7 +145,7 @@ Status ReadStruct(const Struct* given, std::string_view name, Struct* read) {
   static_assert(std::is_trivially_copyable_v<Struct>);
   if (given == nullptr) return MissingArgument(name);
   const size_t size = given->struct_size;
-  if (size < 2 * sizeof(uint32_t)) return BadStructSize(name, size);
+  if (!IsStructSize<Struct>(size)) return BadStructSize(name, size);
   std::memset(static_cast<void*>(read), 0, sizeof(Struct));
   std::memcpy(static_cast<void*>(read), given, std::min(size, sizeof(Struct)));
   if (size > sizeof(Struct)) {
@@ -177,13 +182,13 @@ inline void CopyOut(Struct value, size_t size, void* out) {
 template <typename Struct>
 Status CheckOut(const Struct* out, std::string_view name) {
   if (out == nullptr) return MissingArgument(name);
-  if (out->struct_size < 2 * sizeof(uint32_t)) return BadStructSize(name, out->struct_size);
+  if (!IsStructSize<Struct>(out->struct_size)) return BadStructSize(name, out->struct_size);
   return absl::OkStatus();
 }
-inline Status CheckItems(const void* items, size_t item_size, size_t capacity,
-                         std::string_view name) {
+template <typename Item>
+Status CheckItems(const Item* items, size_t item_size, size_t capacity, std::string_view name) {
   if (items == nullptr && capacity != 0) return MissingArgument(name);
-  if (capacity != 0 && item_size < 2 * sizeof(uint32_t)) return BadStructSize(name, item_size);
+  if (capacity != 0 && !IsStructSize<Item>(item_size)) return BadStructSize(name, item_size);
   return absl::OkStatus();
 }
 // Item `index` of an array with items of `size` bytes.
@@ -191,6 +196,15 @@ template <typename Item>
 Item* At(Item* items, size_t size, size_t index) {
   using Byte = std::conditional_t<std::is_const_v<Item>, const char, char>;
   return reinterpret_cast<Item*>(reinterpret_cast<Byte*>(items) + size * index);
+}
+
+// The same as ReadStruct of item `index` of an array, in whose bounds it must be.
+template <typename Item>
+Status ReadItem(const Item* items, size_t item_size, size_t index, std::string_view name,
+                Item* read) {
+  const Item* item = At(items, item_size, index);
+  if (item->struct_size > item_size) return BadStructSize(name, item->struct_size);
+  return ReadStruct(item, name, read);
 }
 
 trackbed_status FillDiagnostic(const Diagnostics& diagnostics, size_t index,

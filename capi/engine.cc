@@ -269,9 +269,39 @@ void DriveEngine(EngineCore* core) noexcept {
     pollfd descriptor{core->wake->get(), POLLIN, 0};
     ::poll(&descriptor, 1, timeout);
   }
-  core->driven = false;
+  {
+    // Locked, or who has just seen that it is driven would wait for it for ever.
+    const std::lock_guard lock(core->mutex);
+    core->driven = false;
+  }
   core->stepped.notify_all();
 }
+
+// While it lives no other thread that waits polls for itself.
+class Leading {
+ public:
+  explicit Leading(EngineCore* core) : core_(core) {}
+  ~Leading() {
+    if (!leads_) return;
+    {
+      const std::lock_guard lock(core_->mutex);
+      core_->led = false;
+    }
+    core_->stepped.notify_all();
+  }
+  Leading(const Leading&) = delete;
+  Leading& operator=(const Leading&) = delete;
+
+  // With the engine entered: whether it is this thread, from now on.
+  bool Take() {
+    if (!leads_ && !core_->led && !core_->driven) leads_ = core_->led = true;
+    return leads_ && !core_->driven;
+  }
+
+ private:
+  EngineCore* core_;
+  bool leads_ = false;
+};
 
 void StopThread(EngineCore* core) {
   const std::lock_guard lock(core->thread_mutex);
@@ -279,7 +309,6 @@ void StopThread(EngineCore* core) {
   core->stopping = true;
   core->kick->Set();
   core->thread.join();
-  core->driven = false;
 }
 
 // A call on the engine itself, which others may have to be woken for.
@@ -343,11 +372,10 @@ EngineCore::~EngineCore() {
 
 void Entered::WaitForStep(std::chrono::steady_clock::time_point until) {
   core_->inside = std::thread::id();
-  if (until == std::chrono::steady_clock::time_point::max()) {
-    core_->stepped.wait(lock_);
-  } else {
-    core_->stepped.wait_until(lock_, until);
-  }
+  // A day where there is no limit, which comes to the same, as who waits looks again: to wait
+  // without one would need a newer C++ run time than all else does.
+  const auto longest = std::chrono::steady_clock::now() + std::chrono::hours(24);
+  core_->stepped.wait_until(lock_, std::min(until, longest));
   core_->inside = std::this_thread::get_id();
 }
 
@@ -356,7 +384,8 @@ Status CheckCore(const EngineCore& core, pid_t process) {
     return FailedPrecondition(
         "this engine belongs to the parent process: after fork() only that may use it");
   }
-  if (core.inside == std::this_thread::get_id()) {
+  const std::thread::id self = std::this_thread::get_id();
+  if (core.inside == self || core.asker == self) {
     return FailedPrecondition("a callback of an engine may not call it");
   }
   return absl::OkStatus();
@@ -382,6 +411,7 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
     auto core = std::make_unique<EngineCore>();
     TRACKBED_RETURN_IF_ERROR(MakeHome(read, core.get()));
     TRACKBED_ASSIGN_OR_RETURN(core->kick, Signal::Create());
+    TRACKBED_ASSIGN_OR_RETURN(core->ended, Signal::Create());
     TRACKBED_RETURN_IF_ERROR(MakePorts(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeExecutor(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeStore(read, core.get()));
@@ -409,6 +439,8 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
 
 void trackbed_engine_close(trackbed_engine* engine) noexcept {
   if (engine == nullptr) return;
+  // From a callback of its own it cannot be ended.
+  if (engine->process == ::getpid() && !CheckEngine(engine).ok()) return;
   const std::unique_ptr<trackbed_engine> owned(engine);
   // In a child of fork() the rest is the parent's, and its locks may be held for ever.
   if (engine->process != ::getpid()) return;
@@ -504,6 +536,7 @@ trackbed_status trackbed_engine_start_thread(trackbed_engine* engine,
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (!core->driven && !core->thread.joinable()) return Unavailable("out of threads");
+    core->ended->Set();  // who steps it while waiting need not any more
     pthread_setname_np(core->thread.native_handle(), "trackbed");
     return absl::OkStatus();
   });
@@ -535,17 +568,21 @@ trackbed_status trackbed_engine_wait(trackbed_engine* engine, const char* run, s
     TRACKBED_RETURN_IF_ERROR(ReadText(run, run_size, "run", &given));
     TRACKBED_ASSIGN_OR_RETURN(
         const RunId id, WithReader(core, [&](Store& store) { return ResolveRun(store, given); }));
+    Leading leading(core);
     while (true) {
       int timeout = 0;
       {
         Entered entered(core);
-        if (!core->driven) TRACKBED_RETURN_IF_ERROR(StepNow(core));
+        if (leading.Take()) {
+          core->ended->Clear();
+          TRACKBED_RETURN_IF_ERROR(StepNow(core));
+        }
         if (!core->engine->IsActive(id)) break;
         if (Steady::now() >= until) {
           if (ended != nullptr) *ended = 0;
           return absl::OkStatus();
         }
-        if (core->driven) {
+        if (!leading.Take()) {
           entered.WaitForStep(until);
           continue;
         }
@@ -556,8 +593,9 @@ trackbed_status trackbed_engine_wait(trackbed_engine* engine, const char* run, s
         const auto most = static_cast<int>(std::clamp<int64_t>(left.count(), 0, 1'000'000'000));
         timeout = timeout < 0 ? most : std::min(timeout, most);
       }
-      pollfd descriptor{core->wake->get(), POLLIN, 0};
-      ::poll(&descriptor, 1, timeout);
+      pollfd descriptors[] = {{core->wake->get(), POLLIN, 0},
+                              {core->ended->descriptor(), POLLIN, 0}};
+      ::poll(descriptors, 2, timeout);
     }
     TRACKBED_ASSIGN_OR_RETURN(const RunRecord record,
                               WithReader(core, [&](Store& store) { return store.FindRun(id); }));

@@ -73,7 +73,13 @@ struct EngineCore {
   std::mutex mutex;
   std::atomic<std::thread::id> inside;
   std::condition_variable stepped;
-  std::mutex asking;  // guards `reader`
+  std::mutex asking;                   // guards `reader`
+  std::atomic<std::thread::id> asker;  // has it
+
+  // One of the threads that wait steps the engine for all of them where no thread drives it. It
+  // polls `ended` too: another may have stepped the engine to the end of its run.
+  bool led = false;
+  std::unique_ptr<Signal> ended;
 
   std::mutex thread_mutex;  // guards starting and stopping
   std::thread thread;
@@ -113,6 +119,21 @@ struct trackbed_engine {
 
 namespace trackbed::capi {
 
+// The second connection, locked.
+class Asking {
+ public:
+  explicit Asking(EngineCore* core) : core_(core), lock_(core->asking) {
+    core_->asker = std::this_thread::get_id();
+  }
+  ~Asking() { core_->asker = std::thread::id(); }
+  Asking(const Asking&) = delete;
+  Asking& operator=(const Asking&) = delete;
+
+ private:
+  EngineCore* core_;
+  std::lock_guard<std::mutex> lock_;
+};
+
 // OK when calls on the engine are possible here: in its process, and not in one of its callbacks.
 Status CheckEngine(const trackbed_engine* engine);
 Status CheckCore(const EngineCore& core, pid_t process);
@@ -121,7 +142,7 @@ Status CheckCore(const EngineCore& core, pid_t process);
 template <typename Ask>
 auto WithReader(EngineCore* core, Ask&& ask) {
   if (core->reader != nullptr) {
-    const std::lock_guard lock(core->asking);
+    const Asking asking(core);
     return ask(*core->reader);
   }
   const Entered entered(core);

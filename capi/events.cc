@@ -105,6 +105,7 @@ const RunId& RunOf(const trackbed_events& events, const KeptEvent& kept) {
 namespace trackbed::capi {
 
 void Publish(EngineCore* core, const RunState& run, uint64_t sequence, const Event& event) {
+  if (event.type == EventType::run_finished && core->led) core->ended->Set();
   if (core->sink != nullptr) core->sink->Tell(run, sequence, event);
   const std::lock_guard lock(core->streams_mutex);
   for (trackbed_events* stream : core->streams) {

@@ -23,8 +23,11 @@ trackbed_demand GiveDemand(const Demand& demand) {
 }  // namespace
 
 Time HostClock::Now() {
+  Time last = last_;
   try {
-    last_ = std::max(last_, FromNanoseconds(port->now(port->user_data)));
+    const Time now = FromNanoseconds(port->now(port->user_data));
+    while (last < now && !last_.compare_exchange_weak(last, now)) {
+    }
   } catch (...) {  // time stands still while the host's clock does
   }
   return last_;

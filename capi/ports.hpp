@@ -3,6 +3,7 @@
 
 #include <absl/container/flat_hash_set.h>
 
+#include <atomic>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -49,7 +50,7 @@ class HostClock final : public Clock {
   Port<trackbed_clock> port;
 
  private:
-  Time last_{};  // where the host's fails
+  std::atomic<Time> last_{};  // where the host's fails; several threads may ask at once
 };
 
 class HostRandom final : public RandomSource {
@@ -125,7 +126,8 @@ template <typename Table, typename... Function>
 Status ReadTable(const Table* given, std::string_view name, Table* read,
                  Function Table::*... needed) {
   TRACKBED_RETURN_IF_ERROR(ReadStruct(given, name, read));
-  if (((read->*needed == nullptr) || ...)) {
+  const bool complete = ((read->*needed != nullptr) && ...);
+  if (!complete) {
     return InvalidArgument(std::string(name) + ": a function that is needed is NULL");
   }
   return absl::OkStatus();

@@ -318,7 +318,7 @@ size_t trackbed_plan_size(const trackbed_plan* plan) noexcept {
 
 size_t trackbed_plan_read(const trackbed_plan* plan, size_t first, trackbed_plan_item* items,
                           size_t item_size, size_t capacity) noexcept {
-  if (plan == nullptr || items == nullptr || item_size < 2 * sizeof(uint32_t) ||
+  if (plan == nullptr || items == nullptr || !IsStructSize<trackbed_plan_item>(item_size) ||
       first >= plan->items.size()) {
     return 0;
   }
@@ -514,7 +514,10 @@ trackbed_status trackbed_scheduler_submit_batch(trackbed_scheduler* scheduler,
     if (accepted != nullptr) *accepted = 0;
     Status first;
     for (size_t i = 0; i < task_count; ++i) {
-      const StatusOr<TaskRequest> read = ReadTask(At(tasks, task_size, i));
+      const trackbed_task* task = At(tasks, task_size, i);
+      const StatusOr<TaskRequest> read = task->struct_size > task_size
+                                             ? BadStructSize("tasks", task->struct_size)
+                                             : ReadTask(task);
       Status status = read.status();
       if (status.ok()) status = CheckTenant(scheduler, read->tenant);
       if (status.ok()) status = scheduler->scheduler->Submit(*read, FromNanoseconds(now_ns));

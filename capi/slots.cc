@@ -260,7 +260,7 @@ trackbed_status trackbed_slot_allocator_allocate_parts(trackbed_slot_allocator* 
     std::vector<AllocationPart> wanted(part_count);
     for (size_t i = 0; i < part_count; ++i) {
       trackbed_allocation_part read;
-      TRACKBED_RETURN_IF_ERROR(ReadStruct(At(parts, part_size, i), "parts", &read));
+      TRACKBED_RETURN_IF_ERROR(ReadItem(parts, part_size, i, "parts", &read));
       TRACKBED_RETURN_IF_ERROR(ReadText(read.slot, "parts.slot", &wanted[i].slot));
       TRACKBED_RETURN_IF_ERROR(ReadText(read.device, "parts.device", &wanted[i].device));
       wanted[i].amount = Quantity::FromThousandths(read.thousandths);

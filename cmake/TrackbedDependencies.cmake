@@ -10,28 +10,34 @@ function(trackbed_dependency name)
   set_target_properties(trackbed_dep_${name} PROPERTIES EXPORT_NAME dep::${name})
 endfunction()
 
-find_package(absl CONFIG REQUIRED)
-trackbed_dependency(absl absl::status absl::statusor absl::strings absl::str_format
-  absl::flat_hash_map absl::flat_hash_set absl::inlined_vector)
-
-find_package(OpenSSL REQUIRED COMPONENTS Crypto)
-trackbed_dependency(crypto OpenSSL::Crypto)
-
-find_package(Protobuf REQUIRED)
-trackbed_dependency(protobuf protobuf::libprotobuf-lite)
-
-find_package(yaml-cpp CONFIG REQUIRED)
-if(TARGET yaml-cpp::yaml-cpp)
-  trackbed_dependency(yaml yaml-cpp::yaml-cpp)
-else()
-  trackbed_dependency(yaml yaml-cpp)
-endif()
-
 find_package(nlohmann_json CONFIG REQUIRED)
 trackbed_dependency(json nlohmann_json::nlohmann_json)
 
-find_package(SQLite3 REQUIRED)
-trackbed_dependency(sqlite SQLite::SQLite3)
+find_package(Protobuf REQUIRED)  # its compiler, in both modes
+if(TRACKBED_BUNDLE)
+  include(TrackbedBundle)
+  trackbed_bundled(absl absl::status absl::statusor absl::strings absl::str_format
+    absl::flat_hash_map absl::flat_hash_set absl::inlined_vector)
+  trackbed_bundled(crypto "${TRACKBED_STATIC_CRYPTO}")
+  trackbed_bundled(protobuf libprotobuf-lite)
+  trackbed_bundled(yaml yaml-cpp)
+  trackbed_bundled(sqlite trackbed_bundled_sqlite)
+else()
+  find_package(absl CONFIG REQUIRED)
+  trackbed_dependency(absl absl::status absl::statusor absl::strings absl::str_format
+    absl::flat_hash_map absl::flat_hash_set absl::inlined_vector)
+  find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+  trackbed_dependency(crypto OpenSSL::Crypto)
+  trackbed_dependency(protobuf protobuf::libprotobuf-lite)
+  find_package(yaml-cpp CONFIG REQUIRED)
+  if(TARGET yaml-cpp::yaml-cpp)
+    trackbed_dependency(yaml yaml-cpp::yaml-cpp)
+  else()
+    trackbed_dependency(yaml yaml-cpp)
+  endif()
+  find_package(SQLite3 REQUIRED)
+  trackbed_dependency(sqlite SQLite::SQLite3)
+endif()
 
 find_package(CLI11 CONFIG REQUIRED)
 trackbed_dependency(cli CLI11::CLI11)
@@ -39,8 +45,13 @@ trackbed_dependency(cli CLI11::CLI11)
 find_package(Threads REQUIRED)
 
 # Nice to have.
-find_package(CURL 7.85 QUIET)  # containers, by the Docker Engine API
-if(CURL_FOUND)
+# Containers, by the Docker Engine API. What carries all it needs inside does without them so far.
+set(TRACKBED_WITH_CURL FALSE)
+if(NOT TRACKBED_BUNDLE)
+  find_package(CURL 7.85 QUIET)
+  set(TRACKBED_WITH_CURL "${CURL_FOUND}")
+endif()
+if(TRACKBED_WITH_CURL)
   trackbed_dependency(curl CURL::libcurl)
   target_compile_definitions(trackbed_dep_curl INTERFACE $<BUILD_INTERFACE:TRACKBED_HAS_CURL>)
 else()

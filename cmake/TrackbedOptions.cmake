@@ -3,6 +3,7 @@
 option(TRACKBED_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(TRACKBED_BUILD_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(TRACKBED_WERROR "Turn warnings into errors" OFF)
+option(TRACKBED_BUNDLE "Carry all libraries inside what is built, see TrackbedBundle.cmake" OFF)
 option(TRACKBED_FUZZ "Build the fuzzers for libFuzzer (needs clang)" OFF)
 set(TRACKBED_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=… (address,undefined or thread)")
 

@@ -531,7 +531,7 @@ typedef struct trackbed_executor {
                           trackbed_error** error);
 } trackbed_executor;
 
-/* Where an engine reads the time. Thread: that which calls the engine. */
+/* Where an engine reads the time. Thread: that which calls the engine, so several at once. */
 typedef struct trackbed_clock {
   uint32_t struct_size;
   uint32_t reserved;
@@ -657,7 +657,7 @@ TRACKBED_API trackbed_status trackbed_engine_open(const trackbed_engine_options*
                                                   trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Stops the thread, gives the lease back and drops the ports. Attempts of the embedded executor go
  * on; who opens the store next takes them up with trackbed_engine_resume. Close event streams
- * first. No other call may be under way. Not from a callback of this engine. */
+ * first. No other call may be under way. From a callback of this engine it does nothing. */
 TRACKBED_API void trackbed_engine_close(trackbed_engine* engine) TRACKBED_NOEXCEPT;
 
 typedef struct trackbed_submit_options {
@@ -1004,8 +1004,8 @@ typedef struct trackbed_plan_item {
 /* What a scheduler decided. Never changes. Members of one task follow each other. */
 typedef struct trackbed_plan trackbed_plan;
 TRACKBED_API size_t trackbed_plan_size(const trackbed_plan* plan) TRACKBED_NOEXCEPT;
-/* Items from `first` on, as many as fit `capacity`; returns how many. 0 also when item_size is less
- * than the first four bytes. Thread: any. */
+/* Items from `first` on, as many as fit `capacity`; returns how many. 0 also when item_size is
+ * that of no version of the struct. Thread: any. */
 TRACKBED_API size_t trackbed_plan_read(const trackbed_plan* plan, size_t first,
                                        trackbed_plan_item* items, size_t item_size,
                                        size_t capacity) TRACKBED_NOEXCEPT;

@@ -1,37 +1,23 @@
-// SHA-256 through OpenSSL's EVP interface.
+// SHA-256 by the functions of libcrypto that do nothing else. They cannot fail, read no
+// configuration and leave nothing behind in the process; the EVP interface, which OpenSSL prefers,
+// brings along all of libcrypto where that is linked in.
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "trackbed/base/sha256.hpp"
 
-#include <openssl/evp.h>
-
-#include <new>
+#include <openssl/sha.h>
 
 namespace trackbed {
-namespace {
-
-// libcrypto fails here only when memory is out, which is reported as everywhere else in C++.
-void Check(bool ok) {
-  if (!ok) throw std::bad_alloc();
-}
-
-}  // namespace
 
 struct Sha256::Context {
-  Context() : evp(EVP_MD_CTX_new()) { Check(evp != nullptr); }
-  ~Context() { EVP_MD_CTX_free(evp); }
-  Context(const Context&) = delete;
-  Context& operator=(const Context&) = delete;
-
-  EVP_MD_CTX* evp;
+  SHA256_CTX sha;
 };
 
-Sha256::Sha256() : context_(std::make_unique<Context>()) {
-  Check(EVP_DigestInit_ex(context_->evp, EVP_sha256(), nullptr) == 1);
-}
+Sha256::Sha256() : context_(std::make_unique<Context>()) { SHA256_Init(&context_->sha); }
 
 Sha256::~Sha256() = default;
 
 void Sha256::Update(std::string_view bytes) {
-  Check(EVP_DigestUpdate(context_->evp, bytes.data(), bytes.size()) == 1);
+  SHA256_Update(&context_->sha, bytes.data(), bytes.size());
 }
 
 void Sha256::UpdateField(std::string_view bytes) {
@@ -45,9 +31,8 @@ void Sha256::UpdateField(std::string_view bytes) {
 
 std::string Sha256::FinishHex() {
   std::array<unsigned char, 32> digest{};
-  Check(EVP_DigestFinal_ex(context_->evp, digest.data(), nullptr) == 1);
-  // No algorithm named: the one in use stays.
-  Check(EVP_DigestInit_ex(context_->evp, nullptr, nullptr) == 1);
+  SHA256_Final(digest.data(), &context_->sha);
+  SHA256_Init(&context_->sha);
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string hex;
   hex.reserve(2 * digest.size());

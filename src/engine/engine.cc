@@ -31,6 +31,7 @@ namespace {
 
 // Bounds the work between two commits, and so what a crash can make us do again.
 constexpr size_t kEventsPerCommit = 4096;
+constexpr Duration kLongestLease = std::chrono::hours(24 * 365);
 constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
 // An attempt that vanishes says nothing about its task, so it does not use up a try; but a task
 // that takes its machine down every time must end.
@@ -672,15 +673,18 @@ Status Engine::Impl::Step() {
     if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
     if (Status status = StartReady(); !status.ok()) return Broken(status);
     FinishRuns();
-    if (now_ + options_.lease_time * 2 / 3 >= lease_until_) {
-      lease_until_ = now_ + options_.lease_time;
-      batch_.lease_until = lease_until_;
-    }
     TRACKBED_RETURN_IF_ERROR(broken_);
     const bool idle = batch_.empty() && starts_.empty() && stops_.empty() &&
                       publications_.empty() && to_consider_.empty();
-    if (idle) return absl::OkStatus();
+    if (now_ + options_.lease_time * 2 / 3 >= lease_until_) {
+      lease_until_ = now_ + options_.lease_time;
+      batch_.lease_until = lease_until_;
+    } else if (idle) {
+      return absl::OkStatus();
+    }
     TRACKBED_RETURN_IF_ERROR(CommitAndAct());
+    // A lease may be shorter than it takes to renew it.
+    if (idle) return absl::OkStatus();
   }
 }
 
@@ -727,8 +731,8 @@ Status Engine::Impl::TakeReports() {
     reports_.clear();
     next_report_ = 0;
   }
-  if ((!attempts_.empty() || !others_.empty()) &&
-      reports_.size() - next_report_ < kEventsPerCommit) {
+  // Also when no attempt is under way: what an executor says twice must not keep it awake.
+  if (reports_.size() - next_report_ < kEventsPerCommit) {
     TRACKBED_RETURN_IF_ERROR(options_.executor->Poll(&reports_));
   }
   while (next_report_ < reports_.size() && batch_.events.size() < kEventsPerCommit) {
@@ -1164,8 +1168,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     return InvalidArgument(absl::StrCat("EngineOptions.home: found \"", options.home,
                                         "\", expected an absolute path"));
   }
-  if (options.lease_time <= Duration(0)) {
-    return InvalidArgument("EngineOptions.lease_time: expected more than 0");
+  if (options.lease_time <= Duration(0) || options.lease_time > kLongestLease) {
+    return InvalidArgument("EngineOptions.lease_time: expected more than 0, at most a year");
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();

@@ -226,10 +226,15 @@ Status CreatePrivateFile(const std::string& path) {
 
 Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& options) {
   path_ = path;
-  if (!options.read_only) TRACKBED_RETURN_IF_ERROR(CreatePrivateFile(path));
-  const int flags = (options.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
-                    SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  if (sqlite3_open_v2(path.c_str(), &database_, flags, nullptr) != SQLITE_OK) {
+  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+              (options.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
+  if (!options.read_only && options.vfs.empty()) {
+    TRACKBED_RETURN_IF_ERROR(CreatePrivateFile(path));
+  } else if (!options.read_only) {
+    flags |= SQLITE_OPEN_CREATE;
+  }
+  const char* vfs = options.vfs.empty() ? nullptr : options.vfs.c_str();
+  if (sqlite3_open_v2(path.c_str(), &database_, flags, vfs) != SQLITE_OK) {
     return Error("open the store");
   }
   sqlite3_extended_result_codes(database_, 0);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <utility>
 
 namespace trackbed {
 namespace {
@@ -285,6 +286,20 @@ bool DecodeExit(std::string_view text, ExitRecord* record, std::string* error) {
   return Decode(text, "exit 1", DecodeExitLine, record, error);
 }
 
+bool DecodeClaimFile(std::string_view text, ClaimRecord* claim, std::optional<ExitRecord>* exit,
+                     std::string* error) {
+  exit->reset();
+  error->clear();
+  constexpr std::string_view kLastLine = "\nend\n";
+  const size_t last = text.find(kLastLine);
+  const size_t end = last == std::string_view::npos ? text.size() : last + kLastLine.size();
+  if (!DecodeClaim(text.substr(0, end), claim, error)) return false;
+  const std::string_view rest = text.substr(end);
+  ExitRecord record;
+  if (!rest.empty() && DecodeExit(rest, &record, error)) *exit = std::move(record);
+  return true;
+}
+
 int ReadSmallFile(const std::string& path, size_t limit, std::string* text) {
   text->clear();
   const int file = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -307,6 +322,8 @@ int ReadSmallFile(const std::string& path, size_t limit, std::string* text) {
       text->resize(limit);
       error = EFBIG;
     }
+    // Files that the kernel makes up have no size.
+    if (static_cast<off_t>(text->size()) == status.st_size) break;
   }
   close(file);
   return error;
@@ -322,23 +339,65 @@ int WriteFully(int descriptor, std::string_view text) {
   return 0;
 }
 
-int WriteWholeFile(const std::string& path, std::string_view text, bool exclusive) {
+namespace {
+
+// A name for a file that becomes `path` once it is whole.
+std::string DraftPath(const std::string& path) {
   // Threads of one process may write the same file: the clock tells their drafts apart.
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  const std::string draft = path + "." + std::to_string(getpid()) + "-" +
-                            std::to_string(now.tv_sec) + "." + std::to_string(now.tv_nsec);
-  const int file = open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  return path + "." + std::to_string(getpid()) + "-" + std::to_string(now.tv_sec) + "." +
+         std::to_string(now.tv_nsec);
+}
+
+// 0, or errno; then the draft is gone.
+int Publish(const std::string& draft, const std::string& path, bool exclusive) {
+  const unsigned flags = exclusive ? RENAME_NOREPLACE : 0;
+  if (renameat2(AT_FDCWD, draft.c_str(), AT_FDCWD, path.c_str(), flags) == 0) return 0;
+  int error = errno;
+  // Not every file system can rename without replacing.
+  if (exclusive && (error == EINVAL || error == ENOSYS)) {
+    error = link(draft.c_str(), path.c_str()) == 0 ? 0 : errno;
+  }
+  unlink(draft.c_str());
+  return error;
+}
+
+int OpenDraft(const std::string& draft) {
+  return open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+}  // namespace
+
+int WriteWholeFile(const std::string& path, std::string_view text, bool exclusive) {
+  const std::string draft = DraftPath(path);
+  const int file = OpenDraft(draft);
   if (file < 0) return errno;
   int error = WriteFully(file, text);
   if (close(file) != 0 && error == 0) error = errno;
-  if (error == 0 && exclusive) {
-    if (link(draft.c_str(), path.c_str()) != 0) error = errno;
-  } else if (error == 0) {
-    if (rename(draft.c_str(), path.c_str()) == 0) return 0;
+  if (error == 0) return Publish(draft, path, exclusive);
+  unlink(draft.c_str());
+  return error;
+}
+
+int MakeWholeFile(const std::string& path, std::string_view text, int64_t space, int* file) {
+  const std::string draft = DraftPath(path);
+  *file = OpenDraft(draft);
+  if (*file < 0) return errno;
+  int error = WriteFully(*file, text);
+  // The size stays that of the text, so that whoever reads finds nothing but what was written.
+  if (error == 0 && fallocate(*file, FALLOC_FL_KEEP_SIZE, 0, space) != 0 &&
+      (errno == ENOSPC || errno == EDQUOT)) {
     error = errno;
   }
-  unlink(draft.c_str());
+  if (error == 0) {
+    error = Publish(draft, path, true);
+  } else {
+    unlink(draft.c_str());
+  }
+  if (error == 0) return 0;
+  close(*file);
+  *file = -1;
   return error;
 }
 

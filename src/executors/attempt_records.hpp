@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,10 +20,7 @@
 namespace trackbed {
 
 // Names inside the attempt's folder.
-inline constexpr const char* kLaunchFile = "launch";
-inline constexpr const char* kClaimFile = "claim";
-inline constexpr const char* kExitFile = "exit";
-inline constexpr const char* kExitDraftFile = "exit.draft";
+inline constexpr const char* kClaimFile = "claim";  // the claim, then the record of the end
 inline constexpr const char* kScriptFile = "script";
 inline constexpr const char* kLogFile = "log";
 inline constexpr const char* kOutputFile = "output";
@@ -31,12 +29,13 @@ inline constexpr const char* kWorkFolder = "work";
 inline constexpr const char* kInputsFolder = "inputs";
 inline constexpr const char* kTemporaryFolder = "tmp";
 
-// What the supervisor does with its life. Paths of folders and links are relative to the attempt's.
+// What the supervisor is to do; sent to it, not kept. Paths of folders and links are relative to
+// the attempt's.
 struct LaunchRecord {
   std::string key;
   std::vector<std::string> command;                              // looked up in the command's PATH
   std::vector<std::pair<std::string, std::string>> environment;  // without secret values
-  std::vector<std::string> secret_names;                         // values: supervisor's environment
+  std::vector<std::string> secret_names;                         // values: in the order
   std::vector<std::string> folders;                              // to make, parents first
   std::vector<std::pair<std::string, std::string>> links;        // path, target
   std::vector<std::string> notes;                                // first lines of the log
@@ -82,6 +81,11 @@ bool DecodeLaunch(std::string_view text, LaunchRecord* record, std::string* erro
 bool DecodeClaim(std::string_view text, ClaimRecord* record, std::string* error);
 bool DecodeExit(std::string_view text, ExitRecord* record, std::string* error);
 
+// What kClaimFile holds. False, with *error, unless it begins with a claim. *exit is empty while no
+// whole record of the end follows; *error then says what does instead, if anything.
+bool DecodeClaimFile(std::string_view text, ClaimRecord* claim, std::optional<ExitRecord>* exit,
+                     std::string* error);
+
 // What a name in a folder holds; folder and name are joined by the caller.
 // 0, or the errno of reading a regular file (never waits, never follows a last link); EFBIG when it
 // has more than `limit` bytes, of which *text then has the first.
@@ -92,6 +96,11 @@ inline constexpr size_t kMaxRecordBytes = size_t{64} << 20;
 // there already, whoever made it: of many callers exactly one succeeds.
 int WriteWholeFile(const std::string& path, std::string_view text, bool exclusive);
 
+// Makes the file `path` with `text` as WriteWholeFile does with `exclusive`, and sets `space` bytes
+// aside for it where the file system can: a full disk keeps it from being made, not from being
+// completed. *file is its descriptor, at the end of the text; -1 after an error.
+int MakeWholeFile(const std::string& path, std::string_view text, int64_t space, int* file);
+
 // Writes all of `text`; 0 or errno.
 int WriteFully(int descriptor, std::string_view text);
 
@@ -101,11 +110,15 @@ bool ReadProcessStat(pid_t pid, uint64_t* start_time, pid_t* parent);
 // What identifies the time since the machine was started; empty when unknown.
 std::string BootIdentity();
 
-// How a process left that found the attempt claimed by another.
-inline constexpr int kExitAlreadyClaimed = 75;
-// Descriptor on which a supervisor reports its process id once the command runs.
-inline constexpr int kStartedDescriptor = 3;
-// Signal that makes a supervisor kill its attempt; SIGTERM makes it ask.
+// Descriptor of the socket over which a supervisor gets its orders.
+inline constexpr int kOrdersDescriptor = 3;
+// With this argument it takes orders.
+inline constexpr const char* kServeFlag = "--serve";
+// By signals talk those that have no socket to it. This one makes a supervisor kill its attempt;
+// SIGTERM makes it ask.
 inline constexpr int kKillSignal = 12;  // SIGUSR2
+// Makes it end after its attempt: so that the end of the process is the end of the attempt for
+// whoever watches it from outside.
+inline constexpr int kRetireSignal = 10;  // SIGUSR1
 
 }  // namespace trackbed

@@ -33,7 +33,7 @@ bool WantsSandbox(const AttemptSpec& spec);
 StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptions& options,
                                   std::string* script, std::vector<SandboxMount>* view = nullptr);
 
-// "NAME=VALUE" of the secrets, which travel in the supervisor's environment.
+// "NAME=VALUE" of the secrets, which travel beside the record.
 std::vector<std::string> SecretEnvironment(const AttemptSpec& spec);
 
 }  // namespace trackbed

@@ -1,7 +1,7 @@
-// How an attempt is watched: by a descriptor of its supervisor process in one epoll set. What
-// happened is always read from the records in the attempt's folder, never from the process: so it
-// makes no difference whether the supervisor is our child, an earlier engine's, or has been
-// collected by somebody else.
+// How an attempt is watched: by the socket to its supervisor, or, when that was started by another
+// executor, by a descriptor of its process, in one epoll set. What happened is always read from the
+// records in the attempt's folder, never from the process: so it makes no difference whose the
+// supervisor is.
 #include "trackbed/executors/process_executor.hpp"
 
 #include <errno.h>
@@ -12,8 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,25 +25,30 @@
 #include "executors/host_files.hpp"
 #include "executors/launch_plan.hpp"
 #include "executors/process_tree.hpp"
+#include "executors/supervisor_channel.hpp"
+#include "executors/supervisor_pool.hpp"
 #include "executors/supervisor_process.hpp"
 
 namespace trackbed {
 namespace {
 
 constexpr uint64_t kWakeId = 0;
-constexpr uint64_t kStartedId = 1;
-constexpr uint64_t kFirstWatchId = 2;
+constexpr uint64_t kFirstWatchId = 1;
 constexpr int kEventsAtOnce = 64;
+// So often an attempt is given to a supervisor that goes without having claimed it.
+constexpr int kMaxOrders = 3;
 
 struct Watch {
   uint64_t id = 0;
   AttemptKey key;
   std::string folder;
-  int process = -1;       // descriptor of the supervisor
-  pid_t child = 0;        // its id while it is a child of ours
-  int stop_signal = 0;    // last one asked for
-  bool started = false;   // reported
-  bool attached = false;  // `process` is in the epoll set
+  uint64_t supervisor = 0;       // in our pool; 0: none there
+  std::string order;             // given to it; kept until the command is known to run
+  int orders = 0;                // how often it was given
+  int process = -1;              // descriptor of a supervisor that is not ours
+  std::optional<StopMode> stop;  // last one asked for
+  bool started = false;          // reported
+  bool attached = false;         // `process` is in the epoll set
 };
 
 std::vector<std::pair<std::string, std::string>> BaseEnvironment(
@@ -90,8 +93,8 @@ class ProcessExecutor::Impl {
 
   Status CheckOwner() const;
   StatusOr<LaunchRecord> Plan(const AttemptSpec& spec, std::string* script);
-  Status WriteLaunch(const AttemptSpec& spec);
-  Status Launch(const AttemptSpec& spec);
+  Status PrepareFolder(const AttemptSpec& spec, const std::string& script);
+  Status GiveOrder(Watch* watch);
 
   // Begins to watch what the folder says was started; `nothing` when it says nothing, kNotFound
   // when it says that the attempt was given up.
@@ -102,18 +105,21 @@ class ProcessExecutor::Impl {
   bool Attach(Watch* watch);
   bool OpenClaimed(Watch* watch, const ClaimRecord& claim, bool* gone);
   void Resolve(Watch* watch);
-  bool ResolveByExit(Watch* watch);
+  bool ResolveByExit(Watch* watch, std::string* damage);
   bool ResolveByClaim(Watch* watch);
   void ResolveUnclaimed(Watch* watch);
+  void Refused(Watch* watch, int error);
+  bool GiveUp(Watch* watch);
+  void PassStop(Watch* watch);
+  void OnNews(const SupervisorPool::News& news);
   void OnProcessEnd(Watch* watch);
   void Retry();
-  void ReadStarted();
 
   void ReportStarted(Watch* watch);
   void ReportExit(Watch* watch, const ExitRecord& record);
   void ReportFailed(Watch* watch, std::string message);
   void ReportLost(Watch* watch, std::string message);
-  void ReportGone(Watch* watch, const ClaimRecord& claim);
+  void ReportGone(Watch* watch, const ClaimRecord& claim, const std::string& damage);
   void Report(AttemptReport report);
   void Wake();
 
@@ -124,27 +130,24 @@ class ProcessExecutor::Impl {
   pid_t owner_ = 0;
   std::string bubblewrap_;
   std::optional<bool> sandbox_works_;
-  DetachedSpawner spawner_;
 
   int epoll_ = -1;
   int wake_ = -1;
-  int started_reader_ = -1;
-  int started_writer_ = -1;
+  SupervisorPool pool_;
+  std::vector<SupervisorPool::News> news_;
 
   uint64_t next_id_ = kFirstWatchId;
   std::map<uint64_t, Watch> watches_;
   std::map<AttemptKey, uint64_t> by_key_;
-  std::map<pid_t, uint64_t> by_child_;
   std::vector<uint64_t> unattached_;  // to be tried again by Poll
   std::vector<AttemptReport> reports_;
-  int last_child_code_ = 0;
 };
 
 ProcessExecutor::Impl::~Impl() {
   for (auto& [id, watch] : watches_) {
     if (watch.process >= 0) close(watch.process);
   }
-  for (const int descriptor : {epoll_, wake_, started_reader_, started_writer_}) {
+  for (const int descriptor : {epoll_, wake_}) {
     if (descriptor >= 0) close(descriptor);
   }
 }
@@ -160,26 +163,16 @@ Status ProcessExecutor::Impl::Initialize() {
                               PathParts(options_.cgroup_parent, "the control group"));
     plan_options_.cgroup_parent = JoinParts(parts, false);
   }
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return HostStatus(errno, "cannot make a pipe");
-  started_reader_ = ends[0];
-  started_writer_ = fcntl(ends[1], F_DUPFD_CLOEXEC, DetachedSpawner::kLowestDescriptor);
-  close(ends[1]);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (started_writer_ < 0 || epoll_ < 0 || wake_ < 0) {
-    return HostStatus(errno, "cannot make descriptors");
+  if (epoll_ < 0 || wake_ < 0) return HostStatus(errno, "cannot make descriptors");
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kWakeId;
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0) {
+    return HostStatus(errno, "cannot watch descriptors");
   }
-  for (const auto& [descriptor, id] :
-       {std::pair(wake_, kWakeId), std::pair(started_reader_, kStartedId)}) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.u64 = id;
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &event) != 0) {
-      return HostStatus(errno, "cannot watch descriptors");
-    }
-  }
-  return spawner_.Prepare(started_writer_);
+  return pool_.Prepare(supervisor_, epoll_);
 }
 
 Status ProcessExecutor::Impl::CheckOwner() const {
@@ -189,7 +182,8 @@ Status ProcessExecutor::Impl::CheckOwner() const {
 
 bool ProcessExecutor::Impl::SandboxWorks() {
   if (!sandbox_works_) {
-    sandbox_works_ = !bubblewrap_.empty() && BubblewrapWorks(bubblewrap_, supervisor_, spawner_);
+    sandbox_works_ =
+        !bubblewrap_.empty() && BubblewrapWorks(bubblewrap_, supervisor_, pool_.spawner());
   }
   return *sandbox_works_;
 }
@@ -208,8 +202,20 @@ Status ProcessExecutor::Impl::Start(const AttemptSpec& spec) {
     if (!found.ok()) return found.status();
     if (*found == Found::something) return absl::OkStatus();
   }
-  TRACKBED_RETURN_IF_ERROR(WriteLaunch(spec));
-  return Launch(spec);
+  std::string script;
+  TRACKBED_ASSIGN_OR_RETURN(const LaunchRecord record, Plan(spec, &script));
+  std::string order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
+  if (order.size() > kMaxRecordBytes) {
+    return InvalidArgument("the attempt's command, environment and folders have " +
+                           std::to_string(order.size()) + " bytes, expected at most " +
+                           std::to_string(kMaxRecordBytes));
+  }
+  TRACKBED_RETURN_IF_ERROR(PrepareFolder(spec, script));
+  Watch* watch = NewWatch(spec.key, spec.folder);
+  watch->order = std::move(order);
+  Status given = GiveOrder(watch);
+  if (!given.ok()) RemoveWatch(watch);
+  return given;
 }
 
 StatusOr<LaunchRecord> ProcessExecutor::Impl::Plan(const AttemptSpec& spec, std::string* script) {
@@ -230,35 +236,23 @@ StatusOr<LaunchRecord> ProcessExecutor::Impl::Plan(const AttemptSpec& spec, std:
   return PlanLaunch(spec, plan_options_, script);
 }
 
-Status ProcessExecutor::Impl::WriteLaunch(const AttemptSpec& spec) {
-  std::string script;
-  TRACKBED_ASSIGN_OR_RETURN(const LaunchRecord record, Plan(spec, &script));
+Status ProcessExecutor::Impl::PrepareFolder(const AttemptSpec& spec, const std::string& script) {
   if (mkdir(spec.folder.c_str(), 0700) != 0 && errno != EEXIST) {
     TRACKBED_RETURN_IF_ERROR(MakeFolders(spec.folder.substr(0, spec.folder.rfind('/'))));
     if (mkdir(spec.folder.c_str(), 0700) != 0 && errno != EEXIST) {
       return HostStatus(errno, "cannot make the folder " + spec.folder);
     }
   }
-  int error = 0;
-  if (!script.empty()) error = WriteWholeFile(spec.folder + "/" + kScriptFile, script, false);
-  if (error == 0) {
-    error = WriteWholeFile(spec.folder + "/" + kLaunchFile, EncodeLaunch(record), false);
-  }
+  if (script.empty()) return absl::OkStatus();
+  const int error = WriteWholeFile(spec.folder + "/" + kScriptFile, script, false);
   if (error != 0) return HostStatus(error, "cannot write to the folder " + spec.folder);
   return absl::OkStatus();
 }
 
-Status ProcessExecutor::Impl::Launch(const AttemptSpec& spec) {
-  TRACKBED_ASSIGN_OR_RETURN(
-      const pid_t pid,
-      spawner_.Spawn(supervisor_, {"trackbed-supervisor", spec.folder}, SecretEnvironment(spec)));
-  Watch* watch = NewWatch(spec.key, spec.folder);
-  watch->child = pid;
-  by_child_[pid] = watch->id;
-  // Should descriptors be out just now: Poll tries again. The child cannot get away, it stays in
-  // the process table until we collect it.
-  watch->process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  Attach(watch);
+Status ProcessExecutor::Impl::GiveOrder(Watch* watch) {
+  TRACKBED_ASSIGN_OR_RETURN(watch->supervisor, pool_.Run(watch->order, watch->id));
+  ++watch->orders;
+  PassStop(watch);
   return absl::OkStatus();
 }
 
@@ -303,8 +297,9 @@ StatusOr<ProcessExecutor::Impl::Found> ProcessExecutor::Impl::WatchExisting(
   if (error == ENOENT) return Found::nothing;
   if (error != 0) return HostStatus(error, "cannot read the claim in " + folder);
   ClaimRecord claim;
+  std::optional<ExitRecord> exit;
   std::string damage;
-  if (DecodeClaim(text, &claim, &damage)) {
+  if (DecodeClaimFile(text, &claim, &exit, &damage)) {
     if (claim.key != key) {
       return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
     }
@@ -333,8 +328,6 @@ void ProcessExecutor::Impl::CloseProcess(Watch* watch) {
   if (watch->process >= 0) close(watch->process);
   watch->process = -1;
   watch->attached = false;
-  if (watch->child != 0) by_child_.erase(watch->child);
-  watch->child = 0;
 }
 
 void ProcessExecutor::Impl::RemoveWatch(Watch* watch) {
@@ -352,7 +345,7 @@ bool ProcessExecutor::Impl::Attach(Watch* watch) {
     watch->attached = epoll_ctl(epoll_, EPOLL_CTL_ADD, watch->process, &event) == 0;
   }
   if (watch->attached) {
-    if (watch->stop_signal != 0) SignalDescriptor(watch->process, watch->stop_signal);
+    PassStop(watch);
     return true;
   }
   unattached_.push_back(watch->id);
@@ -370,7 +363,12 @@ bool ProcessExecutor::Impl::OpenClaimed(Watch* watch, const ClaimRecord& claim, 
     return false;
   }
   // One that ended stays in the process table until its parent collects it.
-  if (!ProcessEnded(watch->process)) return true;
+  if (!ProcessEnded(watch->process)) {
+    // It may belong to an executor that lives and would give it another attempt; then its end would
+    // not be this one's, and a signal for this one would hit another.
+    SignalDescriptor(watch->process, kRetireSignal);
+    return true;
+  }
   *gone = true;
   CloseProcess(watch);
   return false;
@@ -378,31 +376,18 @@ bool ProcessExecutor::Impl::OpenClaimed(Watch* watch, const ClaimRecord& claim, 
 
 // Decides from the records what becomes of an attempt whose process is not being watched.
 void ProcessExecutor::Impl::Resolve(Watch* watch) {
-  if (ResolveByExit(watch) || ResolveByClaim(watch)) return;
-  ResolveUnclaimed(watch);
+  if (!ResolveByClaim(watch)) ResolveUnclaimed(watch);
 }
 
-bool ProcessExecutor::Impl::ResolveByExit(Watch* watch) {
-  std::string text;
-  const int error = ReadSmallFile(watch->folder + "/" + kExitFile, kMaxRecordBytes, &text);
-  if (error == ENOENT) return false;
-  ExitRecord record;
-  std::string damage = error == 0 ? "" : strerror(error);
-  if (error == 0 && DecodeExit(text, &record, &damage)) {
-    ReportExit(watch, record);
-  } else {
-    ReportLost(watch, "the record of its end is damaged: " + damage);
-  }
-  return true;
-}
-
+// False when nobody has claimed the attempt.
 bool ProcessExecutor::Impl::ResolveByClaim(Watch* watch) {
   std::string text;
   const int error = ReadSmallFile(watch->folder + "/" + kClaimFile, kMaxRecordBytes, &text);
   if (error == ENOENT) return false;
   ClaimRecord claim;
+  std::optional<ExitRecord> exit;
   std::string damage = error == 0 ? "" : strerror(error);
-  if (error != 0 || !DecodeClaim(text, &claim, &damage)) {
+  if (error != 0 || !DecodeClaimFile(text, &claim, &exit, &damage)) {
     ReportLost(watch, "the record of who runs it is damaged: " + damage);
     return true;
   }
@@ -411,39 +396,78 @@ bool ProcessExecutor::Impl::ResolveByClaim(Watch* watch) {
                                        : "its folder belongs to the attempt " + claim.key);
     return true;
   }
+  if (exit) {
+    ReportExit(watch, *exit);
+    return true;
+  }
   bool gone = false;
   if (OpenClaimed(watch, claim, &gone)) {
+    // Asked to end after this attempt, it may just have ended it.
+    if (ResolveByExit(watch, &damage)) return true;
     ReportStarted(watch);
     Attach(watch);
   } else if (gone) {
-    // It may have ended properly between our look at `exit` and at the process.
-    if (!ResolveByExit(watch)) ReportGone(watch, claim);
+    // It may have ended properly between our look at the record and at the process.
+    if (!ResolveByExit(watch, &damage)) ReportGone(watch, claim, damage);
   } else {
     Attach(watch);
   }
   return true;
 }
 
-// The supervisor we started is gone without having claimed the attempt.
+// False when there is no whole record of the end; *damage then says what there is instead.
+bool ProcessExecutor::Impl::ResolveByExit(Watch* watch, std::string* damage) {
+  std::string text;
+  ClaimRecord claim;
+  std::optional<ExitRecord> exit;
+  const int error = ReadSmallFile(watch->folder + "/" + kClaimFile, kMaxRecordBytes, &text);
+  if (error != 0) {
+    *damage = strerror(error);
+  } else if (DecodeClaimFile(text, &claim, &exit, damage) && exit) {
+    ReportExit(watch, *exit);
+  }
+  return exit.has_value();
+}
+
+// Nobody has claimed the attempt: its supervisor has gone before it could.
 void ProcessExecutor::Impl::ResolveUnclaimed(Watch* watch) {
+  if (!watch->order.empty() && watch->orders < kMaxOrders && GiveOrder(watch).ok()) return;
+  if (GiveUp(watch)) ReportLost(watch, "its supervisors are gone and have not begun it");
+}
+
+void ProcessExecutor::Impl::Refused(Watch* watch, int error) {
+  if (!GiveUp(watch)) return;
+  ReportFailed(watch, "cannot use the folder " + watch->folder + ": " + strerror(error));
+}
+
+// Sees to it that nobody starts the attempt any more. False when somebody has; then it is resolved.
+bool ProcessExecutor::Impl::GiveUp(Watch* watch) {
   ClaimRecord given_up;
   given_up.key = watch->key;
   given_up.given_up = true;
   const int error = WriteWholeFile(watch->folder + "/" + kClaimFile, EncodeClaim(given_up), true);
-  if (error == EEXIST && ResolveByClaim(watch)) return;
-  ReportFailed(watch, "its supervisor could not begin (code " + std::to_string(last_child_code_) +
-                          "); is the folder " + watch->folder + " writable?");
+  return error != EEXIST || !ResolveByClaim(watch);
+}
+
+void ProcessExecutor::Impl::OnNews(const SupervisorPool::News& news) {
+  const auto found = watches_.find(news.tag);
+  if (found == watches_.end()) return;
+  Watch* watch = &found->second;
+  if (!news.gone && news.word.kind == SupervisorWord::Kind::started) {
+    watch->order.clear();
+    watch->order.shrink_to_fit();
+    ReportStarted(watch);
+    return;
+  }
+  watch->supervisor = 0;
+  if (!news.gone && news.word.kind == SupervisorWord::Kind::refused) {
+    Refused(watch, news.word.error);
+  } else {
+    Resolve(watch);
+  }
 }
 
 void ProcessExecutor::Impl::OnProcessEnd(Watch* watch) {
-  last_child_code_ = 0;
-  if (watch->child != 0) {
-    siginfo_t info{};
-    // P_PIDFD: never a process that is not ours. Fails harmlessly if the host was quicker.
-    if (waitid(P_PIDFD, static_cast<id_t>(watch->process), &info, WEXITED | WNOHANG) == 0) {
-      last_child_code_ = info.si_status;
-    }
-  }
   CloseProcess(watch);
   Resolve(watch);
 }
@@ -455,31 +479,10 @@ void ProcessExecutor::Impl::Retry() {
     const auto found = watches_.find(id);
     if (found == watches_.end() || found->second.attached) continue;
     Watch* watch = &found->second;
-    if (watch->process < 0 && watch->child == 0) {
-      Resolve(watch);
-      continue;
-    }
     if (watch->process < 0) {
-      watch->process = static_cast<int>(syscall(SYS_pidfd_open, watch->child, 0));
-      if (watch->process < 0 && errno == ESRCH) {
-        CloseProcess(watch);
-        Resolve(watch);
-        continue;
-      }
-    }
-    Attach(watch);
-  }
-}
-
-void ProcessExecutor::Impl::ReadStarted() {
-  pid_t pids[256];
-  while (true) {
-    // Words of this size are written whole, so a read never ends inside one.
-    const ssize_t count = read(started_reader_, pids, sizeof(pids));
-    if (count <= 0) return;
-    for (size_t i = 0; i < static_cast<size_t>(count) / sizeof(pid_t); ++i) {
-      const auto found = by_child_.find(pids[i]);
-      if (found != by_child_.end()) ReportStarted(&watches_[found->second]);
+      Resolve(watch);
+    } else {
+      Attach(watch);
     }
   }
 }
@@ -488,7 +491,6 @@ Status ProcessExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
   TRACKBED_RETURN_IF_ERROR(CheckOwner());
   uint64_t ignored = 0;
   [[maybe_unused]] const ssize_t drained = read(wake_, &ignored, sizeof(ignored));
-  ReadStarted();
   Retry();
   while (true) {
     epoll_event events[kEventsAtOnce];
@@ -497,10 +499,14 @@ Status ProcessExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
     if (count < 0) return HostStatus(errno, "cannot watch attempts");
     for (int i = 0; i < count; ++i) {
       const uint64_t id = events[i].data.u64;
-      if (id == kStartedId) ReadStarted();
+      if (SupervisorPool::OwnsEvent(id)) {
+        pool_.OnEvent(id, &news_);
+        continue;
+      }
       const auto found = watches_.find(id);
       if (found != watches_.end()) OnProcessEnd(&found->second);
     }
+    for (const SupervisorPool::News& news : std::exchange(news_, {})) OnNews(news);
     if (count < kEventsAtOnce) break;
   }
   reports->insert(reports->end(), std::make_move_iterator(reports_.begin()),
@@ -521,12 +527,22 @@ Status ProcessExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
     if (ended) return absl::OkStatus();
     return NotFound("the attempt " + key + " is not being watched");
   }
-  Watch& watch = watches_[found->second];
-  watch.stop_signal = mode == StopMode::kill ? kKillSignal : SIGTERM;
-  if (watch.process < 0) return absl::OkStatus();  // signalled once it can be
-  const int error = SignalDescriptor(watch.process, watch.stop_signal);
-  if (error == 0 || error == ESRCH) return absl::OkStatus();
-  return HostStatus(error, "cannot signal the attempt " + key);
+  Watch* watch = &watches_[found->second];
+  watch->stop = mode;
+  PassStop(watch);
+  return absl::OkStatus();
+}
+
+// As far as it can be passed on now; where it cannot, it is once there is somebody to take it. Who
+// is gone needs none.
+void ProcessExecutor::Impl::PassStop(Watch* watch) {
+  if (!watch->stop) return;
+  const bool kill = *watch->stop == StopMode::kill;
+  if (watch->supervisor != 0) {
+    pool_.Stop(watch->supervisor, kill ? ExecutorWord::Kind::kill : ExecutorWord::Kind::terminate);
+  } else if (watch->process >= 0) {
+    SignalDescriptor(watch->process, kill ? kKillSignal : SIGTERM);
+  }
 }
 
 // --- Reports ---
@@ -602,7 +618,8 @@ void ProcessExecutor::Impl::ReportLost(Watch* watch, std::string message) {
 
 // The supervisor died without a word. The command died with it; what the command had started and
 // sent off may not have.
-void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim) {
+void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim,
+                                       const std::string& damage) {
   if (claim.boot != boot_) {
     ReportLost(watch, "the machine was restarted while it ran");
     return;
@@ -615,8 +632,10 @@ void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim) {
       claim.cgroup.find('/', ours.size()) == std::string::npos) {
     ClearControlGroup(claim.cgroup);
   }
-  ReportLost(watch, "its supervisor, process " + std::to_string(claim.pid) +
-                        ", is gone and left no record of the end");
+  const std::string left =
+      damage.empty() ? "left no record of the end" : "left a damaged record of the end: " + damage;
+  ReportLost(watch,
+             "its supervisor, process " + std::to_string(claim.pid) + ", is gone and " + left);
 }
 
 // --- The public face ---

@@ -1,6 +1,7 @@
 #include "executors/supervisor_process.hpp"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -75,17 +76,10 @@ std::string FindInPath(const std::string& name) {
   return "";
 }
 
-DetachedSpawner::DetachedSpawner() {
-  posix_spawnattr_init(&attributes_);
-  posix_spawn_file_actions_init(&actions_);
-}
+DetachedSpawner::DetachedSpawner() { posix_spawnattr_init(&attributes_); }
+DetachedSpawner::~DetachedSpawner() { posix_spawnattr_destroy(&attributes_); }
 
-DetachedSpawner::~DetachedSpawner() {
-  posix_spawn_file_actions_destroy(&actions_);
-  posix_spawnattr_destroy(&attributes_);
-}
-
-Status DetachedSpawner::Prepare(int inherited) {
+Status DetachedSpawner::Prepare() {
   sigset_t signals;
   sigfillset(&signals);
   // Blocked until the program says otherwise: no signal can hit it before it is ready.
@@ -97,25 +91,32 @@ Status DetachedSpawner::Prepare(int inherited) {
     error = posix_spawnattr_setflags(
         &attributes_, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   }
-  if (error == 0) error = posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", 2, 0);
-  if (error == 0) error = posix_spawn_file_actions_adddup2(&actions_, 0, 1);
-  if (error == 0) error = posix_spawn_file_actions_adddup2(&actions_, 0, 2);
-  if (error == 0) {
-    error = posix_spawn_file_actions_adddup2(&actions_, inherited, kStartedDescriptor);
-  }
-  // The host's own descriptors are none of an attempt's business, whatever their flags.
-  if (error == 0) {
-    error = posix_spawn_file_actions_addclosefrom_np(&actions_, kStartedDescriptor + 1);
-  }
   return error == 0 ? absl::OkStatus() : HostStatus(error, "cannot prepare to start programs");
 }
 
 StatusOr<pid_t> DetachedSpawner::Spawn(const std::string& program,
                                        const std::vector<std::string>& arguments,
-                                       const std::vector<std::string>& environment) const {
+                                       int inherited) const {
+  posix_spawn_file_actions_t actions;
+  int error = posix_spawn_file_actions_init(&actions);
+  if (error == 0) error = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
+  if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, 0, 1);
+  if (error == 0) error = posix_spawn_file_actions_adddup2(&actions, 0, 2);
+  if (error == 0 && inherited >= 0) {
+    error = posix_spawn_file_actions_adddup2(&actions, inherited, kOrdersDescriptor);
+  }
+  // The host's own descriptors are none of an attempt's business, whatever their flags.
+  if (error == 0) {
+    error = posix_spawn_file_actions_addclosefrom_np(
+        &actions, inherited >= 0 ? kOrdersDescriptor + 1 : kOrdersDescriptor);
+  }
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, program.c_str(), &actions_, &attributes_,
-                                PointerTable(arguments).data(), PointerTable(environment).data());
+  const std::vector<std::string> no_environment;
+  if (error == 0) {
+    error = posix_spawn(&pid, program.c_str(), &actions, &attributes_,
+                        PointerTable(arguments).data(), PointerTable(no_environment).data());
+  }
+  posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return HostStatus(error, "cannot start " + program);
   return pid;
 }
@@ -128,7 +129,7 @@ bool BubblewrapWorks(const std::string& bubblewrap, const std::string& superviso
   std::vector<std::string> arguments = {"bwrap"};
   arguments.insert(arguments.end(), view->begin(), view->end());
   for (const char* text : {"--", supervisor.c_str(), "--check"}) arguments.emplace_back(text);
-  const StatusOr<pid_t> pid = spawner.Spawn(bubblewrap, arguments, {});
+  const StatusOr<pid_t> pid = spawner.Spawn(bubblewrap, arguments, -1);
   if (!pid.ok()) return false;
   const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, *pid, 0));
   pollfd ended{descriptor, POLLIN, 0};

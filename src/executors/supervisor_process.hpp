@@ -18,7 +18,8 @@ StatusOr<std::string> FindSupervisor(const std::string& given);
 std::string FindInPath(const std::string& name);
 
 // Starts programs detached from this process: in a session of their own, all signals blocked and at
-// their defaults, nothing inherited but /dev/null as standard input and output and one descriptor.
+// their defaults, without environment, nothing inherited but /dev/null as standard input and output
+// and at most one descriptor.
 class DetachedSpawner {
  public:
   DetachedSpawner();
@@ -26,17 +27,16 @@ class DetachedSpawner {
   DetachedSpawner(const DetachedSpawner&) = delete;
   DetachedSpawner& operator=(const DetachedSpawner&) = delete;
 
-  // The program gets `inherited` as kStartedDescriptor. It must be at least kLowestDescriptor.
-  static constexpr int kLowestDescriptor = 10;
-  Status Prepare(int inherited);
+  Status Prepare();
 
-  // `arguments` and `environment` are complete, the program's name first.
+  // `arguments` are complete, the program's name first. The program gets `inherited`, if that is
+  // not -1, as kOrdersDescriptor. It must be at least kLowestDescriptor.
+  static constexpr int kLowestDescriptor = 10;
   StatusOr<pid_t> Spawn(const std::string& program, const std::vector<std::string>& arguments,
-                        const std::vector<std::string>& environment) const;
+                        int inherited) const;
 
  private:
   posix_spawnattr_t attributes_;
-  posix_spawn_file_actions_t actions_;
 };
 
 // Tries bubblewrap with a view like those of attempts. Takes some milliseconds.

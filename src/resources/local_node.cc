@@ -72,7 +72,9 @@ std::vector<Quantity> Devices(const SlotType& type, Quantity amount) {
     return capacities;
   }
   constexpr int64_t kOne = 1000;
-  for (int64_t left = amount.thousandths(); left > 0; left -= kOne) {
+  // So many that an allocator refuses them, and no more.
+  constexpr size_t kMost = 2000;
+  for (int64_t left = amount.thousandths(); left > 0 && capacities.size() < kMost; left -= kOne) {
     capacities.push_back(Quantity::FromThousandths(std::min(left, kOne)));
   }
   return capacities;

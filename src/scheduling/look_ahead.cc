@@ -277,6 +277,19 @@ bool Holds(const SchedulerState& state, const Reservation& reservation, Time now
   return true;
 }
 
+NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t claims,
+                           const TaskState* holder) {
+  NodeState room = state.cluster.state(node);
+  for (size_t i = 0; i < claims; ++i) {
+    const TaskState& other = state.tasks[state.reservations[i].task];
+    if (&other == holder) continue;
+    for (const Placement& member : state.reservations[i].members) {
+      if (member.node == node) SubtractRoom(other.request.demand, member, &room);
+    }
+  }
+  return room;
+}
+
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed) {
@@ -287,6 +300,16 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
         std::any_of(reservation.members.begin(), reservation.members.end(),
                     [&](const Placement& member) { return member.node == placement.node; });
     if (!here || !state.Binds(reservation, task, now)) continue;
+    if (reservation.claim) {
+      // The members before this one are taken already.
+      const size_t claims = state.Claims();
+      if (HasRoom(task.request.demand, placement,
+                  RoomBesideClaims(state, placement.node, claims, &task))) {
+        continue;
+      }
+      *delayed = state.tasks[reservation.task].request.id;
+      return false;
+    }
     NodeState room = RoomFor(state, reservation, placement.node, now);
     for (const Placement& other : earlier) {
       if (other.node == placement.node) SubtractRoom(task.request.demand, other, &room);
@@ -298,6 +321,27 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
     }
   }
   return true;
+}
+
+bool MayShareNode(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now) {
+  const Reservation& reservation = state.reservations.front();
+  const NodeCapacity& capacity = state.cluster.capacity(node);
+  Placement placement;
+  NodeState both = RoomFor(state, reservation, node, now);
+  if (TakeMembers(state, reservation, node, &both)) {
+    // Whatever place it is given is free now and not needed then.
+    const NodeState& free = state.cluster.state(node);
+    both.cpu = std::min(both.cpu, free.cpu);
+    both.memory = std::min(both.memory, free.memory);
+    for (size_t i = 0; i < kMaxCounted; ++i) {
+      both.counted[i] = std::min(both.counted[i], free.counted[i]);
+    }
+    for (size_t i = 0; i < kMaxDevices; ++i) {
+      both.device[i] = std::min(both.device[i], free.device[i]);
+    }
+    if (TakeRoom(capacity, task.request.demand, &both, &placement)) return true;
+  }
+  return RoomBesideReservations(state, task, node, now, &placement);
 }
 
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,

@@ -23,6 +23,8 @@ bool ResourceGroups::IsBelow(TenantIndex tenant, TenantIndex ancestor) const {
 }
 
 std::string ResourceGroups::Path(TenantIndex tenant) const {
+  // A principal may be of a tenant that there is not.
+  if (tenant >= tenants_.size()) return absl::StrCat("tenant ", tenant);
   std::string path;
   for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
     path = path.empty() ? tenants_[tenant].name : absl::StrCat(tenants_[tenant].name, "/", path);

@@ -38,6 +38,16 @@ Amounts SchedulerState::Charge(const TaskRequest& request) const {
   return amounts;
 }
 
+UseChange SchedulerState::Claimed(size_t claims, const TaskState* task) const {
+  UseChange claimed;
+  for (size_t i = 0; i < claims; ++i) {
+    const TaskState& holder = tasks[reservations[i].task];
+    if (&holder == task) continue;
+    claimed.Starts(tenancy, holder.request.tenant, Charge(holder.request));
+  }
+  return claimed;
+}
+
 Time SchedulerState::ExpectedEnd(const TaskState& task, Time now) const {
   if (task.stopping) return now;
   // One that runs longer than expected is given half as long again, as often as it takes: so what
@@ -432,7 +442,9 @@ class Scheduler::Impl : public SchedulerState {
       TryLines(now, most, &plan);
     }
     seen_ = cluster.end_change();
-    ++schedules_;
+    ++schedules;
+    // What has started may be stopped from the next time on, and others instead of it.
+    if (Evicts() && victims_changed_ && waiting_ > 0) plan.next = now + std::chrono::seconds(1);
     if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
@@ -466,7 +478,7 @@ class Scheduler::Impl : public SchedulerState {
     QuotaRefusal refusal;
     if (request.not_before > now) {
       prediction.start = request.not_before;
-    } else if (tenancy.MayStart(request.tenant, Charge(request), &refusal)) {
+    } else if (QuotasAdmit(task, &refusal)) {
       Placements members;
       TaskId delayed = 0;
       if (FindRoom(task, now, &members, &delayed) == Found::room) {
@@ -520,6 +532,19 @@ class Scheduler::Impl : public SchedulerState {
     return prediction;
   }
 
+  void OpenNode(NodeIndex node) {
+    if (node >= cluster.size()) return;
+    cluster.SetOpen(node, true);
+    victims_changed_ = true;
+  }
+
+  Status SetQuota(TenantIndex tenant, const Quota& quota) {
+    TRACKBED_RETURN_IF_ERROR(tenancy.SetQuota(tenant, quota));
+    UnparkAll();
+    victims_changed_ = true;
+    return absl::OkStatus();
+  }
+
   void UnparkAll() {
     while (!parked_.empty()) Unpark(parked_.begin()->first);
   }
@@ -529,9 +554,9 @@ class Scheduler::Impl : public SchedulerState {
 
   Status Recount() const {
     Cluster counted;
-    Tenancy counted_tenancy = tenancy;
     std::vector<Amounts> used(tenancy.size(), kNothing);
     std::vector<uint32_t> running(tenancy.size(), 0);
+    UseByPriority counted_use;
     for (NodeIndex node = 0; node < cluster.size(); ++node) {
       if (!counted.AddNode(cluster.capacity(node)).ok()) return Internal("a node twice");
     }
@@ -544,6 +569,9 @@ class Scheduler::Impl : public SchedulerState {
         }
       }
       const Amounts amounts = Charge(task.request);
+      if (Evicts()) {
+        counted_use.Count(tenancy, task.request.tenant, task.request.priority, amounts, 1);
+      }
       for (TenantIndex tenant = task.request.tenant;; tenant = tenancy.parent(tenant)) {
         if (!Add(used[tenant], amounts, &used[tenant])) return Internal("use out of range");
         ++running[tenant];
@@ -563,6 +591,7 @@ class Scheduler::Impl : public SchedulerState {
         return Internal(absl::StrCat("tenant \"", tenancy.Path(tenant), "\" is miscounted"));
       }
     }
+    if (!(counted_use == use)) return Internal("what is used at each priority is miscounted");
     return absl::OkStatus();
   }
 
@@ -664,7 +693,9 @@ class Scheduler::Impl : public SchedulerState {
     Line& line = lines_[index];
     line.state = Line::State::ready;
     const auto head = std::pair(line.tasks.begin()->first, index);
-    queues_[line.queue].ready.insert(head);
+    Queue& queue = queues_[line.queue];
+    queue.ready.insert(head);
+    queue.by_shape[{shapes_[line.shape].expected, line.shape}].insert(head);
     if (ReservesInOrder()) in_order_.insert(head);
     Compete(line.queue);
   }
@@ -675,7 +706,11 @@ class Scheduler::Impl : public SchedulerState {
     switch (line.state) {
       case Line::State::ready: {
         const auto head = std::pair(line.tasks.begin()->first, index);
-        queues_[line.queue].ready.erase(head);
+        Queue& queue = queues_[line.queue];
+        queue.ready.erase(head);
+        const auto alike = queue.by_shape.find({shapes_[line.shape].expected, line.shape});
+        alike->second.erase(head);
+        if (alike->second.empty()) queue.by_shape.erase(alike);
         if (ReservesInOrder()) in_order_.erase(head);
         line.held_back = false;
         Compete(line.queue);
@@ -731,10 +766,26 @@ class Scheduler::Impl : public SchedulerState {
     if (policy.backfill == Backfill::strict) return *queue.ready.begin();
     if (wanted.no_room && !TriesEachLine()) return std::nullopt;
     if (!wanted.partly && wanted.lines_held_back.empty()) return *queue.ready.begin();
-    for (const auto& [rank, line] : queue.ready) {
-      if (Competes(wanted, rank, line)) return std::pair(rank, line);
+    std::optional<std::pair<Rank, LineIndex>> best;
+    const auto consider = [&](const Queue::Lines& lines, std::optional<Rank> before) {
+      for (const auto& head : lines) {
+        if ((best && *best <= head) || (before && *before <= head.first)) return;
+        if (!Competes(wanted, head.first, head.second)) continue;
+        best = head;
+        return;
+      }
+    };
+    if (TriesEachLine()) {
+      consider(queue.ready, std::nullopt);
+      return best;
     }
-    return std::nullopt;
+    // Of those that are held back by length, only who comes before the one that was tried.
+    if (wanted.held_back) consider(queue.ready, wanted.held_back->second);
+    for (const auto& [shape, lines] : queue.by_shape) {
+      if (wanted.held_back && shape.first >= wanted.held_back->first) break;
+      consider(lines, shapes_[shape.second].held_back);
+    }
+    return best;
   }
 
   void Compete(QueueIndex index) {
@@ -831,12 +882,12 @@ class Scheduler::Impl : public SchedulerState {
     Shape& shape = shapes_[task.shape];
     DemandState& wanted = demands_[shape.wanted];
     QuotaRefusal refusal;
-    const Amounts charge = Charge(task.request);
-    if (!tenancy.MayStart(task.request.tenant, charge, &refusal)) {
-      Park(index, refusal.tenant);
-      DropReservation(slot);
-      if (const auto victims = ChooseQuotaVictims(*this, task, refusal, now)) {
-        Evict(*victims, task, plan);
+    if (!QuotasAdmit(task, &refusal)) {
+      if (MakeRoom(slot, now, plan)) {
+        SetAside(index);
+      } else {
+        Park(index, refusal.tenant);
+        DropReservation(slot);
       }
       return true;
     }
@@ -844,7 +895,10 @@ class Scheduler::Impl : public SchedulerState {
       Placements members;
       TaskId delayed = 0;
       const std::optional<Found> known = WithoutLooking(task, wanted);
-      switch (known ? *known : FindRoom(task, now, &members, &delayed)) {
+      switch (known ? *known
+              : OnlyReservedNodesFit(task, &wanted, now)
+                  ? Found::reserved
+                  : FindRoom(task, now, &members, &delayed)) {
         case Found::room:
           StartWaiting(slot, members, now, plan);
           return true;
@@ -856,7 +910,7 @@ class Scheduler::Impl : public SchedulerState {
           break;
         case Found::reserved:
           if (policy.backfill == Backfill::strict) return false;
-          HoldBack(index, task);
+          HoldBack(index, task, now);
           if (known) wanted.held_back = wanted.was_held_back;
           CompeteAll(wanted);
           return true;
@@ -892,11 +946,20 @@ class Scheduler::Impl : public SchedulerState {
           });
     }
     task.started = now;
+    task.started_in = schedules;
     Run(slot, members, now);
+    victims_changed_ = true;
     DropRefusedReservations();
   }
 
-  void HoldBack(LineIndex index, const TaskState& task) {
+  // The shortest of single tasks that a reservation holds back wherever it holds back `task`.
+  Duration ShortestHeldBack(const TaskState& task, Time now) const {
+    // One reservation binds all alike that would run longer than to its start.
+    if (reservations.size() != 1 || reservations[0].claim) return task.expected;
+    return reservations[0].start - now + Duration{1};
+  }
+
+  void HoldBack(LineIndex index, const TaskState& task, Time now) {
     Shape& shape = shapes_[task.shape];
     DemandState& wanted = demands_[shape.wanted];
     lines_[index].held_back = true;
@@ -904,9 +967,9 @@ class Scheduler::Impl : public SchedulerState {
     // Where shares decide who goes first, rank does not say whom a reservation binds.
     if (!OrderedByShares()) {
       shape.held_back = task.rank;
-      if (task.request.members == 1 &&
-          (!wanted.held_back || shape.expected < wanted.held_back->first)) {
-        wanted.held_back = std::pair(shape.expected, task.rank);
+      const Duration shortest = ShortestHeldBack(task, now);
+      if (task.request.members == 1 && (!wanted.held_back || shortest < wanted.held_back->first)) {
+        wanted.held_back = std::pair(shortest, task.rank);
       }
     }
     held_.insert(shape.wanted);
@@ -916,7 +979,7 @@ class Scheduler::Impl : public SchedulerState {
 
   // What FindRoom would say, where that is known since what had changed is taken again.
   std::optional<Found> WithoutLooking(const TaskState& task, const DemandState& wanted) const {
-    if (wanted.woken_in != schedules_) return std::nullopt;
+    if (wanted.woken_in != schedules) return std::nullopt;
     const bool held_back = wanted.was_held_back && task.request.members == 1 &&
                            task.expected >= wanted.was_held_back->first &&
                            wanted.was_held_back->second < task.rank;
@@ -925,6 +988,29 @@ class Scheduler::Impl : public SchedulerState {
       if (cluster.Fits(node, wanted.demand)) return std::nullopt;
     }
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
+  }
+
+  // True when the task would fit on nodes of the only reservation alone, and would delay that on
+  // each. Asking the placer instead would mean to close these nodes one after the other, and
+  // everybody who follows the nodes would look at each of them twice.
+  bool OnlyReservedNodesFit(const TaskState& task, DemandState* wanted, Time now) const {
+    if (reservations.size() != 1) return false;
+    const Reservation& reservation = reservations.front();
+    if (reservation.claim || EndOf(now, task.expected) <= reservation.start ||
+        !Binds(reservation, task, now)) {
+      return false;
+    }
+    wanted->fitting.Follow(cluster, wanted->demand);
+    size_t refused = 0;
+    for (auto member = reservation.members.begin(); member != reservation.members.end(); ++member) {
+      const NodeIndex node = member->node;
+      const bool again = std::any_of(reservation.members.begin(), member,
+                                     [&](const Placement& other) { return other.node == node; });
+      if (again || !wanted->fitting.Has(node)) continue;
+      if (MayShareNode(*this, task, node, now)) return false;
+      ++refused;
+    }
+    return refused > 0 && refused == wanted->fitting.count();
   }
 
   // Takes room for all members, or for none.
@@ -988,15 +1074,20 @@ class Scheduler::Impl : public SchedulerState {
     }
     tenancy.Ends(task.request.tenant, Charge(task.request), now);
     CountStoppable(slot, false);
-    ended_ = true;
+    victims_changed_ = true;
     --running_;
     crippled_.erase(slot);
     stopping.erase(slot);
-    for (TenantIndex tenant = task.request.tenant;; tenant = tenancy.parent(tenant)) {
-      Unpark(tenant);
-      if (tenant == kRootTenant) break;
-    }
+    UnparkUpwards(task.request.tenant);
     Forget(slot);
+  }
+
+  // The tenant uses less than before, or less is claimed for it.
+  void UnparkUpwards(TenantIndex tenant) {
+    for (;; tenant = tenancy.parent(tenant)) {
+      Unpark(tenant);
+      if (tenant == kRootTenant) return;
+    }
   }
 
   void Unpark(TenantIndex tenant) {
@@ -1033,7 +1124,7 @@ class Scheduler::Impl : public SchedulerState {
       });
       if (!fits) continue;
       // A placer finds room among all nodes; among few it is quicker to ask them.
-      wanted.woken_in = changed_.size() <= 16 ? schedules_ : 0;
+      wanted.woken_in = changed_.size() <= 16 ? schedules : 0;
       wanted.had_no_room = wanted.no_room;
       wanted.was_held_back = wanted.held_back;
       wanted.no_room = false;
@@ -1085,7 +1176,9 @@ class Scheduler::Impl : public SchedulerState {
     const auto found = std::find_if(reservations.begin(), reservations.end(),
                                     [&](const Reservation& r) { return r.task == slot; });
     if (found == reservations.end()) return;
+    const bool claim = found->claim;
     reservations.erase(found);
+    if (claim) UnparkUpwards(tasks[slot].request.tenant);
     ReservationIsGone();
     reservations_changed_ = true;
   }
@@ -1096,10 +1189,7 @@ class Scheduler::Impl : public SchedulerState {
       const TaskSlot slot = reservations[i].task;
       const TaskState& task = tasks[slot];
       QuotaRefusal refusal;
-      if (reservations[i].claim ||
-          tenancy.MayStart(task.request.tenant, Charge(task.request), &refusal)) {
-        continue;
-      }
+      if (reservations[i].claim || QuotasAdmit(task, &refusal)) continue;
       Park(task.line, refusal.tenant);
       DropReservation(slot);
     }
@@ -1162,9 +1252,13 @@ class Scheduler::Impl : public SchedulerState {
       TaskState& task = tasks[slot];
       QuotaRefusal refusal;
       Placements taken;
-      if (tenancy.MayStart(task.request.tenant, Charge(task.request), &refusal)) {
+      // Room and quota that would do for several claims go to the first.
+      if (tenancy.MayStart(task.request.tenant, Charge(task.request), Claimed(i), &refusal)) {
         for (const Placement& member : claim.members) {
-          if (!cluster.Take(task.request.demand, member)) break;
+          if (!HasRoom(task.request.demand, member, RoomBesideClaims(*this, member.node, i)) ||
+              !cluster.Take(task.request.demand, member)) {
+            break;
+          }
           taken.push_back(member);
         }
       }
@@ -1189,10 +1283,9 @@ class Scheduler::Impl : public SchedulerState {
 
   void PlanReservations(Time now) {
     reservations_changed_ = false;
-    const auto first = std::find_if(reservations.begin(), reservations.end(),
-                                    [](const Reservation& other) { return !other.claim; });
-    const auto claims = static_cast<size_t>(first - reservations.begin());
-    const std::vector<Reservation> before(first, reservations.end());
+    const size_t claims = Claims();
+    const std::vector<Reservation> before(reservations.begin() + static_cast<ptrdiff_t>(claims),
+                                          reservations.end());
     if (before.empty()) return;
     if (policy.backfill == Backfill::conservative && !OrderedByShares()) {
       for (const Reservation& reservation : before) MoveForward(reservation.task, now);
@@ -1239,12 +1332,6 @@ class Scheduler::Impl : public SchedulerState {
 
   // -- eviction
 
-  bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
-
-  static bool MayBeStopped(const TaskRequest& request) {
-    return request.preemptible && request.kind != WorkKind::system;
-  }
-
   // What any eviction for this task requires, at a glance.
   bool MayEvict(const TaskRequest& request) const {
     if (policy.preempt_by_priority && !stoppable_.empty() &&
@@ -1256,16 +1343,16 @@ class Scheduler::Impl : public SchedulerState {
   }
 
   // Lines that can have room made for them since the last time: something has ended, so that less
-  // has to be stopped, or has run for long enough.
+  // has to be stopped, or has started or run for long enough, or nodes or quotas are others.
   void WakeWhatMayMakeRoom(Time now) {
     if (!Evicts()) return;
     while (!ripe_.empty() && ripe_.begin()->first <= now) {
       ripe_.erase(ripe_.begin());
-      ended_ = true;
+      victims_changed_ = true;
     }
-    if (!ended_) return;
-    ended_ = false;
-    if (policy.reclaim) UnparkAll();
+    if (!victims_changed_) return;
+    victims_changed_ = false;
+    UnparkAll();
     for (DemandState& wanted : demands_) {
       const std::vector<LineIndex> tried = wanted.tried;
       for (const LineIndex line : tried) {
@@ -1276,8 +1363,11 @@ class Scheduler::Impl : public SchedulerState {
 
   void CountStoppable(TaskSlot slot, bool runs) {
     const TaskState& task = tasks[slot];
-    if (!Evicts() || !MayBeStopped(task.request)) return;
-    const auto ripe = std::pair(task.started + policy.minimum_run_time, slot);
+    if (!Evicts()) return;
+    use.Count(tenancy, task.request.tenant, task.request.priority, Charge(task.request),
+              runs ? 1 : -1);
+    if (!MayBeStopped(task.request)) return;
+    const auto ripe = std::pair(EndOf(task.started, policy.minimum_run_time), slot);
     const auto found = stoppable_.try_emplace(task.request.priority, 0).first;
     if (runs) {
       ++found->second;
@@ -1305,16 +1395,16 @@ class Scheduler::Impl : public SchedulerState {
     claim.members = victims->members;
     claim.claim = true;
     claim.claim_ends = now + policy.claim_time;
-    reservations.insert(reservations.begin(), std::move(claim));
+    reservations.insert(reservations.begin() + static_cast<ptrdiff_t>(Claims()), std::move(claim));
     return true;
   }
 
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
-    for (const TaskSlot victim : victims.tasks) {
+    for (const auto& [victim, cause] : victims.tasks) {
       tasks[victim].stopping = true;
       stopping.insert(victim);
       for (const Placement& member : tasks[victim].members) look_aheads_.Stops(member.node);
-      plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, victims.cause});
+      plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, cause});
     }
   }
 
@@ -1371,13 +1461,6 @@ class Scheduler::Impl : public SchedulerState {
       reason.sentence = absl::StrCat("starts at ", FormatTime(reason.until), " at the earliest");
       return reason;
     }
-    QuotaRefusal refusal;
-    if (!tenancy.MayStart(task.request.tenant, Charge(task.request), &refusal)) {
-      reason.rule = WaitReason::Rule::quota;
-      reason.refusal = refusal;
-      reason.sentence = QuotaSentence(*this, refusal);
-      return reason;
-    }
     for (const Reservation& reservation : reservations) {
       if (reservation.task != slot) continue;
       reason.expected_start = reservation.start;
@@ -1385,6 +1468,13 @@ class Scheduler::Impl : public SchedulerState {
       reason.rule = WaitReason::Rule::claiming;
       reason.until = reservation.claim_ends;
       reason.sentence = "waits for the tasks that were stopped for it to end";
+      return reason;
+    }
+    QuotaRefusal refusal;
+    if (!QuotasAdmit(task, &refusal)) {
+      reason.rule = WaitReason::Rule::quota;
+      reason.refusal = refusal;
+      reason.sentence = QuotaSentence(*this, refusal);
       return reason;
     }
     Placements members;
@@ -1459,11 +1549,10 @@ class Scheduler::Impl : public SchedulerState {
   // too young for it have run long enough.
   std::map<int32_t, size_t> stoppable_;
   std::set<std::pair<Time, TaskSlot>> ripe_;
-  bool ended_ = false;  // since the last Schedule, a task
+  bool victims_changed_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;               // changes of the cluster that are dealt with
   std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
-  uint64_t schedules_ = 1;          // this one or the next
   bool reservations_changed_ = false;
   bool beside_reservations_ = false;  // a task started on a node with a reservation
   bool overtaken_ = false;            // a task started that some reservation does not bind
@@ -1485,9 +1574,7 @@ void Scheduler::DrainNode(NodeIndex node) {
 std::vector<TaskId> Scheduler::LoseNode(NodeIndex node, Time now) {
   return impl_->LoseNode(node, now);
 }
-void Scheduler::OpenNode(NodeIndex node) {
-  if (node < impl_->cluster.size()) impl_->cluster.SetOpen(node, true);
-}
+void Scheduler::OpenNode(NodeIndex node) { impl_->OpenNode(node); }
 Status Scheduler::Submit(const TaskRequest& task, Time now) { return impl_->Submit(task, now); }
 Status Scheduler::Restore(const TaskRequest& task, const Placements& members, Time started,
                           Time now) {
@@ -1525,9 +1612,7 @@ StatusOr<TenantIndex> Scheduler::AddTenant(TenantIndex parent, std::string name,
   return impl_->tenancy.Add(parent, std::move(name), quota);
 }
 Status Scheduler::SetQuota(TenantIndex tenant, const Quota& quota) {
-  TRACKBED_RETURN_IF_ERROR(impl_->tenancy.SetQuota(tenant, quota));
-  impl_->UnparkAll();
-  return absl::OkStatus();
+  return impl_->SetQuota(tenant, quota);
 }
 const Tenancy& Scheduler::tenancy() const { return impl_->tenancy; }
 Status Scheduler::Recount() const { return impl_->Recount(); }

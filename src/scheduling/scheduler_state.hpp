@@ -15,7 +15,9 @@
 #include <tuple>
 #include <vector>
 
+#include "scheduling/fitting_nodes.hpp"
 #include "scheduling/node_room.hpp"
+#include "scheduling/use_by_priority.hpp"
 #include "trackbed/scheduling/run_time_history.hpp"
 #include "trackbed/scheduling/scheduler.hpp"
 
@@ -52,6 +54,7 @@ struct TaskState {
   bool known = false;  // the slot is in use
   bool running = false;
   bool stopping = false;                  // evicted; its end is awaited
+  uint64_t started_in = 0;                // the Schedule that started it
   Placements members;                     // while it runs
   absl::InlinedVector<uint32_t, 1> lost;  // members whose node is gone
   Time lost_at{};
@@ -97,7 +100,9 @@ struct Line {
 struct Queue {
   TenantIndex bucket = kRootTenant;
   DemandIndex wanted = 0;
-  absl::btree_set<std::pair<Rank, LineIndex>> ready;  // by their first tasks
+  using Lines = absl::btree_set<std::pair<Rank, LineIndex>>;  // by their first tasks
+  Lines ready;
+  std::map<std::pair<Duration, ShapeIndex>, Lines> by_shape;  // the same, the shortest first
   std::optional<std::pair<Rank, LineIndex>> competing;
 };
 
@@ -119,6 +124,7 @@ struct DemandState {
   std::optional<std::pair<Duration, Rank>> was_held_back;
   std::vector<QueueIndex> queues;
   std::vector<LineIndex> tried;
+  FittingNodes fitting;  // followed where there is a reservation
 };
 
 // Room kept for a task that cannot start yet.
@@ -148,10 +154,32 @@ struct SchedulerState {
   std::deque<TaskState> tasks;
   absl::flat_hash_map<TaskId, TaskSlot> by_id;
   std::set<TaskSlot> stopping;            // tasks that were told to stop
+  UseByPriority use;                      // of what runs; only where the policy evicts
+  uint64_t schedules = 1;                 // this Schedule or the next
   std::vector<Reservation> reservations;  // claims first, then as the queue is ordered
   RunTimeHistory history;
 
   Amounts Charge(const TaskRequest& request) const;
+
+  bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
+  static bool MayBeStopped(const TaskRequest& request) {
+    return request.preemptible && request.kind != WorkKind::system;
+  }
+
+  // How many of the reservations are claims.
+  size_t Claims() const {
+    return static_cast<size_t>(
+        std::find_if(reservations.begin(), reservations.end(),
+                     [](const Reservation& reservation) { return !reservation.claim; }) -
+        reservations.begin());
+  }
+  // What the holders of the first `claims` claims, other than `task`, will use once these are met.
+  UseChange Claimed(size_t claims, const TaskState* task = nullptr) const;
+  // Whether the quotas admit the task beside all that runs and all other claims.
+  bool QuotasAdmit(const TaskState& task, QuotaRefusal* refusal) const {
+    return tenancy.MayStart(task.request.tenant, Charge(task.request), Claimed(Claims(), &task),
+                            refusal);
+  }
 
   // When a running task ends, as far as is known; later than `now` unless it is stopping.
   Time ExpectedEnd(const TaskState& task, Time now) const;
@@ -226,11 +254,19 @@ class LookAheads {
 // True when the reservation can be kept as it is: its nodes are open, and no running task and no
 // reservation before it is expected to be in its way.
 bool Holds(const SchedulerState& state, const Reservation& reservation, Time now);
+// What the first `claims` reservations, which are claims, leave of what is free on the node now,
+// but for that of `holder`, if any. Amounts, unlike devices, are alike: who takes what is free
+// already would have a claim wait for what stops for others.
+NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t claims,
+                           const TaskState* holder = nullptr);
 // True when a member of `task` that starts now at `placement`, beside `earlier` ones that do not
 // run yet, delays no reservation that binds it; else *delayed is whose.
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed);
+// True when a member of `task` that starts now on the node, wherever on it, might leave the
+// reservation what it needs there. The only reservation that there is; it binds the task.
+bool MayShareNode(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now);
 // Room for a member of `task` on the node that no reservation needs while it runs.
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement);
@@ -238,16 +274,16 @@ bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, 
 // Choosing victims (victims.cc).
 
 struct Victims {
-  std::vector<TaskSlot> tasks;
+  struct Victim {
+    TaskSlot task = 0;
+    Eviction::Cause cause = Eviction::Cause::priority;
+  };
+  std::vector<Victim> tasks;
   std::vector<Placement> members;  // where the beneficiary fits once they are gone
-  Eviction::Cause cause = Eviction::Cause::priority;
 };
-// The tasks to stop so that `task` fits; none when that cannot be had by the rules of the policy.
+// The tasks to stop so that `task` fits and its quotas admit it; none when that cannot be had by
+// the rules of the policy, or nothing needs to be stopped.
 std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskState& task, Time now);
-// The tasks to stop so that the quota that refuses `task` admits it: borrowers below the tenant
-// whose limit is reached. None when the task would itself borrow, or that is not enough.
-std::optional<Victims> ChooseQuotaVictims(const SchedulerState& state, const TaskState& task,
-                                          const QuotaRefusal& refusal, Time now);
 
 // Explaining (wait_reason.cc).
 

@@ -243,32 +243,17 @@ void Tenancy::Ends(TenantIndex tenant, const Amounts& amounts, Time now) {
   }
 }
 
-bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts,
-                          const UseChange& change) const {
+bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts) const {
   bool guaranteed = false;  // some of it
   for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
     const Tenant& at = tenants_[tenant];
     for (size_t i = 0; i < kMaxResources; ++i) {
       if (amounts[i] == 0 || at.quota.guaranteed[i] == 0) continue;
       guaranteed = true;
-      const int64_t used = at.used[i] + change.amount(tenant, i);
-      if (used + amounts[i] > at.quota.guaranteed[i]) return true;
+      if (at.used[i] + amounts[i] > at.quota.guaranteed[i]) return true;
     }
   }
   return !guaranteed;
-}
-
-bool Tenancy::CanGiveBack(TenantIndex tenant, const Amounts& amounts,
-                          const UseChange& change) const {
-  for (; tenant != kRootTenant; tenant = tenants_[tenant].parent) {
-    const Tenant& at = tenants_[tenant];
-    for (size_t i = 0; i < kMaxResources; ++i) {
-      if (amounts[i] == 0 || at.quota.guaranteed[i] == 0) continue;
-      const int64_t used = at.used[i] + change.amount(tenant, i);
-      if (used - amounts[i] < at.quota.guaranteed[i]) return false;
-    }
-  }
-  return true;
 }
 
 double Tenancy::DominantShare(TenantIndex tenant) const {

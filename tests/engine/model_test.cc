@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/engine_lab.hpp"
+#include "support/story.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace trackbed {
@@ -92,117 +93,6 @@ Outcome RandomOutcome(Dice& dice, const Task& task) {
   if (dice.OneIn(4)) outcome.on_terminate = dice.Roll(2);
   outcome.reports = dice.OneIn(5) ? 2 : 1;
   return outcome;
-}
-
-// Reads the log of a run as a stranger would, by rules written down here a second time.
-void CheckStory(const RunState& run, const std::vector<Event>& events) {
-  enum class Fate : uint8_t { open, running, succeeded, failed, skipped, cancelled };
-  const Graph& graph = run.graph();
-  std::vector<Fate> fates(graph.task_count(), Fate::open);
-  std::vector<uint32_t> attempts(graph.task_count(), 0);
-  std::vector<uint32_t> failures(graph.task_count(), 0);
-  bool cancelling = false;
-  Time last{};
-  for (const Event& event : events) {
-    CHECK(event.time >= last);
-    last = event.time;
-    if (event.task == kNoTask) {
-      if (event.type == EventType::run_cancel_requested) cancelling = true;
-      if (event.type == EventType::run_resumed || event.type == EventType::run_retried) {
-        cancelling = false;
-        for (size_t i = 0; i < fates.size(); ++i) {
-          if (fates[i] != Fate::cancelled) continue;
-          fates[i] = Fate::open;
-          failures[i] = 0;
-        }
-      }
-      if (event.type == EventType::run_retried) {
-        RunRetried detail;
-        REQUIRE(Decode(event.detail, &detail).ok());
-        std::set<TaskIndex> again(detail.tasks.begin(), detail.tasks.end());
-        for (const TaskIndex task : graph.TopologicalOrder()) {
-          for (const TaskIndex d : graph.Predecessors(task)) {
-            if (again.contains(d)) again.insert(task);
-          }
-        }
-        for (const TaskIndex task : again) {
-          fates[task] = Fate::open;
-          failures[task] = 0;
-        }
-      }
-      if (event.type == EventType::run_finished) {
-        for (Fate& fate : fates) {
-          CHECK(fate != Fate::running);
-          if (fate == Fate::open) {
-            CHECK(cancelling);
-            fate = Fate::cancelled;
-          }
-        }
-        cancelling = false;
-      }
-      continue;
-    }
-    const TaskIndex task = event.task;
-    const Task& definition = run.pipeline().tasks[task];
-    Fate& fate = fates[task];
-    const bool begins =
-        event.type == EventType::attempt_intended || event.type == EventType::task_cached ||
-        event.type == EventType::task_skipped || event.type == EventType::task_failed;
-    if (begins) {
-      CHECK_FALSE(cancelling);
-      CHECK(fate == Fate::open);
-      int ok = 0;
-      int bad = 0;
-      for (const TaskIndex d : graph.Predecessors(task)) {
-        CHECK(fates[d] > Fate::running);  // every dependency has ended
-        const bool allowed = run.pipeline().tasks[d].allow_failure;
-        if (fates[d] == Fate::succeeded || (fates[d] == Fate::failed && allowed)) ++ok;
-        if (fates[d] == Fate::failed && !allowed) ++bad;
-      }
-      if (event.type != EventType::task_skipped && !graph.Predecessors(task).empty()) {
-        const auto all = static_cast<int>(graph.Predecessors(task).size());
-        if (definition.trigger == Trigger::all_succeeded) CHECK(ok == all);
-        if (definition.trigger == Trigger::none_failed) CHECK((bad == 0 && ok > 0));
-      }
-      CHECK_FALSE((definition.skip && event.type != EventType::task_skipped));
-    }
-    switch (event.type) {
-      case EventType::attempt_intended:
-        CHECK(event.attempt == ++attempts[task]);
-        fate = Fate::running;
-        break;
-      case EventType::attempt_succeeded:
-      case EventType::attempt_cancelled:
-      case EventType::attempt_failed: {
-        CHECK(fate == Fate::running);
-        CHECK(event.attempt == attempts[task]);
-        AttemptEnded ended;
-        REQUIRE(Decode(event.detail, &ended).ok());
-        if (event.type == EventType::attempt_succeeded) {
-          fate = Fate::succeeded;
-        } else if (event.type == EventType::attempt_cancelled) {
-          CHECK(cancelling);
-          fate = Fate::cancelled;
-        } else {
-          if (ended.reason != FailureReason::lost) ++failures[task];
-          CHECK(failures[task] <= definition.retry.max_attempts);
-          fate = ended.retry_at == Time{} ? Fate::failed : Fate::open;
-        }
-        break;
-      }
-      case EventType::task_cached:
-        fate = Fate::succeeded;
-        break;
-      case EventType::task_skipped:
-        fate = Fate::skipped;
-        break;
-      case EventType::task_failed:
-        fate = Fate::failed;
-        break;
-      default:
-        FAIL("an event about a task that is about none");
-    }
-  }
 }
 
 class Model {
@@ -338,7 +228,7 @@ class Model {
       CHECK(record.status == stored.state->status());
       CHECK(record.finished == stored.state->finished_at());
       const std::vector<Event> events = lab_.EventsOf(record.id);
-      CheckStory(*stored.state, events);
+      CHECK(FaultOfStory(*stored.state, events) == "");
       for (const Event& event : events) {
         if (event.type != EventType::attempt_intended) continue;
         CHECK(intended

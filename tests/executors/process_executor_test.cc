@@ -439,7 +439,15 @@ int OnSmallDisk(const std::string& folder) {
   if (reports.back().kind != Kind::exited || reports.back().exit_code != 6) return 4;
   spec.key = "run/full/2";
   spec.folder = folder + "/2";
-  return (*executor)->Start(spec).code() == StatusCode::kResourceExhausted ? 0 : 5;
+  reports.clear();
+  if (!(*executor)->Start(spec).ok()) return 5;
+  while (reports.empty()) {
+    pollfd wake{(*executor)->WakeDescriptor(), POLLIN, 0};
+    poll(&wake, 1, 1000);
+    if (!(*executor)->Poll(&reports).ok()) return 6;
+  }
+  if (reports.back().kind != Kind::failed_to_start) return 7;
+  return reports.back().message.find("No space left on device") != std::string::npos ? 0 : 8;
 }
 
 TEST_CASE("an attempt that fills the disk ends properly, the next one is told") {

@@ -32,7 +32,8 @@ int CountLines(const std::string& path) {
 ClaimRecord ReadClaim(const std::string& folder) {
   ClaimRecord claim;
   std::string error;
-  REQUIRE(DecodeClaim(ReadAll(folder + "/claim"), &claim, &error));
+  std::optional<ExitRecord> exit;
+  REQUIRE(DecodeClaimFile(ReadAll(folder + "/claim"), &claim, &exit, &error));
   return claim;
 }
 
@@ -196,8 +197,11 @@ TEST_CASE("damaged records are reported as such") {
   }
   SECTION("half a record of the end") {
     REQUIRE(RunToEnd(executor.get(), spec).exit_code == 0);
-    const std::string text = ReadAll(spec.folder + "/exit");
-    WriteAll(spec.folder + "/exit", text.substr(0, text.size() - 5));
+    const pid_t supervisor = WaitForClaim(spec.folder);
+    const std::string text = ReadAll(spec.folder + "/claim");
+    WriteAll(spec.folder + "/claim", text.substr(0, text.size() - 5));
+    // While its supervisor lives it may still be written.
+    REQUIRE(kill(supervisor, SIGKILL) == 0);
     REQUIRE(executor->Adopt(spec.key, spec.folder).ok());
   }
   const AttemptReport report = WaitForEnd(executor.get(), spec.key);
@@ -228,6 +232,62 @@ TEST_CASE("records read back as they were written") {
   CHECK_FALSE(DecodeLaunch(text + "x", &read, &error));
   CHECK_FALSE(DecodeLaunch("trackbed launch 1\nunknown 1\nend\n", &read, &error));
   CHECK(error == "found \"unknown\", expected a known key");
+}
+
+TEST_CASE("the record of an attempt is its claim, then its end") {
+  ClaimRecord claim;
+  claim.key = "a\nend\n/1";
+  claim.pid = 12;
+  claim.boot = "b";
+  ExitRecord exit;
+  exit.exit_code = 3;
+  exit.message = "two\nlines\nend\n";
+  const std::string first = EncodeClaim(claim);
+  const std::string text = first + EncodeExit(exit);
+  ClaimRecord read;
+  std::optional<ExitRecord> end;
+  std::string error;
+  for (size_t cut = 0; cut < text.size(); ++cut) {
+    INFO(cut);
+    CHECK(DecodeClaimFile(text.substr(0, cut), &read, &end, &error) == (cut >= first.size()));
+    CHECK_FALSE(end);
+    CHECK(error.empty() == (cut == first.size()));
+  }
+  REQUIRE(DecodeClaimFile(text, &read, &end, &error));
+  CHECK(read.key == claim.key);
+  REQUIRE(end);
+  CHECK(end->exit_code == 3);
+  CHECK(end->message == exit.message);
+  CHECK(DecodeClaimFile(text + "more", &read, &end, &error));
+  CHECK_FALSE(end);
+}
+
+TEST_CASE("a claim is made once, by whom it is made it is completed") {
+  const ScratchFolder scratch;
+  int file = -1;
+  REQUIRE(MakeWholeFile(scratch / "claim", "first\n", 4096, &file) == 0);
+  CHECK(ReadAll(scratch / "claim") == "first\n");
+  int other = -1;
+  CHECK(MakeWholeFile(scratch / "claim", "second\n", 4096, &other) == EEXIST);
+  CHECK(other == -1);
+  CHECK(WriteWholeFile(scratch / "claim", "third\n", true) == EEXIST);
+  CHECK(WriteFully(file, "more\n") == 0);
+  close(file);
+  CHECK(ReadAll(scratch / "claim") == "first\nmore\n");
+  const auto entries = std::filesystem::directory_iterator(scratch.path());
+  CHECK(std::distance(begin(entries), end(entries)) == 1);  // no drafts
+}
+
+TEST_CASE("a command that removes its record does not hide how it ended") {
+  const ScratchFolder scratch;
+  const auto executor = MakeExecutor();
+  AttemptSpec spec = ScriptSpec(scratch, "rm -f ../claim; exit 5");
+  SECTION("all of it") {}
+  SECTION("for another") { spec.command = {"cp ../claim x; rm ../claim; mv x ../claim; exit 5"}; }
+  CHECK(RunToEnd(executor.get(), spec).exit_code == 5);
+  const auto second = MakeExecutor();
+  REQUIRE(second->Adopt(spec.key, spec.folder).ok());
+  CHECK(WaitForEnd(second.get(), spec.key).exit_code == 5);
 }
 
 TEST_CASE("after fork the child may not use its parent's executor") {

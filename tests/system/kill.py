@@ -3,10 +3,16 @@
 Every task writes one line when it begins and one when it ends to a file of its own, outside of
 Trackbed's folders. However often the program dies, each task must have begun once and ended once:
 finished tasks are not run again, running ones are adopted, nothing starts twice.
+
+Then kills supervisors instead, idle and busy ones, under a program that goes on: the run must be
+done all the same, and no task may have begun oftener than its supervisors died, and once more.
 """
+import collections
+import glob
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -95,6 +101,63 @@ def one_round(number, rng):
     return kills, count
 
 
+def supervisors():
+    """Of each supervisor that lives: its process, and whether the last attempt it claimed runs."""
+    last = {}
+    for claim in glob.glob(".trackbed/runs/*/*/*/claim"):
+        try:
+            with open(claim) as file:
+                record = file.read()
+            fields = dict(line.split(" ", 1) for line in record.splitlines() if " " in line)
+            with open(f"/proc/{fields['pid']}/stat") as file:
+                stat = file.read().rpartition(")")[2].split()
+            changed = os.stat(claim).st_mtime_ns
+        except (OSError, KeyError):
+            continue
+        if stat[19] != fields["start_time"] or stat[0] in "ZX":
+            continue
+        busy = "trackbed exit" not in record
+        pid = int(fields["pid"])
+        if pid not in last or last[pid][0] < changed:
+            last[pid] = (changed, busy)
+    return [(pid, busy) for pid, (_, busy) in last.items()]
+
+
+def supervisor_round(number, rng):
+    folder = f"supervisors-{number}"
+    os.makedirs(f"{folder}/witness")
+    os.chdir(folder)
+    count = write_pipeline("pipeline.yaml", os.path.abspath("witness"), rng)
+    killed = collections.Counter()
+    with open("output", "ab") as output:
+        run = subprocess.Popen([TRACKBED, "run", "--slots", "cpu=2", "pipeline.yaml"],
+                               stdout=output, stderr=output)
+        while run.poll() is None:
+            time.sleep(rng.choice([0, 0.01, 0.05, rng.uniform(0, 0.3)]))
+            # A task may lose three attempts; all of these, and an idle one just given an attempt, may be
+            # those of one.
+            for pid, busy in supervisors():
+                if rng.random() < 0.5 and (not busy or killed["busy"] < 2):
+                    os.kill(pid, signal.SIGKILL)
+                    killed["busy" if busy else "idle"] += 1
+    if run.returncode != 0:
+        sys.exit(f"seed {SEED}, supervisors {number}: exit code {run.returncode}:\n"
+                 f"{open('output').read()}")
+    begun = 0
+    for i in range(count):
+        with open(f"witness/t{i}") as file:
+            lines = file.read().split()
+        begun += lines.count("begin")
+        if lines[-1] != "end":
+            sys.exit(f"seed {SEED}, supervisors {number}: task t{i} did {lines}")
+    # One that was idle may have been given an attempt before the signal reached it.
+    if begun > count + killed["busy"] + killed["idle"]:
+        sys.exit(f"seed {SEED}, supervisors {number}: {count} tasks began {begun} times, "
+                 f"killed: {dict(killed)}")
+    os.chdir("..")
+    return killed
+
+
 def main():
     kills = tasks = 0
     for number in range(ROUNDS):
@@ -102,6 +165,10 @@ def main():
         kills += more_kills
         tasks += more_tasks
     print(f"seed {SEED}: {ROUNDS} runs, {tasks} tasks, {kills} kills; each task ran once")
+    killed = collections.Counter()
+    for number in range((ROUNDS + 1) // 2):
+        killed += supervisor_round(number, random.Random(SEED * 1000 + 500 + number))
+    print(f"seed {SEED}: {killed['idle']} idle and {killed['busy']} busy supervisors killed")
 
 
 main()

@@ -150,6 +150,9 @@ enum class Durability : uint8_t {
 struct SqliteStoreOptions {
   Durability durability = Durability::power;
   bool read_only = false;  // never writes, not even to create
+  // The SQLite VFS to keep the file on, registered by the host; empty: the system's. The mode of a
+  // file that another VFS creates is that VFS's business.
+  std::string vfs;
 };
 
 // A store in one SQLite file (WAL), created with mode 0600 when missing. kDataLoss when the file is

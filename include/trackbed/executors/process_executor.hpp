@@ -1,23 +1,25 @@
 // Runs attempts as processes of this machine.
 //
-// Each attempt has a small helper process of its own, `trackbed-supervisor`, that outlives the
-// engine: kill -9 of the engine leaves attempts running, and the next engine finds them again by
-// the records in the attempt's folder:
+// Attempts are run by small helper processes, `trackbed-supervisor`, each one attempt at a time.
+// They outlive the engine: kill -9 of the engine leaves attempts running, and the next engine finds
+// them again by the file `claim` in the attempt's folder. It says who runs the attempt: the process,
+// its start time, the boot. Made once, with room on the disk for what is added to it once: how the
+// attempt ended.
 //
-//   launch   what to run, written by Start; no secret values
-//   claim    who runs it: process, its start time, the boot. Made once, never changed
-//   exit     how it ended; made once
-//
-// Whoever makes `claim` runs the command; every other helper started for the same folder leaves
-// without running anything. So an attempt runs at most once however often, and by however many
-// engines, Start is called.
+// Whoever makes `claim` runs the command; every other helper that is told to run the same attempt
+// leaves it alone. So an attempt runs at most once however often, and by however many engines,
+// Start is called. A helper that has run one attempt is kept for the next; it ends when its executor
+// does, after some seconds without work, and after an attempt that had secrets.
 //
 // Nothing outlives its attempt: when the command ends, all processes it left behind are killed.
+// Resource limits, priority and umask of a command are those that this process had when the helper
+// was started.
 //
 // Needs Linux 5.4 or later. Starts no threads, installs no signal handlers, and waits for no
-// process but its own helpers. An executor is used by one thread at a time; the process may have
-// as many as it likes. After fork() only the parent may go on using it. Helpers that still run when
-// the executor is destroyed go on; the parent process collects them when it ends.
+// process but those that it starts, which are gone in a moment: helpers are no children of this
+// process. An executor is used by one thread at a time; the process may have as many as it likes.
+// After fork() only the parent may go on using it. Attempts that still run when the executor is
+// destroyed go on.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +70,8 @@ class ProcessExecutor : public Executor {
   // kInvalidArgument     the specification cannot be run (a mount that climbs out by "..", a file
   //                      that the source does not have)
   // kFailedPrecondition  the folder cannot be written, holds another attempt, or was given up
-  // kResourceExhausted   the disk is full
+  // kResourceExhausted   the disk is full; where that is found out later, the attempt is reported as
+  //                      one that failed to start
   // kUnavailable         out of processes or descriptors just now
   Status Start(const AttemptSpec& spec) override;
   Status Adopt(const AttemptKey& key, const std::string& folder) override;

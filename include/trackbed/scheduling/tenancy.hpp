@@ -112,10 +112,7 @@ class Tenancy {
   // True when, with `amounts` more, the tenant or one above it would use more than is guaranteed to
   // it. Resources without a guarantee do not count beside one that has; what has none of a
   // guaranteed resource borrows always.
-  bool WouldBorrow(TenantIndex tenant, const Amounts& amounts, const UseChange& change = {}) const;
-  // True when, with `amounts` less, the tenant and all above it would still use all that is
-  // guaranteed to them of each resource in `amounts`: its loss hurts no guarantee.
-  bool CanGiveBack(TenantIndex tenant, const Amounts& amounts, const UseChange& change = {}) const;
+  bool WouldBorrow(TenantIndex tenant, const Amounts& amounts) const;
 
   // What there is of each resource: shares are measured against it.
   void SetCapacity(const Amounts& capacity) { capacity_ = capacity; }

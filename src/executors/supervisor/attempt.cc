@@ -3,13 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -29,13 +27,15 @@
 namespace trackbed {
 namespace {
 
-constexpr off_t kExitRecordSpace = 4096;
+// Of the claim and the record of the end. Within a page of the page cache, what one call writes is
+// there as a whole or not at all, whatever kills this process.
+constexpr size_t kRecordSpace = 4096;
 constexpr size_t kMaxMessage = 2000;
 constexpr off_t kLargestCopy = 16 << 20;
 constexpr size_t kMaxTmpPath = 60;
 constexpr size_t kPipeRead = size_t{64} * 1024;
-constexpr int kExitNoLaunchRecord = 66;
-constexpr int kExitCannotClaim = 73;
+// Most of what ends at all ends soon or runs for long. The executor is woken once for the former.
+constexpr int64_t kTellStartedAfterNs = 10'000'000;
 // A process that does not die of SIGKILL hangs in the kernel, most often on lost storage.
 constexpr int64_t kSurvivorPatienceNs = 60'000'000'000;
 
@@ -58,11 +58,20 @@ bool IsRealFolder(const char* path) {
 
 }  // namespace
 
-int Attempt::Run() {
-  if (fcntl(kStartedDescriptor, F_SETFD, FD_CLOEXEC) == 0) started_ = kStartedDescriptor;
-  if (!Load()) return kExitNoLaunchRecord;
-  if (const int error = Claim(); error != 0) {
-    return error == EEXIST ? kExitAlreadyClaimed : kExitCannotClaim;
+Attempt::~Attempt() {
+  for (const int descriptor : {folder_, log_, output_reader_, sandbox_status_, record_}) {
+    if (descriptor >= 0) close(descriptor);
+  }
+  if (output_ != log_ && output_ >= 0) close(output_);
+}
+
+void Attempt::Run(std::string_view order) {
+  int error = Load(order);
+  if (error == 0) error = Claim();
+  if (error != 0) {
+    station_.Tell(error == EEXIST ? SupervisorWord::Kind::taken : SupervisorWord::Kind::refused,
+                  error);
+    return;
   }
   std::string message;
   if (Prepare(&message) && Start(&message)) {
@@ -74,54 +83,42 @@ int Attempt::Run() {
     AddMessage(message);
   }
   Finish();
-  return 0;
 }
 
-bool Attempt::Load() {
-  std::string text;
-  std::string error;
-  return ReadSmallFile(kLaunchFile, kMaxRecordBytes, &text) == 0 &&
-         DecodeLaunch(text, &launch_, &error) && !launch_.command.empty();
+int Attempt::Load(std::string_view order) {
+  std::string problem;
+  if (!DecodeOrder(order, &order_) || !DecodeLaunch(order_.launch, &launch_, &problem) ||
+      launch_.command.empty()) {
+    return EBADMSG;
+  }
+  // Their values are in this process from now on, and no other attempt is to meet them.
+  if (!order_.secrets.empty()) station_.Retire();
+  return chdir(order_.folder.c_str()) == 0 ? 0 : errno;
 }
 
 int Attempt::Claim() {
   ClaimRecord claim;
   claim.key = launch_.key;
-  claim.pid = getpid();
-  pid_t parent = 0;
-  if (!ReadProcessStat(claim.pid, &claim.start_time, &parent)) return ESRCH;
-  claim.boot = BootIdentity();
+  claim.pid = station_.pid();
+  claim.start_time = station_.start_time();
+  claim.boot = station_.boot();
   const bool limits = launch_.memory_bytes > 0 || launch_.cpu_thousandths > 0;
   if (limits && !launch_.cgroup_parent.empty()) {
     group_name_ = launch_.cgroup_parent + "/attempt-" + std::to_string(claim.pid) + "-" +
-                  std::to_string(claim.start_time);
+                  std::to_string(claim.start_time) + "-" + std::to_string(station_.orders_taken());
   }
   claim.cgroup = group_name_;
   short_tmp_ = ShortTemporaryPath(claim);
-  return WriteWholeFile(kClaimFile, EncodeClaim(claim), true);
+  claim_ = EncodeClaim(claim);
+  return MakeWholeFile(kClaimFile, claim_, kRecordSpace, &record_);
 }
 
 // --- Preparation ---
 
 bool Attempt::Prepare(std::string* message) {
-  BlockSignals();
-  sigset_t all;
-  sigfillset(&all);
-  signals_ = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
   folder_ = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  // Orphans of the attempt become our children, so that none gets away.
-  if (signals_ < 0 || folder_ < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
-    *message = Failure("cannot watch the attempt", errno);
-    return false;
-  }
-  exit_draft_ = open(kExitDraftFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (exit_draft_ < 0) {
-    *message = Failure("cannot write the attempt's folder", errno);
-    return false;
-  }
-  // Not every file system can set space aside; then the record takes its chance.
-  if (fallocate(exit_draft_, 0, 0, kExitRecordSpace) != 0 && errno == ENOSPC) {
-    *message = Failure("cannot write the attempt's folder", ENOSPC);
+  if (folder_ < 0) {
+    *message = Failure("cannot open the attempt's folder", errno);
     return false;
   }
   if (!MakeWorkFolder(message)) return false;
@@ -186,18 +183,13 @@ bool Attempt::OpenLog(std::string* message) {
   return true;
 }
 
-// Secret values come in our environment. They leave it here, so that looking at this process later
-// does not show them.
 void Attempt::CollectEnvironment() {
   for (const auto& [name, value] : launch_.environment) {
     environment_.push_back(name + "=" + (name == "TMPDIR" ? ShortenTmp(value) : value));
   }
-  for (const std::string& name : launch_.secret_names) {
-    char* value = getenv(name.c_str());
-    if (value == nullptr) continue;
-    environment_.push_back(name + "=" + value);
-    mask_.AddSecret(value);
-    explicit_bzero(value, strlen(value));
+  for (const std::string& secret : order_.secrets) {
+    environment_.push_back(secret);
+    mask_.AddSecret(std::string_view(secret).substr(secret.find('=') + 1));
   }
 }
 
@@ -222,12 +214,9 @@ bool Attempt::Start(std::string* message) {
     *message = Failure("cannot enter the working folder", errno);
     return false;
   }
-  signalfd_siginfo info{};
-  while (read(signals_, &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo == SIGTERM || info.ssi_signo == kKillSignal) {
-      *message = "stopped before it started";
-      return false;
-    }
+  if (AskedToStop()) {
+    *message = "stopped before it started";
+    return false;
   }
   started_at_ns_ = NowNs();
   if (!launch_.bubblewrap.empty()) return StartSandboxed(message);
@@ -244,34 +233,72 @@ bool Attempt::Start(std::string* message) {
     *message = Failure("cannot run \"" + name + "\"", error);
     return false;
   }
-  running_ = true;
-  TellStarted();
+  Running();
   return true;
 }
+
+// By a signal or a word, before there was anything to stop.
+bool Attempt::AskedToStop() {
+  bool asked = false;
+  signalfd_siginfo info{};
+  while (read(station_.signals(), &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo == kRetireSignal) station_.Retire();
+    asked = asked || info.ssi_signo == SIGTERM || info.ssi_signo == kKillSignal;
+  }
+  ExecutorWord word;
+  while (station_.Hear(&word)) asked = asked || word.kind != ExecutorWord::Kind::order;
+  return asked;
+}
+
+namespace {
+
+// What bubblewrap is to inherit. Nobody else: gone before anything else is started.
+struct SandboxDescriptors {
+  SandboxDescriptors() = default;
+  ~SandboxDescriptors() {
+    for (const int descriptor : {arguments, self, status}) {
+      if (descriptor >= 0) close(descriptor);
+    }
+  }
+  SandboxDescriptors(const SandboxDescriptors&) = delete;
+  SandboxDescriptors& operator=(const SandboxDescriptors&) = delete;
+
+  int arguments = -1;
+  int self = -1;  // this program
+  int status = -1;
+};
+
+}  // namespace
 
 bool Attempt::StartSandboxed(std::string* message) {
   std::string text;
   for (const std::string& argument : launch_.bubblewrap_arguments) text += argument + '\0';
+  SandboxDescriptors inherited;
   // In memory rather than on the command line, where a few hundred mounts would not be readable.
-  const int arguments = memfd_create("arguments", 0);
-  const int self = open("/proc/self/exe", O_RDONLY);
+  inherited.arguments = memfd_create("arguments", 0);
+  inherited.self = open("/proc/self/exe", O_RDONLY);
   int status[2];
-  if (arguments < 0 || self < 0 || pipe(status) != 0 || WriteFully(arguments, text) != 0 ||
-      lseek(arguments, 0, SEEK_SET) != 0) {
+  if (inherited.arguments < 0 || inherited.self < 0 || pipe(status) != 0) {
     *message = Failure("cannot prepare the sandbox", errno);
     return false;
   }
-  fcntl(status[0], F_SETFD, FD_CLOEXEC);
-  fcntl(status[0], F_SETFL, O_NONBLOCK);
+  sandbox_status_ = status[0];
+  inherited.status = status[1];
+  fcntl(sandbox_status_, F_SETFD, FD_CLOEXEC);
+  fcntl(sandbox_status_, F_SETFL, O_NONBLOCK);
+  if (WriteFully(inherited.arguments, text) != 0 || lseek(inherited.arguments, 0, SEEK_SET) != 0) {
+    *message = Failure("cannot prepare the sandbox", errno);
+    return false;
+  }
   SpawnRequest request;
   request.program = launch_.bubblewrap;
   request.arguments = {"bwrap",
                        "--args",
-                       std::to_string(arguments),
+                       std::to_string(inherited.arguments),
                        "--",
-                       "/proc/self/fd/" + std::to_string(self),
+                       "/proc/self/fd/" + std::to_string(inherited.self),
                        kSandboxedFlag,
-                       std::to_string(status[1])};
+                       std::to_string(inherited.status)};
   request.arguments.insert(request.arguments.end(), launch_.command.begin(), launch_.command.end());
   request.environment = environment_;
   request.output = output_;
@@ -279,53 +306,72 @@ bool Attempt::StartSandboxed(std::string* message) {
   if (!group_.has_memory()) request.address_space_bytes = launch_.memory_bytes;
   request.shielded = true;
   const int error = Spawn(request, &main_);
-  close(arguments);
-  close(self);
-  close(status[1]);
-  sandbox_status_ = status[0];
   if (error == 0) return true;
   *message = Failure("cannot run bubblewrap", error);
   return false;
 }
 
-// The engine that started us may be waiting for this; if it is gone or too busy it finds out later.
-void Attempt::TellStarted() {
-  const pid_t self = getpid();
-  [[maybe_unused]] const ssize_t written = write(started_, &self, sizeof(self));
-  close(started_);
-  started_ = -1;
+void Attempt::Running() {
+  running_ = true;
+  running_at_ns_ = NowNs();
 }
 
 void Attempt::WatchUntilEnd() {
-  if (output_ != log_) close(output_);
+  if (output_ != log_) {
+    close(output_);
+    output_ = -1;
+  }
   while (!main_ended_) {
-    pollfd watched[] = {
-        {signals_, POLLIN, 0}, {output_reader_, POLLIN, 0}, {sandbox_status_, POLLIN, 0}};
-    if (poll(watched, std::size(watched), -1) < 0 && errno != EINTR) break;
+    pollfd watched[] = {{station_.signals(), POLLIN, 0},
+                        {output_reader_, POLLIN, 0},
+                        {sandbox_status_, POLLIN, 0},
+                        {station_.orders(), POLLIN, 0}};
+    if (poll(watched, std::size(watched), PatienceMs()) < 0 && errno != EINTR) break;
     if (watched[1].revents != 0) OnOutput();
     if (watched[2].revents != 0) OnSandboxStatus();
+    if (watched[3].revents != 0) OnWords();
     if (watched[0].revents != 0) OnSignals();
+    if (!main_ended_ && PatienceMs() == 0) {
+      told_ = true;
+      station_.Tell(SupervisorWord::Kind::started);
+    }
   }
   exit_.wall_ns = NowNs() - started_at_ns_;
   OnSandboxStatus();
 }
 
+// How long to wait before the executor is told that the command runs; -1: for ever.
+int Attempt::PatienceMs() const {
+  if (!running_ || told_) return -1;
+  const int64_t rest = running_at_ns_ + kTellStartedAfterNs - NowNs();
+  return rest <= 0 ? 0 : static_cast<int>(rest / 1'000'000 + 1);
+}
+
+void Attempt::OnWords() {
+  ExecutorWord word;
+  while (station_.Hear(&word)) {
+    if (word.kind == ExecutorWord::Kind::kill) SignalAll(SIGKILL);
+    if (word.kind == ExecutorWord::Kind::terminate) AskToEnd();
+  }
+}
+
 void Attempt::OnSignals() {
   signalfd_siginfo info{};
-  while (read(signals_, &info, sizeof(info)) == sizeof(info)) {
+  while (read(station_.signals(), &info, sizeof(info)) == sizeof(info)) {
     switch (info.ssi_signo) {
       case SIGCHLD:
         break;
       case kKillSignal:
         SignalAll(SIGKILL);
         break;
+      case kRetireSignal:
+        station_.Retire();
+        break;
       case SIGTERM:
       case SIGINT:
       case SIGHUP:
       case SIGQUIT:
-        asked_to_end_ = true;
-        SignalAll(SIGTERM);
-        SignalAll(SIGCONT);  // what is stopped cannot heed the request
+        AskToEnd();
         break;
       default:
         break;
@@ -333,6 +379,12 @@ void Attempt::OnSignals() {
   }
   // Signals of one kind merge, so any of them may stand for a child that ended.
   Reap();
+}
+
+void Attempt::AskToEnd() {
+  asked_to_end_ = true;
+  SignalAll(SIGTERM);
+  SignalAll(SIGCONT);  // what is stopped cannot heed the request
 }
 
 void Attempt::OnOutput() {
@@ -368,8 +420,7 @@ void Attempt::OnSandboxStatus() {
     }
     switch (word.kind) {
       case SandboxedWord::Kind::running:
-        running_ = true;
-        TellStarted();
+        Running();
         if (asked_to_end_) SignalAll(SIGTERM);  // the first time there was no command yet
         break;
       case SandboxedWord::Kind::not_started:
@@ -386,11 +437,22 @@ void Attempt::OnSandboxStatus() {
 void Attempt::Reap() {
   int status = 0;
   pid_t pid = 0;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+  while ((pid = ReapOne(&status)) > 0) {
     if (pid != main_) continue;
     main_ended_ = true;
     if (!sandboxed_ended_) main_status_ = status;
   }
+}
+
+// As waitpid; counts what the child, and those that it waited for, have used.
+pid_t Attempt::ReapOne(int* status) {
+  rusage usage{};
+  const pid_t pid = wait4(-1, status, WNOHANG, &usage);
+  if (pid > 0) {
+    exit_.cpu_ns += Nanoseconds(usage.ru_utime) + Nanoseconds(usage.ru_stime);
+    exit_.max_rss_bytes = std::max(exit_.max_rss_bytes, int64_t{usage.ru_maxrss} * 1024);
+  }
+  return pid;
 }
 
 void Attempt::SignalAll(int signal) {
@@ -401,19 +463,21 @@ void Attempt::SignalAll(int signal) {
 void Attempt::KillSurvivors() {
   const int64_t give_up_at = NowNs() + kSurvivorPatienceNs;
   while (true) {
-    const pid_t pid = waitpid(-1, nullptr, WNOHANG);
+    const pid_t pid = ReapOne(nullptr);
     if (pid > 0) continue;
     if (pid < 0 && errno == ECHILD) break;
     if (NowNs() > give_up_at) {
       AddMessage("some processes of the attempt cannot be killed");
+      station_.Retire();  // they must not be taken for the next attempt's
       break;
     }
     SignalAll(SIGKILL);
     OnOutput();
-    pollfd woken{signals_, POLLIN, 0};
+    pollfd woken{station_.signals(), POLLIN, 0};
     poll(&woken, 1, 5);
     signalfd_siginfo info{};
-    while (read(signals_, &info, sizeof(info)) == sizeof(info)) {
+    while (read(station_.signals(), &info, sizeof(info)) == sizeof(info)) {
+      if (info.ssi_signo == kRetireSignal) station_.Retire();
     }
   }
   OnOutput();
@@ -422,10 +486,6 @@ void Attempt::KillSurvivors() {
 // --- The end ---
 
 void Attempt::SetResult() {
-  rusage usage{};
-  getrusage(RUSAGE_CHILDREN, &usage);
-  exit_.cpu_ns = Nanoseconds(usage.ru_utime) + Nanoseconds(usage.ru_stime);
-  exit_.max_rss_bytes = int64_t{usage.ru_maxrss} * 1024;
   if (WIFSIGNALED(main_status_)) {
     exit_.signal = WTERMSIG(main_status_);
   } else {
@@ -454,17 +514,24 @@ void Attempt::Finish() {
     if (const int error = WriteFully(log_, rest); error != 0) log_error_ = error;
   }
   if (log_error_ != 0) AddMessage(Failure("the log is not complete", log_error_));
-  if (folder_ >= 0 && fchdir(folder_) == 0 && exit_.ran) {
+  // The command may have made it a folder that cannot be entered.
+  const bool back = folder_ < 0 || fchdir(folder_) == 0;
+  if (back && exit_.ran) {
     MaskOutputFile();
     DigestOutputs();
   }
   group_.Remove();
-  WriteExit();
   if (!short_tmp_.empty()) unlink(short_tmp_.c_str());
+  const bool recorded = back && WriteExit() == 0;
   std::error_code ignored;
   // Most leave nothing there, and then one call does; remove_all makes a dozen.
-  if (exit_.ran && rmdir(kTemporaryFolder) != 0) {
+  if (back && exit_.ran && rmdir(kTemporaryFolder) != 0) {
     std::filesystem::remove_all(kTemporaryFolder, ignored);
+  }
+  if (recorded) {
+    station_.Tell(SupervisorWord::Kind::ended);
+  } else {
+    station_.Retire();  // no word and no record: it counts as lost
   }
 }
 
@@ -481,7 +548,6 @@ void Attempt::MaskOutputFile() {
 }
 
 void Attempt::DigestOutputs() {
-  // The common case of no outputs is not worth waking libcrypto for.
   if (!IsRealFolder(kOutputsFolder)) {
     AddMessage("the task removed its outputs folder");
     return;
@@ -494,7 +560,6 @@ void Attempt::DigestOutputs() {
     return entry.type != TreeEntry::Type::folder;
   });
   if (!error && any) {
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, nullptr);
     entries.clear();
     options.digests = true;
     error = WalkTree(kOutputsFolder, options, &entries);
@@ -508,16 +573,25 @@ void Attempt::AddMessage(const std::string& text) {
   exit_.message += mask_.Apply(text);
 }
 
-void Attempt::WriteExit() {
+// 0 or errno.
+int Attempt::WriteExit() {
   if (exit_.message.size() > kMaxMessage) exit_.message.resize(kMaxMessage);
-  const std::string text = EncodeExit(exit_);
-  // Into the space set aside at the beginning: a full disk does not make the attempt look lost.
-  if (exit_draft_ >= 0 && WriteFully(exit_draft_, text) == 0 &&
-      ftruncate(exit_draft_, static_cast<off_t>(text.size())) == 0 &&
-      rename(kExitDraftFile, kExitFile) == 0) {
-    return;
+  std::string text = EncodeExit(exit_);
+  // Escaped it may be longer.
+  while (claim_.size() + text.size() > kRecordSpace && !exit_.message.empty()) {
+    const size_t excess = claim_.size() + text.size() - kRecordSpace;
+    exit_.message.resize(exit_.message.size() - std::min(excess, exit_.message.size()));
+    text = EncodeExit(exit_);
   }
-  WriteWholeFile(kExitFile, text, false);
+  struct stat ours{};
+  struct stat there{};
+  // The command may have removed the file, or put another in its place.
+  if (WriteFully(record_, text) == 0 && fstat(record_, &ours) == 0 &&
+      lstat(kClaimFile, &there) == 0 && ours.st_ino == there.st_ino &&
+      ours.st_dev == there.st_dev) {
+    return 0;
+  }
+  return WriteWholeFile(kClaimFile, claim_ + text, false);
 }
 
 }  // namespace trackbed

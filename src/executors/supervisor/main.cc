@@ -1,13 +1,15 @@
-// trackbed-supervisor: runs one attempt and records how it ended. Started by ProcessExecutor, never
-// by hand; see process_executor.hpp for the records it shares with the engine.
+// trackbed-supervisor: runs attempts, one at a time, and records how they ended. Started by
+// ProcessExecutor, never by hand; see process_executor.hpp for the records it shares with the
+// engine.
 //
-//   trackbed-supervisor FOLDER     the attempt's folder
+//   trackbed-supervisor --serve    takes orders from the socket kOrdersDescriptor
 //   trackbed-supervisor --check    does nothing, successfully
 #include <string.h>
 #include <unistd.h>
 
-#include "executors/supervisor/attempt.hpp"
+#include "executors/attempt_records.hpp"
 #include "executors/supervisor/sandboxed.hpp"
+#include "executors/supervisor/station.hpp"
 
 int main(int argument_count, char** arguments) {
   if (argument_count >= 2 && strcmp(arguments[1], trackbed::kSandboxedFlag) == 0) {
@@ -15,7 +17,7 @@ int main(int argument_count, char** arguments) {
   }
   if (argument_count != 2) return 64;
   if (strcmp(arguments[1], "--check") == 0) return 0;
-  if (chdir(arguments[1]) != 0) return 66;
-  const int code = trackbed::Attempt().Run();
+  if (strcmp(arguments[1], trackbed::kServeFlag) != 0) return 64;
+  const int code = trackbed::Serve();
   _exit(code);  // nothing is left to be flushed or destroyed
 }

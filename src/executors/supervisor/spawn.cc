@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,7 +59,9 @@ void SetChildSignals(bool shielded) {
 }
 
 [[noreturn]] __attribute__((noinline)) void RunChild(ChildPlan* plan) {
-  setsid();
+  // No session of its own: this process has one, without a terminal. Where the kernel shares
+  // processors out by session, a new one has to be made room for, which takes longer than all else.
+  setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   // The parent may have died before the line above took effect.
   if (getppid() != plan->parent) _exit(127);
@@ -106,7 +109,7 @@ std::vector<char*> PointerTable(const std::vector<std::string>& texts) {
 }
 
 std::string FindProgram(const std::string& name, const std::vector<std::string>& environment) {
-  if (name.find('/') != std::string::npos) return Executable(name) ? name : std::string();
+  if (name.find('/') != std::string::npos) return name;
   std::string_view path = kDefaultPath;
   for (const std::string& entry : environment) {
     if (entry.starts_with("PATH=")) path = std::string_view(entry).substr(5);
@@ -146,6 +149,7 @@ int Spawn(const SpawnRequest& request, pid_t* child) {
   if (pid == 0) RunChild(&plan);
   if (pid < 0) return errno;
   *child = pid;
+  if (plan.error != 0) waitpid(pid, nullptr, 0);
   return plan.error;
 }
 

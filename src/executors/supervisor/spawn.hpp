@@ -12,8 +12,8 @@ namespace trackbed {
 // A null-terminated table of pointers into `texts`, as execve wants it.
 std::vector<char*> PointerTable(const std::vector<std::string>& texts);
 
-// The file that `name` stands for: itself when it holds a "/", else what PATH in `environment`
-// leads to. Empty, with errno, when there is none that may be executed.
+// The file that `name` stands for: itself when it holds a "/" (whether it may be executed is seen
+// when it is), else what PATH in `environment` leads to. Empty, with errno, when that is nothing.
 std::string FindProgram(const std::string& name, const std::vector<std::string>& environment);
 
 struct SpawnRequest {
@@ -27,7 +27,7 @@ struct SpawnRequest {
   bool shielded = false;
 };
 
-// Runs the program as a child in a session of its own that is killed when this process dies.
+// Runs the program as a child in a process group of its own; it is killed when this process dies.
 // 0, or the errno that kept it from starting: then nothing of it ran.
 int Spawn(const SpawnRequest& request, pid_t* child);
 

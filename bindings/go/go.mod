@@ -1,0 +1,3 @@
+module trackbed
+
+go 1.19

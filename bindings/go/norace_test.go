@@ -1,0 +1,5 @@
+//go:build !race
+
+package trackbed
+
+const raceDetector = false

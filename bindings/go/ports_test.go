@@ -1,0 +1,388 @@
+package trackbed
+
+import (
+	"context"
+	"errors"
+	"math/rand"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// virtualClock passes only when told to.
+type virtualClock struct {
+	mutex sync.Mutex
+	now   time.Time
+	fails bool
+}
+
+func (v *virtualClock) Now() time.Time {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	if v.fails {
+		panic("the clock has stopped")
+	}
+	if v.now.IsZero() {
+		v.now = time.Unix(1_700_000_000, 0)
+	}
+	return v.now
+}
+
+func (v *virtualClock) set(now time.Time) {
+	v.mutex.Lock()
+	defer v.mutex.Unlock()
+	v.now = now
+}
+
+type secrets struct{}
+
+func (secrets) Resolve(source, name string) (string, error) {
+	switch {
+	case source != "env":
+		return "", NotFound
+	case name == "panic":
+		panic("the vault is open")
+	default:
+		return "value of " + name, nil
+	}
+}
+
+// scripted is an executor that does what each test says.
+type scripted struct {
+	start func(reports Reporter, attempt Attempt) error
+	adopt func(reports Reporter, key, folder string) error
+	stop  func(key string, mode StopMode) error
+}
+
+func (s *scripted) Start(reports Reporter, attempt Attempt) error {
+	return s.start(reports, attempt)
+}
+
+func (s *scripted) Adopt(reports Reporter, key, folder string) error {
+	if s.adopt == nil {
+		return NotFound
+	}
+	return s.adopt(reports, key, folder)
+}
+
+func (s *scripted) Stop(key string, mode StopMode) error { return s.stop(key, mode) }
+
+func (s *scripted) MaxClusterSize() int { return 4 }
+
+const one = "name: x\ntasks:\n- {name: a, command: [run, it], environment: {A: b}, " +
+	"resources: {cpu: 2, cuda.shares: 0.5}}\n"
+
+func TestAnExecutorInGo(t *testing.T) {
+	noLeaks(t)
+	var seen Attempt
+	options := inMemory()
+	options.Executor = &scripted{start: func(reports Reporter, attempt Attempt) error {
+		seen = attempt
+		wrong := reports.Report(Report{Key: "x/y/1"})
+		if !errors.Is(wrong, NotFound) {
+			return errors.New("nobody knows x/y/1")
+		}
+		if err := reports.Report(Report{Kind: AttemptStarted, Key: attempt.Key}); err != nil {
+			return err
+		}
+		return reports.Report(Report{Key: attempt.Key, ExitCode: 3, Message: "no luck"})
+	}}
+	engine := open(t, options)
+	run, err := engine.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	state, err := engine.Wait(within(t), run)
+	must(t, err)
+	failed := state.Task("a")
+	if state.Status != RunFailed || failed.Failure.ExitCode != 3 || failed.Failure.Message != "no luck" {
+		t.Errorf("found %+v, %+v", failed, failed.Failure)
+	}
+	if seen.Key != run+"/a/1" || seen.Shell || len(seen.Command) != 2 || seen.Command[1] != "it" ||
+		seen.Resources["cpu"] != 2*One || len(seen.Devices) != 1 ||
+		seen.Devices[0].Amount != One/2 || seen.Devices[0].Slot != "cuda.shares" ||
+		!strings.Contains(strings.Join(seen.Environment, "\n"), "A=b") || seen.Folder == "" ||
+		!strings.Contains(string(seen.JSON), "cuda.shares") {
+		t.Errorf("found %+v", seen)
+	}
+}
+
+func TestWhatAnExecutorDoesWrongStandsInTheRun(t *testing.T) {
+	noLeaks(t)
+	for message, start := range map[string]func(Reporter, Attempt) error{
+		"the executor panicked: no room": func(Reporter, Attempt) error { panic("no room") },
+		"no room today":                  func(Reporter, Attempt) error { return errors.New("no room today") },
+		"index out of range": func(_ Reporter, attempt Attempt) error {
+			attempt.Command[7] = ""
+			return nil
+		},
+	} {
+		options := inMemory()
+		options.Executor = &scripted{start: start}
+		engine := open(t, options)
+		run, err := engine.Submit(parse(t, one), SubmitOptions{})
+		must(t, err)
+		state, err := engine.Wait(within(t), run)
+		must(t, err)
+		if state.Status != RunFailed || !strings.Contains(state.Task("a").Failure.Message, message) {
+			t.Errorf("found %+v, expected %q", state.Task("a").Failure, message)
+		}
+	}
+}
+
+func TestAPanicOfAnAttemptIsItsFailure(t *testing.T) {
+	noLeaks(t)
+	options := inMemory()
+	options.Executor = ExecutorFunc(func(context.Context, Attempt) (Report, error) {
+		panic("out of cheese")
+	})
+	engine := open(t, options)
+	run, err := engine.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	state, err := engine.Wait(within(t), run)
+	must(t, err)
+	if failure := state.Task("a").Failure; failure == nil || failure.ExitCode != 1 ||
+		!strings.Contains(failure.Message, "out of cheese") {
+		t.Errorf("found %+v", failure)
+	}
+}
+
+func TestPortsMayNotCallTheirEngine(t *testing.T) {
+	noLeaks(t)
+	var engine *Engine
+	var pipeline *Pipeline
+	var refused []error
+	call := func() {
+		_, submitted := engine.Submit(pipeline, SubmitOptions{})
+		_, opened := engine.Events(context.Background(), EventsOptions{})
+		refused = append(refused, engine.Step(), engine.Close(), submitted, opened)
+	}
+	options := inMemory()
+	options.Executor = &scripted{start: func(reports Reporter, attempt Attempt) error {
+		call()
+		return reports.Report(Report{Key: attempt.Key})
+	}}
+	options.Sink = func(Event) { call() }
+	engine = open(t, options)
+	pipeline = parse(t, one)
+	run, err := engine.Submit(pipeline, SubmitOptions{})
+	must(t, err)
+	_, err = engine.Wait(within(t), run)
+	must(t, err)
+	for _, err := range refused {
+		wants(t, err, FailedPrecondition, "callback")
+	}
+	if len(refused) < 8 {
+		t.Errorf("found %d calls", len(refused))
+	}
+}
+
+func TestASinkGetsAllInOrder(t *testing.T) {
+	noLeaks(t)
+	var events []Event
+	options := inMemory()
+	options.Sink = func(event Event) { events = append(events, event) }
+	engine := open(t, options)
+	run, err := engine.Submit(parse(t, hello), SubmitOptions{})
+	must(t, err)
+	_, err = engine.Wait(within(t), run)
+	must(t, err)
+	for i, event := range events {
+		if event.Sequence != uint64(i+1) || event.Run != run {
+			t.Errorf("found %+v", event)
+		}
+	}
+	if len(events) == 0 || events[len(events)-1].Type != EventRunFinished {
+		t.Errorf("found %+v", events)
+	}
+}
+
+func TestPanicsThatCannotBeReturnedComeWithTheNextStep(t *testing.T) {
+	noLeaks(t)
+	clock := &virtualClock{}
+	options := inMemory()
+	options.Sink = func(event Event) {
+		if event.Type == EventRunFinished {
+			panic("the sink is full")
+		}
+	}
+	options.Clock = clock
+	engine := open(t, options)
+	run, err := engine.Submit(parse(t, hello), SubmitOptions{})
+	must(t, err)
+	_, err = engine.Wait(within(t), run)
+	wants(t, err, Internal, "the sink is full")
+	state, err := engine.Wait(within(t), run) // it has ended nevertheless
+	must(t, err)
+	if state.Status != RunSucceeded {
+		t.Errorf("found %s", brief(state))
+	}
+	clock.mutex.Lock()
+	clock.fails = true
+	clock.mutex.Unlock()
+	_, err = engine.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	wants(t, engine.Step(), Internal, "the clock panicked: the clock has stopped")
+	clock.mutex.Lock()
+	clock.fails = false
+	clock.mutex.Unlock()
+}
+
+func TestTimeOfTheProgram(t *testing.T) {
+	noLeaks(t)
+	clock := &virtualClock{}
+	options := inMemory()
+	options.Clock = clock
+	options.Random = rand.New(rand.NewSource(1))
+	options.Executor = ExecutorFunc(func(context.Context, Attempt) (Report, error) {
+		return Report{}, errors.New("not yet")
+	})
+	engine := open(t, options)
+	run, err := engine.Submit(parse(t, "name: x\ntasks:\n- {name: a, command: x, "+
+		"retry: {max_attempts: 3, delay: 1h, jitter: 0}}\n"), SubmitOptions{})
+	must(t, err)
+	attempt := func(number int) func() bool {
+		return func() bool {
+			state, err := engine.Show(run)
+			must(t, err)
+			return state.Task("a").Attempt == number && state.Task("a").State == TaskPending
+		}
+	}
+	go engine.Run(within(t)) //nolint:errcheck // it ends with the engine
+	eventually(t, "the first attempt has failed", attempt(1))
+	if engine.NextDeadline().Before(clock.Now()) {
+		t.Errorf("found %v, expected what is to come", engine.NextDeadline())
+	}
+	clock.set(clock.Now().Add(2 * time.Hour)) // of which nobody is told
+	eventually(t, "the second attempt has failed", attempt(2))
+
+	// The same numbers make the same names.
+	options.Random = rand.New(rand.NewSource(1))
+	options.Clock = &virtualClock{}
+	twin := open(t, options)
+	again, err := twin.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	if again != run {
+		t.Errorf("found %q, expected %q", again, run)
+	}
+}
+
+func TestSecretsOfTheProgram(t *testing.T) {
+	noLeaks(t)
+	var environment string
+	options := inMemory()
+	options.Secrets = secrets{}
+	options.Executor = ExecutorFunc(func(_ context.Context, attempt Attempt) (Report, error) {
+		environment = strings.Join(attempt.Environment, "\n")
+		return Report{}, nil
+	})
+	engine := open(t, options)
+	for name, expected := range map[string]string{
+		"secret://env/key": "", "secret://env/panic": "the vault is open",
+		"secret://file/key": "NOT_FOUND",
+	} {
+		run, err := engine.Submit(parse(t, "name: x\ntasks:\n- {name: a, command: x, environment: {S: \""+
+			name+"\"}}\n"), SubmitOptions{})
+		must(t, err)
+		state, err := engine.Wait(within(t), run)
+		must(t, err)
+		if expected == "" {
+			if state.Status != RunSucceeded || !strings.Contains(environment, "S=value of key") {
+				t.Errorf("found %s with %q", brief(state), environment)
+			}
+		} else if f := state.Task("a").Failure; f == nil || !strings.Contains(f.Message, expected) {
+			t.Errorf("found %+v, expected %q", state.Task("a"), expected)
+		}
+	}
+}
+
+type noSecrets struct{}
+
+func (noSecrets) Resolve(string, string) (string, error) { return "", errors.New("locked") }
+
+type probeFunc func() ([]byte, error)
+
+func (p probeFunc) Probe() ([]byte, error) { return p() }
+
+func TestAProbeOfTheProgram(t *testing.T) {
+	noLeaks(t)
+	options := inMemory()
+	options.Node = nil
+	options.DeviceProbe = probeFunc(func() ([]byte, error) { return []byte("name: n\ncpu: 1\n"), nil })
+	engine := open(t, options)
+	_, err := engine.Submit(parse(t, one), SubmitOptions{}) // wants two
+	wants(t, err, ResourceExhausted, "cpu")
+	options.DeviceProbe = probeFunc(func() ([]byte, error) { panic("no bus") })
+	_, err = Open(options)
+	wants(t, err, Internal, "the device probe panicked: no bus")
+	options.DeviceProbe = probeFunc(func() ([]byte, error) { return nil, Unavailable })
+	_, err = Open(options)
+	wants(t, err, Unavailable, "")
+	if Version() == "" {
+		t.Error("the library has no version")
+	}
+}
+
+// What cannot be started again, for want of a secret, is watched where it runs.
+func TestAttemptsAreAdopted(t *testing.T) {
+	noLeaks(t)
+	options := EngineOptions{Home: t.TempDir(), Node: []byte(node), Durability: DurabilityProcess}
+	options.Secrets = secrets{}
+	options.Executor = &scripted{start: func(Reporter, Attempt) error { return nil }}
+	pipeline := parse(t, "name: x\ntasks:\n- {name: a, command: x, environment: "+
+		"{S: \"secret://env/key\"}}\n")
+	engine := open(t, options)
+	run, err := engine.Submit(pipeline, SubmitOptions{})
+	must(t, err)
+	must(t, engine.Step())
+	must(t, engine.Close())
+
+	adopted := ""
+	options.Secrets = noSecrets{}
+	options.Executor = &scripted{adopt: func(reports Reporter, key, folder string) error {
+		if !strings.HasPrefix(folder, options.Home) {
+			return errors.New(folder)
+		}
+		adopted = key
+		return reports.Report(Report{Key: key})
+	}}
+	engine = open(t, options)
+	must(t, engine.Resume(run))
+	state, err := engine.Wait(within(t), run)
+	must(t, err)
+	if state.Status != RunSucceeded || adopted != run+"/a/1" {
+		t.Errorf("found %s, adopted %q", brief(state), adopted)
+	}
+}
+
+func TestReportsBeforeTheEngineIsOpen(t *testing.T) {
+	noLeaks(t)
+	engine := open(t, inMemory())
+	reports := &reporter{}
+	must(t, reports.Report(Report{Key: "x/y/1"}))
+	reports.opened(engine.core) // of which nobody knows that attempt
+	wants(t, reports.Report(Report{Key: "x/y/1"}), NotFound, "x/y/1")
+}
+
+func TestStop(t *testing.T) {
+	noLeaks(t)
+	executor := &scripted{}
+	options := inMemory()
+	options.Executor = executor
+	engine := open(t, options)
+	executor.start = func(Reporter, Attempt) error { return nil }
+	executor.stop = func(key string, mode StopMode) error {
+		if mode != StopTerminate {
+			return errors.New("it stops when it is asked to")
+		}
+		return engine.Report(Report{Key: key, Signal: 15})
+	}
+	run, err := engine.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	must(t, engine.Step())
+	must(t, engine.Cancel(run))
+	state, err := engine.Wait(within(t), run)
+	must(t, err)
+	if state.Status != RunCancelled || state.Task("a").State != TaskCancelled {
+		t.Errorf("found %s", brief(state))
+	}
+}

@@ -1,0 +1,700 @@
+#include "simulation/simulation.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "simulation/simulated_disk.hpp"
+#include "simulation/workload.hpp"
+#include "simulation/world.hpp"
+#include "support/pipelines.hpp"
+#include "support/run_state_text.hpp"
+#include "support/story.hpp"
+#include "trackbed/base/sha256.hpp"
+#include "trackbed/engine/engine.hpp"
+#include "trackbed/engine/workspace.hpp"
+#include "trackbed/resources/local_node.hpp"
+
+namespace trackbed {
+
+std::string_view ToString(Fault fault) {
+  constexpr std::array<std::string_view, kFaults> kNames = {
+      "crash",          "crash_in_write", "write_error", "disk_full",     "power_loss",
+      "rival",          "stall",          "stall_in_start", "clock_set",  "host_loss",
+      "busy_executor",  "wild_reports",   "user"};
+  return kNames[static_cast<size_t>(fault)];
+}
+
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr const char* kStorePath = "/trackbed.db";
+constexpr size_t kProcesses = 2;
+// Runs take minutes; a few stay behind hanging attempts, retries and quotas.
+constexpr Duration kTimeToEnd = hours(24);
+
+// What an engine told its host, which therefore has to be durable.
+using Told = std::map<RunId, std::map<uint64_t, Event>>;
+
+// A process that embeds an engine: it opens the store, takes the lease or waits for it, takes up
+// what was interrupted, and starts anew when the engine breaks.
+struct HostProcess {
+  int64_t number = 0;
+  std::unique_ptr<DiskProcess> disk;
+  std::unique_ptr<SimulatedExecutor> executor;
+  std::unique_ptr<Store> store;
+  std::unique_ptr<Engine> engine;
+  Time wake{};            // when it does something next
+  bool is_stalled = false;  // until `wake`
+  bool is_wanted = true;  // there is to be such a process at all
+  std::map<RunId, uint64_t> heard;  // the last event it told of each run
+  bool excused = false;   // something was done to it that its calls may fail for
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const SimulationOptions& options)
+      : options_(options),
+        work_(options.seed * 8 + 0),
+        chance_(options.seed * 8 + 1),
+        world_(options.seed * 8 + 2),
+        engine_random_(options.seed * 8 + 4),
+        disk_random_(options.seed * 8 + 3),
+        disk_(&disk_random_),
+        observer_(&disk_, &world_.clock) {
+    node_ = NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 1)});
+    world_.capacity = {{"cpu", 4000}, {"cuda.device", 1000}};
+    world_.cpu_limit = {{"a", 2000}, {"b", 4000}};
+    world_.tenant_of = [this](const RunId& run) { return tenants_.at(run); };
+    world_.is_intended = [this](const AttemptKey& key) { return IsIntended(key); };
+    durability_ = work_.OneIn(3) ? Durability::process : Durability::power;
+    is_gone_known_ = work_.OneIn(2);
+    start_ = world_.clock.now();
+    next_fault_ = start_ + chance_.Gap(minutes(3));
+    next_run_ = start_;
+    processes_[1].is_wanted = false;
+  }
+
+  SimulationResult Run() {
+    const Time calm = start_ + options_.time;
+    while (world_.clock.now() < calm && Holds()) Turn(calm);
+    Calm();
+    const Time latest = world_.clock.now() + kTimeToEnd;
+    while (Holds() && !IsOver()) {
+      if (world_.clock.now() > latest) {
+        world_.Violate("runs do not end: " + DescribeOpenRuns());
+      }
+      Turn(kNever);
+    }
+    if (Holds()) CheckEverything();
+    for (HostProcess& process : processes_) End(process);
+    SimulationResult result = result_;
+    result.violation = world_.violation;
+    result.simulated = world_.clock.now() - start_;
+    result.attempts = static_cast<int64_t>(world_.started());
+    result.digest = digest_.FinishHex();
+    return result;
+  }
+
+ private:
+  bool Holds() const { return world_.violation.empty(); }
+  Time now() const { return world_.clock.now(); }
+
+  template <typename... Parts>
+  void Trace(const Parts&... parts) {
+    if (!options_.trace) return;
+    std::string line = std::to_string(
+        std::chrono::duration<double>(now() - start_).count());
+    ((line += " ", line += parts), ...);
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }
+
+  // ---- Time ----------------------------------------------------------------------------------
+
+  // The next thing that happens, up to `end`.
+  void Turn(Time end) {
+    Time next = end;
+    if (!is_calm_) next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
+    next = std::min({next, world_.NextEnd(), full_until_, busy_until_});
+    for (HostProcess& process : processes_) next = std::min(next, WakeOf(process));
+    world_.clock.AdvanceTo(next);
+    world_.Advance();
+    if (now() >= full_until_) {
+      disk_.full = false;
+      full_until_ = kNever;
+    }
+    if (now() >= busy_until_) {
+      for (HostProcess& process : processes_) {
+        if (process.executor != nullptr) process.executor->unavailable = false;
+      }
+      busy_until_ = kNever;
+    }
+    if (!is_calm_ && now() >= next_fault_) {
+      Disturb();
+      next_fault_ = now() + chance_.Gap(minutes(3));
+    }
+    if (!is_calm_ && submitted_ < options_.runs && now() >= next_run_) {
+      Submit();
+      next_run_ = now() + work_.Gap(options_.time / 80);
+    }
+    for (HostProcess& process : processes_) {
+      if (Holds() && WakeOf(process) <= now()) Act(process);
+    }
+  }
+
+  Time WakeOf(const HostProcess& process) const {
+    if (!process.is_wanted && process.engine == nullptr) return kNever;
+    if (process.engine == nullptr || process.is_stalled) return process.wake;
+    return std::min(process.wake, process.executor->NextReport());
+  }
+
+  // ---- Processes -----------------------------------------------------------------------------
+
+  void Act(HostProcess& process) {
+    process.is_stalled = false;
+    if (process.engine == nullptr) {
+      Begin(process);
+      return;
+    }
+    if (Status status = process.engine->Step(); !status.ok()) {
+      Break(process, "step", status);
+      return;
+    }
+    if (chance_.OneIn(50)) CompareWithStore(process);
+    const Time deadline = process.engine->NextDeadline();
+    if (deadline <= world_.clock.Now()) {
+      world_.Violate("process " + std::to_string(process.number) +
+                     " did what there was to do, and is to be called again at once");
+    }
+    process.wake = now() + std::min<Duration>(deadline - world_.clock.Now(), minutes(1));
+  }
+
+  void Begin(HostProcess& process) {
+    static_cast<void>(End(process));
+    process.number = ++process_count_;
+    process.excused = disk_.full;
+    process.disk = std::make_unique<DiskProcess>(&disk_, &world_.clock);
+    process.executor = std::make_unique<SimulatedExecutor>(&world_);
+    process.executor->unavailable = now() < busy_until_ && busy_until_ != kNever;
+    StatusOr<std::unique_ptr<Store>> store =
+        OpenSqliteStore(kStorePath, {durability_, false, process.disk->vfs()});
+    if (!store.ok()) {
+      Break(process, "open the store", store.status());
+      return;
+    }
+    process.store = *std::move(store);
+    EngineOptions engine;
+    engine.store = process.store.get();
+    engine.executor = process.executor.get();
+    engine.clock = &world_.clock;
+    engine.random = &engine_random_;
+    engine.home = "/home/simulated";
+    engine.node = node_;
+    Quota small;
+    small.limit[kCpu] = 2000;
+    Quota half;
+    half.guaranteed[kCpu] = 2000;
+    static_cast<void>(engine.tenancy.Add(kRootTenant, "a", small));
+    static_cast<void>(engine.tenancy.Add(kRootTenant, "b", half));
+    engine.holder = {"host", "boot", process.number, 1, "process " + std::to_string(process.number),
+                     ""};
+    if (is_gone_known_) {
+      engine.is_gone = [this](const LeaseHolder& holder) {
+        return std::none_of(processes_.begin(), processes_.end(), [&](const HostProcess& other) {
+          return other.engine != nullptr && other.number == holder.process;
+        });
+      };
+    }
+    engine.has_outputs = [this](const std::string&, const std::string&) {
+      return !chance_.OneIn(10);
+    };
+    process.heard.clear();
+    engine.sink = [this, &process](const RunState& run, uint64_t sequence, const Event& event) {
+      Hear(process, run.id(), sequence, event);
+    };
+    StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(std::move(engine));
+    if (!opened.ok()) {
+      if (absl::IsFailedPrecondition(opened.status()) &&
+          Message(opened.status()).find("process ") != std::string_view::npos) {
+        // Another has the lease.
+        End(process);
+        process.wake = now() + seconds(1 + chance_.Roll(10));
+        return;
+      }
+      Break(process, "open the engine", opened.status());
+      return;
+    }
+    process.engine = *std::move(opened);
+    Trace("process", std::to_string(process.number), "opens");
+    process.wake = now();
+    TakeUp(process);
+  }
+
+  // Takes up every run that was interrupted.
+  void TakeUp(HostProcess& process) {
+    StatusOr<std::vector<RunRecord>> records = process.store->ListRuns(1000);
+    if (!records.ok()) {
+      Break(process, "list the runs", records.status());
+      return;
+    }
+    if (chance_.OneIn(2)) std::reverse(records->begin(), records->end());
+    for (const RunRecord& record : *records) {
+      if (record.status != RunStatus::running) continue;
+      const Status status = !is_calm_ && chance_.OneIn(12) ? process.engine->Cancel(record.id)
+                                                           : process.engine->Resume(record.id);
+      if (!status.ok()) {
+        Break(process, "take up " + record.id, status);
+        return;
+      }
+    }
+  }
+
+  // A call has failed; the engine may be broken. That must have been somebody's doing.
+  void Break(HostProcess& process, const std::string& doing, const Status& status) {
+    Trace("process", std::to_string(process.number), "cannot", doing + ":",
+          std::string(Message(status)));
+    const bool lost_lease = absl::IsFailedPrecondition(status);
+    const bool failed = process.excused || (process.disk != nullptr && process.disk->has_failed());
+    if (!lost_lease && !failed) {
+      world_.Violate("nothing was in the way, and yet: cannot " + doing + ": " +
+                     std::string(Message(status)));
+    }
+    End(process);
+    process.wake = now() + milliseconds(chance_.Roll(20'000));
+  }
+
+  // Everything in the process is gone; with the disk dead first, without a trace.
+  void End(HostProcess& process) {
+    process.engine.reset();
+    process.store.reset();
+    if (process.disk != nullptr) result_.disk_operations += process.disk->operations();
+    process.executor.reset();
+    process.disk.reset();
+    process.is_stalled = false;
+  }
+  void Kill(HostProcess& process) {
+    if (process.disk != nullptr) process.disk->Die();
+    End(process);
+    process.wake = now() + milliseconds(chance_.Roll(30'000));
+  }
+
+  HostProcess* Driver() {
+    for (HostProcess& process : processes_) {
+      if (process.engine != nullptr && !process.is_stalled) return &process;
+    }
+    return nullptr;
+  }
+
+  // ---- Work ----------------------------------------------------------------------------------
+
+  void Submit() {
+    ++submitted_;
+    if (pipelines_.empty() || !work_.OneIn(3)) {
+      pipelines_.push_back(
+          RandomPipeline(work_, "p" + std::to_string(pipelines_.size())));
+    }
+    Pipeline pipeline = work_.OneIn(2)
+                            ? pipelines_.back()
+                            : pipelines_[static_cast<size_t>(
+                                  work_.Roll(static_cast<int>(pipelines_.size())))];
+    SubmitOptions submit;
+    submit.use_cache = !work_.OneIn(6);
+    submit.tenant = work_.OneIn(3) ? "" : work_.OneIn(2) ? "a" : "b";
+    submit.priority = work_.Roll(4);
+    HostProcess* process = Driver();
+    if (process == nullptr) return;
+    const std::string tenant = submit.tenant;
+    const StatusOr<RunId> run = process->engine->Submit(
+        std::make_shared<const Pipeline>(std::move(pipeline)), std::move(submit));
+    if (run.ok()) {
+      tenants_[*run] = tenant;
+      submitted_runs_.insert(*run);
+      ++result_.runs;
+      process->wake = now();
+      return;
+    }
+    // A tenant may ask for more than it will ever have.
+    if (absl::IsResourceExhausted(run.status()) && !disk_.full) return;
+    Break(*process, "submit", run.status());
+  }
+
+  // ---- Faults --------------------------------------------------------------------------------
+
+  void Disturb() {
+    const auto fault = static_cast<Fault>(chance_.Roll(kFaults));
+    HostProcess& process = processes_[static_cast<size_t>(chance_.Roll(kProcesses))];
+    // Drawn in any case, so that leaving a fault out leaves the others as they are.
+    const int size = chance_.Roll(1000);
+    const Duration while_long = chance_.Gap(minutes(2));
+    if (!options_.faults[static_cast<size_t>(fault)]) return;
+    if (Do(fault, process, size, while_long)) {
+      ++result_.faults[static_cast<size_t>(fault)];
+      Trace("fault:", std::string(ToString(fault)), "process", std::to_string(process.number));
+    }
+  }
+
+  bool Do(Fault fault, HostProcess& process, int size, Duration while_long) {
+    switch (fault) {
+      case Fault::crash:
+        if (process.disk == nullptr) return false;
+        Kill(process);
+        return true;
+      case Fault::crash_in_write:
+        if (process.disk == nullptr) return false;
+        process.disk->FailAt(1 + size % 40, DiskFault::dies);
+        return true;
+      case Fault::write_error:
+        if (process.disk == nullptr) return false;
+        process.disk->FailAt(1 + size % 40,
+                             size % 3 == 0 ? DiskFault::refuses : DiskFault::fails);
+        return true;
+      case Fault::disk_full:
+        disk_.full = true;
+        full_until_ = now() + while_long;
+        for (HostProcess& each : processes_) each.excused = true;
+        return true;
+      case Fault::power_loss:
+        for (HostProcess& each : processes_) Kill(each);
+        observed_ = nullptr;
+        disk_.LosePower();
+        world_.LoseAll();
+        if (durability_ == Durability::process) ForgetWhatWasLost();
+        return true;
+      case Fault::rival:
+        processes_[1].is_wanted = !processes_[1].is_wanted;
+        processes_[1].wake = now();
+        return true;
+      case Fault::stall:
+        if (process.engine == nullptr) return false;
+        process.is_stalled = true;
+        process.wake = now() + while_long;
+        return true;
+      case Fault::stall_in_start:
+        if (process.engine == nullptr) return false;
+        process.executor->before_start = [this, &process, while_long] {
+          StallWithin(process, while_long);
+        };
+        return true;
+      case Fault::clock_set:
+        world_.clock.Set(seconds(size - 500) + milliseconds(size));
+        clock_was_set_ = true;
+        return true;
+      case Fault::host_loss:
+        world_.LoseAll();
+        return true;
+      case Fault::busy_executor:
+        busy_until_ = now() + while_long;
+        for (HostProcess& each : processes_) {
+          if (each.executor != nullptr) each.executor->unavailable = true;
+        }
+        return true;
+      case Fault::wild_reports:
+        return Babble(process, size);
+      case Fault::user:
+        return ActAsUser(size);
+    }
+    return false;
+  }
+
+  // The process stands in the middle of a call while the world, and its rival, go on.
+  void StallWithin(HostProcess& process, Duration while_long) {
+    HostProcess& rival = processes_[&process == processes_.data() ? 1 : 0];
+    const Time end = now() + while_long;
+    rival.is_wanted = true;
+    if (rival.engine == nullptr) rival.wake = now();
+    while (Holds() && now() < end) {
+      world_.clock.AdvanceTo(
+          std::max(now() + milliseconds(1), std::min({end, world_.NextEnd(), WakeOf(rival)})));
+      world_.Advance();
+      if (WakeOf(rival) <= now()) Act(rival);
+    }
+  }
+
+  bool Babble(HostProcess& process, int size) {
+    if (process.executor == nullptr) return false;
+    AttemptReport report;
+    report.key = "p0-nobody/t0/1";
+    if (!world_.attempts().empty() && size % 4 != 0) {
+      auto attempt = world_.attempts().begin();
+      std::advance(attempt, static_cast<size_t>(size) % world_.attempts().size());
+      // One that runs is believed to be over when it is said to be.
+      if (!attempt->second.over) return false;
+      report = attempt->second.end;
+      if (size % 3 == 0) report.exit_code = 77;
+      if (size % 5 == 0) report.kind = AttemptReport::Kind::started;
+    }
+    process.executor->Babble(std::move(report));
+    return true;
+  }
+
+  bool ActAsUser(int size) {
+    HostProcess* process = Driver();
+    if (process == nullptr) return false;
+    StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(1000);
+    if (!records.ok()) {
+      Break(*process, "list the runs", records.status());
+      return true;
+    }
+    if (records->empty()) return false;
+    // Mostly one of the last.
+    const RunRecord& record =
+        (*records)[static_cast<size_t>(size) % std::min<size_t>(records->size(), 6)];
+    Status status = absl::OkStatus();
+    switch (size % 5) {
+      case 0:
+        status = process->engine->Cancel(record.id);
+        break;
+      case 1:
+        status = process->store->PostRequest({0, Request::Kind::cancel, record.id},
+                                             world_.clock.Now());
+        if (!status.ok()) {
+          Break(*process, "post a request", status);
+          return true;
+        }
+        break;
+      case 2:
+        status = process->engine->Resume(record.id);
+        break;
+      case 3:
+        status = process->engine->Retry(record.id, {});
+        break;
+      default:
+        status = process->engine->Retry(record.id, {"t0"});
+    }
+    process->wake = now();
+    // What cannot be done to a run in its state is no fault of anything.
+    if (!status.ok() && !absl::IsFailedPrecondition(status)) Break(*process, "do", status);
+    return true;
+  }
+
+  // Nothing goes wrong any more.
+  void Calm() {
+    is_calm_ = true;
+    disk_.full = false;
+    full_until_ = busy_until_ = kNever;
+    world_.Heal();
+    for (HostProcess& process : processes_) {
+      if (process.executor != nullptr) {
+        process.executor->unavailable = false;
+        process.executor->before_start = nullptr;
+      }
+      if (process.disk != nullptr) process.disk->Mend();
+      process.is_stalled = false;
+      process.wake = std::min(process.wake, now());
+    }
+    processes_[0].is_wanted = true;
+  }
+
+  // ---- What must hold ------------------------------------------------------------------------
+
+  StatusOr<std::unique_ptr<Store>> Observe() {
+    return OpenSqliteStore(kStorePath, {Durability::process, true, observer_.vfs()});
+  }
+
+  // Reads the store as somebody else would. Attempts are many, so the connection is kept.
+  Store* observed() {
+    if (observed_ == nullptr) {
+      StatusOr<std::unique_ptr<Store>> store = Observe();
+      if (!store.ok()) return nullptr;
+      observed_ = *std::move(store);
+    }
+    return observed_.get();
+  }
+
+  bool IsIntended(const AttemptKey& key) {
+    Store* store = observed();
+    if (store == nullptr) return false;
+    const size_t slash = key.find('/');
+    const size_t second = key.find('/', slash + 1);
+    const StatusOr<StoredRun> run = LoadRun(*store, key.substr(0, slash));
+    if (!run.ok()) return false;
+    const TaskIndex task =
+        IndexOf(run->state->pipeline(), key.substr(slash + 1, second - slash - 1));
+    const TaskStatus& status = run->state->task(task);
+    return status.state == TaskState::running &&
+           std::to_string(status.attempt) == key.substr(second + 1);
+  }
+
+  // A process that stood still meanwhile tells late, but each tells in order, and all the same.
+  void Hear(HostProcess& process, const RunId& run, uint64_t sequence, const Event& event) {
+    ++result_.events;
+    digest_.Update(run + " " + std::to_string(sequence) + " " + std::string(ToString(event.type)) +
+                   " " + std::to_string(event.task) + " " +
+                   std::to_string(ToNanoseconds(event.time)) + event.detail);
+    uint64_t& last = process.heard[run];
+    if (sequence <= last) {
+      world_.Violate("run " + run + ": event " + std::to_string(sequence) + " is told after " +
+                     std::to_string(last));
+    }
+    last = sequence;
+    const auto [told, is_new] = told_[run].try_emplace(sequence, event);
+    if (!is_new && !(told->second == event)) {
+      world_.Violate("run " + run + ": event " + std::to_string(sequence) +
+                     " was told before, as another one");
+    }
+  }
+
+  // Without a flush at each commit, the last commits may go with the power: the told events that
+  // are no longer there, and the runs.
+  void ForgetWhatWasLost() {
+    Store* store = observed();
+    std::map<RunId, uint64_t> there;
+    if (store != nullptr) {
+      const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+      if (records.ok()) {
+        for (const RunRecord& record : *records) {
+          const StatusOr<StoredRun> run = LoadRun(*store, record.id);
+          if (run.ok()) there[record.id] = run->state->sequence();
+        }
+      }
+    }
+    for (auto& [run, told] : told_) {
+      const uint64_t last = there.contains(run) ? there[run] : 0;
+      told.erase(told.upper_bound(last), told.end());
+    }
+    std::erase_if(submitted_runs_, [&](const RunId& run) { return !there.contains(run); });
+    may_start_again_ = true;
+  }
+
+  void CompareWithStore(const HostProcess& process) {
+    Store* store = observed();
+    if (store == nullptr) return;
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(4);
+    if (!records.ok()) return;
+    for (const RunRecord& record : *records) {
+      const RunState* live = process.engine->Find(record.id);
+      const StatusOr<StoredRun> stored = LoadRun(*store, record.id);
+      if (live == nullptr || !stored.ok()) continue;
+      if (RunStateText(*live) != RunStateText(*stored->state)) {
+        world_.Violate("run " + record.id + " is not what is stored of it:\n" +
+                       RunStateText(*live) + "\nstored:\n" + RunStateText(*stored->state));
+      }
+    }
+  }
+
+  bool IsOver() {
+    HostProcess* process = Driver();
+    if (process == nullptr || process->engine->HasActiveRuns()) return false;
+    Store* store = observed();
+    if (store == nullptr) return false;
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+    return records.ok() && std::none_of(records->begin(), records->end(), [](const auto& record) {
+      return record.status == RunStatus::running;
+    });
+  }
+
+  std::string DescribeOpenRuns() {
+    std::string text;
+    HostProcess* process = Driver();
+    if (process == nullptr) return "no engine is open";
+    const StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(100'000);
+    if (!records.ok()) return std::string(Message(records.status()));
+    for (const RunRecord& record : *records) {
+      if (record.status != RunStatus::running) continue;
+      const RunState* run = process->engine->Find(record.id);
+      text += "\n" + record.id + (run == nullptr ? " is not active" : "");
+      for (TaskIndex task = 0; run != nullptr && task < run->pipeline().tasks.size(); ++task) {
+        if (IsFinal(run->task(task).state)) continue;
+        text += "\n  " + run->pipeline().tasks[task].name + " " +
+                std::string(ToString(run->task(task).state)) + " " +
+                process->engine->ExplainWait(record.id, task);
+      }
+    }
+    return text;
+  }
+
+  void CheckEverything() {
+    if (world_.running() > 0) world_.Violate("attempts run, and no run does");
+    Store* store = observed();
+    if (store == nullptr) {
+      world_.Violate("the store cannot be read");
+      return;
+    }
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+    std::set<AttemptKey> intended;
+    std::set<RunId> stored_runs;
+    for (const RunRecord& record : *records) {
+      stored_runs.insert(record.id);
+      const StatusOr<StoredRun> stored = LoadRun(*store, record.id);
+      if (!stored.ok()) {
+        world_.Violate("run " + record.id + ": " + std::string(Message(stored.status())));
+        return;
+      }
+      std::vector<Event> events;
+      static_cast<void>(store->ReadEvents(
+          record.number, 1, [&](uint64_t, Event event) { events.push_back(std::move(event)); }));
+      StoryRules rules;
+      rules.time_goes_on = !clock_was_set_;
+      if (const std::string fault = FaultOfStory(*stored->state, events, rules); !fault.empty()) {
+        world_.Violate(fault);
+      }
+      for (const Event& event : events) {
+        if (event.type != EventType::attempt_intended) continue;
+        intended.insert(record.id + "/" + stored->state->pipeline().tasks[event.task].name + "/" +
+                        std::to_string(event.attempt));
+      }
+      for (const auto& [sequence, event] : told_[record.id]) {
+        if (sequence > events.size() || !(events[sequence - 1] == event)) {
+          world_.Violate("run " + record.id + ": event " + std::to_string(sequence) +
+                         " was told and is not stored");
+        }
+      }
+    }
+    for (const RunId& run : submitted_runs_) {
+      if (!stored_runs.contains(run)) world_.Violate("run " + run + " is lost");
+    }
+    for (const auto& [key, attempt] : world_.attempts()) {
+      if (!may_start_again_ && !intended.contains(key)) {
+        world_.Violate(key + " was started, and nothing is stored of it");
+      }
+    }
+  }
+
+  SimulationOptions options_;
+  // Each draws from its own, so that leaving something out leaves the others as they are.
+  Dice work_;    // what is submitted
+  Dice chance_;  // what goes wrong
+  World world_;
+  SeededRandom engine_random_;
+  SeededRandom disk_random_;
+  SimulatedDisk disk_;
+  DiskProcess observer_;
+  std::unique_ptr<Store> observed_;
+  NodeDescription node_;
+  Durability durability_ = Durability::power;
+  bool is_gone_known_ = false;
+
+  std::array<HostProcess, kProcesses> processes_;
+  int64_t process_count_ = 0;
+  std::vector<Pipeline> pipelines_;
+  int submitted_ = 0;
+  std::map<RunId, std::string> tenants_;
+  std::set<RunId> submitted_runs_;
+  Told told_;
+
+  Time start_{};
+  Time next_fault_{};
+  Time next_run_{};
+  Time full_until_ = kNever;
+  Time busy_until_ = kNever;
+  bool is_calm_ = false;
+  bool clock_was_set_ = false;
+  bool may_start_again_ = false;
+  SimulationResult result_;
+  Sha256 digest_;
+};
+
+}  // namespace
+
+SimulationResult Simulate(const SimulationOptions& options) { return Simulation(options).Run(); }
+
+}  // namespace trackbed

@@ -1,0 +1,248 @@
+#include "simulation/world.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace trackbed {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+Duration Dice::Gap(Duration mean) {
+  // A table-free logarithm would differ among libraries in the last digits; rounded to
+  // milliseconds it does not matter.
+  const double uniform = (static_cast<double>(random_.Next() >> 11U) + 1) * 0x1.0p-53;
+  const double gap = -std::log(uniform) * std::chrono::duration<double, std::milli>(mean).count();
+  return milliseconds(1 + static_cast<int64_t>(gap));
+}
+
+namespace {
+
+// The same for a key whatever happened before: taking a fault away leaves the rest as it was.
+uint64_t SeedOf(uint64_t seed, const AttemptKey& key) {
+  uint64_t hash = 0xcbf29ce484222325U ^ seed;  // FNV-1a
+  const size_t slash = key.find('/');
+  // Without the random ending of the run's name.
+  for (const char c : key.substr(0, key.rfind('-', slash)) + key.substr(slash)) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  }
+  return hash;
+}
+
+int64_t AmountOf(const AttemptSpec& spec, const std::string& slot) {
+  if (spec.resources.empty()) return slot == "cpu" ? 1000 : 0;
+  for (const SlotRequest& request : spec.resources) {
+    if (request.slot == slot) return request.amount.thousandths();
+  }
+  return 0;
+}
+
+}  // namespace
+
+void World::Decide(SimulatedAttempt* attempt) const {
+  Dice dice(SeedOf(seed_, attempt->spec.key));
+  AttemptReport& end = attempt->end;
+  end.key = attempt->spec.key;
+  Duration takes = dice.OneIn(3) ? Duration(milliseconds(dice.Roll(2000))) : dice.Gap(minutes(4));
+  switch (dice.Roll(16)) {
+    case 0:
+    case 1:
+      end.exit_code = 1 + dice.Roll(3);
+      break;
+    case 2:
+      end.signal = 11;
+      break;
+    case 3:
+      end.kind = AttemptReport::Kind::lost;
+      break;
+    case 4:
+      end.signal = 9;
+      end.out_of_memory = true;
+      break;
+    case 5:
+      takes += dice.Gap(minutes(30));
+      break;
+    default:
+      break;
+  }
+  end.output_text = dice.OneIn(12) ? "" : "n=7";
+  if (dice.OneIn(3)) end.output_digest = "sha256:" + std::to_string(dice.Roll(5));
+  attempt->started = clock.now();
+  attempt->ends = dice.OneIn(40) ? kNever : attempt->started + takes;
+  attempt->told_from = attempt->ends;
+  if (attempt->ends != kNever && dice.OneIn(12)) attempt->told_from += dice.Gap(minutes(5));
+  if (dice.OneIn(60)) attempt->told_from = kNever;
+  if (is_healed_) {
+    if (attempt->ends == kNever) attempt->ends = attempt->started + takes;
+    attempt->told_from = attempt->ends;
+  }
+  attempt->told = dice.OneIn(8) ? 2 : 1;
+  attempt->heeds_terminate = !dice.OneIn(4);
+  end.wall_time = takes;
+}
+
+void World::Count(const SimulatedAttempt& attempt, int sign) {
+  const AttemptKey& key = attempt.spec.key;
+  for (const auto& [slot, all] : capacity) {
+    int64_t& used = used_[slot];
+    used += sign * AmountOf(attempt.spec, slot);
+    if (used > all) {
+      Violate("with " + key + ", " + std::to_string(used) + " thousandths of " + slot +
+              " are in use of " + std::to_string(all));
+    }
+  }
+  const std::string tenant = tenant_of(key.substr(0, key.find('/')));
+  int64_t& cpu = cpu_of_tenant_[tenant];
+  cpu += sign * AmountOf(attempt.spec, "cpu");
+  const auto limit = cpu_limit.find(tenant);
+  if (limit != cpu_limit.end() && cpu > limit->second) {
+    Violate("with " + key + ", tenant " + tenant + " has " + std::to_string(cpu) +
+            " thousandths of a cpu, and may have " + std::to_string(limit->second));
+  }
+}
+
+Status World::Start(const AttemptSpec& spec) {
+  if (given_up_.contains(spec.key)) {
+    return FailedPrecondition(spec.key + " was given up before it started");
+  }
+  if (!is_intended(spec.key)) Violate(spec.key + " starts, and that it is to is not durable");
+  const auto [entry, is_new] = attempts_.try_emplace(spec.key);
+  if (!is_new) {
+    Violate(spec.key + " starts twice");
+    return absl::OkStatus();
+  }
+  SimulatedAttempt& attempt = entry->second;
+  attempt.spec = spec;
+  Decide(&attempt);
+  live_.insert(spec.key);
+  Count(attempt, 1);
+  return absl::OkStatus();
+}
+
+bool World::Adopt(const AttemptKey& key) {
+  if (attempts_.contains(key)) return true;
+  given_up_.insert(key);
+  return false;
+}
+
+SimulatedAttempt* World::Find(const AttemptKey& key) {
+  const auto found = attempts_.find(key);
+  return found == attempts_.end() ? nullptr : &found->second;
+}
+
+void World::End(SimulatedAttempt& attempt) {
+  attempt.over = true;
+  live_.erase(attempt.spec.key);
+  Count(attempt, -1);
+}
+
+void World::Stop(SimulatedAttempt& attempt, StopMode mode) {
+  if (attempt.over || (mode == StopMode::terminate && !attempt.heeds_terminate)) return;
+  attempt.ends = attempt.told_from = clock.now();
+  attempt.end.kind = AttemptReport::Kind::exited;
+  attempt.end.signal = mode == StopMode::kill ? 9 : 15;
+  attempt.end.out_of_memory = false;
+  attempt.end.output_text.clear();
+  End(attempt);
+}
+
+void World::Advance() {
+  std::vector<AttemptKey> over;
+  for (const AttemptKey& key : live_) {
+    if (attempts_.at(key).ends <= clock.now()) over.push_back(key);
+  }
+  for (const AttemptKey& key : over) End(attempts_.at(key));
+}
+
+Time World::NextEnd() const {
+  Time next = kNever;
+  for (const AttemptKey& key : live_) next = std::min(next, attempts_.at(key).ends);
+  return next;
+}
+
+void World::LoseAll() {
+  for (const AttemptKey& key : std::set<AttemptKey>(live_)) {
+    SimulatedAttempt& attempt = attempts_.at(key);
+    attempt.ends = attempt.told_from = clock.now();
+    attempt.end = AttemptReport{};
+    attempt.end.key = key;
+    attempt.end.kind = AttemptReport::Kind::lost;
+    End(attempt);
+  }
+}
+
+void World::Heal() {
+  is_healed_ = true;
+  for (auto& [key, attempt] : attempts_) {
+    if (attempt.ends == kNever) attempt.ends = clock.now() + minutes(1);
+    attempt.told_from = std::min(attempt.told_from, std::max(attempt.ends, clock.now()));
+  }
+}
+
+// ---- The executor ----------------------------------------------------------------------------
+
+Status SimulatedExecutor::Start(const AttemptSpec& spec) {
+  if (const auto stall = std::exchange(before_start, nullptr)) stall();
+  if (world_->Find(spec.key) == nullptr) {
+    if (unavailable) return Unavailable("the executor is busy");
+    if (Status status = world_->Start(spec); !status.ok()) return status;
+  }
+  watched_.try_emplace(spec.key, 0);
+  return absl::OkStatus();
+}
+
+Status SimulatedExecutor::Adopt(const AttemptKey& key, const std::string& /*folder*/) {
+  if (!world_->Adopt(key)) return NotFound(key + " was never started");
+  watched_.try_emplace(key, 0);
+  return absl::OkStatus();
+}
+
+Status SimulatedExecutor::Observe(const AttemptKey& key, const std::string& /*folder*/) {
+  if (world_->Find(key) == nullptr) return NotFound(key + " was never started");
+  watched_.try_emplace(key, 0);
+  return absl::OkStatus();
+}
+
+Time SimulatedExecutor::NextReport() const {
+  if (!babble_.empty()) return world_->clock.now();
+  Time next = kNever;
+  for (const auto& [key, told] : watched_) {
+    const SimulatedAttempt& attempt = *world_->Find(key);
+    if (attempt.over) next = std::min(next, attempt.told_from);
+  }
+  return next;
+}
+
+Status SimulatedExecutor::Poll(std::vector<AttemptReport>* reports) {
+  for (auto entry = watched_.begin(); entry != watched_.end();) {
+    const SimulatedAttempt& attempt = *world_->Find(entry->first);
+    if (!attempt.over || attempt.told_from > world_->clock.now()) {
+      ++entry;
+      continue;
+    }
+    if (entry->second == 0) {
+      AttemptReport started;
+      started.key = entry->first;
+      started.kind = AttemptReport::Kind::started;
+      reports->push_back(started);
+    }
+    reports->push_back(attempt.end);
+    // The second time is another time.
+    entry = ++entry->second >= attempt.told ? watched_.erase(entry) : std::next(entry);
+  }
+  for (AttemptReport& report : babble_) reports->push_back(std::move(report));
+  babble_.clear();
+  return absl::OkStatus();
+}
+
+Status SimulatedExecutor::Stop(const AttemptKey& key, StopMode mode) {
+  SimulatedAttempt* attempt = world_->Find(key);
+  if (attempt == nullptr || attempt->over || !watched_.contains(key)) {
+    return NotFound(key + " is not being watched");
+  }
+  world_->Stop(*attempt, mode);
+  return absl::OkStatus();
+}
+
+}  // namespace trackbed

@@ -1,0 +1,139 @@
+// What lies outside the engines of a simulation and outlives each of them: time, and the attempts
+// that run on the host.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "trackbed/base/random.hpp"
+#include "trackbed/base/time.hpp"
+#include "trackbed/executors/executor.hpp"
+
+namespace trackbed {
+
+class Dice {
+ public:
+  explicit Dice(uint64_t seed) : random_(seed) {}
+  // From 0 to below `n`.
+  int Roll(int n) { return static_cast<int>(random_.Next() % static_cast<uint64_t>(n)); }
+  bool OneIn(int n) { return Roll(n) == 0; }
+  // Around `mean`, as gaps between independent events are (exponential), at least a millisecond.
+  Duration Gap(Duration mean);
+
+ private:
+  SeededRandom random_;
+};
+
+// The time that the simulation has, and the time that clocks show, which people set.
+class SimulatedClock final : public Clock {
+ public:
+  Time Now() override { return now_ + set_; }
+  Time now() const { return now_; }
+  Duration set() const { return set_; }
+  void AdvanceTo(Time time) {
+    if (time > now_) now_ = time;
+  }
+  void Set(Duration by) { set_ += by; }
+
+ private:
+  Time now_ = Time(std::chrono::hours(24 * 365 * 50));
+  Duration set_{0};
+};
+
+// An attempt that was started, and what becomes of it.
+struct SimulatedAttempt {
+  AttemptSpec spec;
+  Time started{};
+  Time ends{};  // kNever: it hangs
+  AttemptReport end;
+  bool over = false;
+  Time told_from{};  // its end is told from then on, late
+  int told = 1;      // how often
+  bool heeds_terminate = true;
+};
+
+// The host: what runs on it, by keys that are used once. Checks what must hold of it.
+class World {
+ public:
+  explicit World(uint64_t seed) : seed_(seed) {}
+
+  SimulatedClock clock;
+  std::map<std::string, int64_t> capacity;  // of each slot, in thousandths
+  // Of the tenant of a run, which is what a key starts with; and how much cpu each may have.
+  std::function<std::string(const std::string& run)> tenant_of;
+  std::map<std::string, int64_t> cpu_limit;
+  // Whether it is durable that the attempt is to be.
+  std::function<bool(const AttemptKey&)> is_intended;
+  // The first thing that did not hold; "" while everything does.
+  std::string violation;
+  void Violate(const std::string& what) {
+    if (violation.empty()) violation = what;
+  }
+
+  Status Start(const AttemptSpec& spec);
+  // Gives up an attempt that was never started; true when it was.
+  bool Adopt(const AttemptKey& key);
+  SimulatedAttempt* Find(const AttemptKey& key);
+  void Stop(SimulatedAttempt& attempt, StopMode mode);
+
+  // Ends what ends by now.
+  void Advance();
+  // When the next attempt ends; kNever when none does.
+  Time NextEnd() const;
+  // Everything that runs dies without a word, as when the power goes.
+  void LoseAll();
+  // From now on what hangs ends, and nothing is told late.
+  void Heal();
+
+  size_t started() const { return attempts_.size(); }
+  const std::map<AttemptKey, SimulatedAttempt>& attempts() const { return attempts_; }
+  size_t running() const { return live_.size(); }
+
+ private:
+  void Decide(SimulatedAttempt* attempt) const;
+  void End(SimulatedAttempt& attempt);
+  void Count(const SimulatedAttempt& attempt, int sign);
+
+  uint64_t seed_;
+  bool is_healed_ = false;
+  std::map<AttemptKey, SimulatedAttempt> attempts_;
+  std::set<AttemptKey> live_;
+  std::set<AttemptKey> given_up_;
+  std::map<std::string, int64_t> used_;
+  std::map<std::string, int64_t> cpu_of_tenant_;
+};
+
+// The executor of one process of an engine.
+class SimulatedExecutor final : public Executor {
+ public:
+  explicit SimulatedExecutor(World* world) : world_(world) {}
+
+  // While set, nothing starts: kUnavailable.
+  bool unavailable = false;
+  // Called once, before the next attempt is started, which may take long.
+  std::function<void()> before_start;
+  // Says something that nobody asked about.
+  void Babble(AttemptReport report) { babble_.push_back(std::move(report)); }
+  // When Poll will have something to say; kNever when not by itself.
+  Time NextReport() const;
+
+  Status Start(const AttemptSpec& spec) override;
+  Status Adopt(const AttemptKey& key, const std::string& folder) override;
+  Status Observe(const AttemptKey& key, const std::string& folder) override;
+  Status Poll(std::vector<AttemptReport>* reports) override;
+  Status Stop(const AttemptKey& key, StopMode mode) override;
+  int WakeDescriptor() const override { return -1; }
+
+ private:
+  World* world_;
+  std::map<AttemptKey, int> watched_;  // how often its end has been told
+  std::vector<AttemptReport> babble_;
+};
+
+}  // namespace trackbed
