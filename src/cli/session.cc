@@ -93,11 +93,10 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   }
   // A reader of a write-ahead log may have to bring it in order, so it needs to write too; only
   // where that is not permitted is the store opened as it lies.
-  StatusOr<std::unique_ptr<Store>> store =
-      OpenSqliteStore(path, {.durability = options.durability, .read_only = false});
+  StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false, ""});
   if (!absl::IsFailedPrecondition(store.status())) return store;
   StatusOr<std::unique_ptr<Store>> read_only =
-      OpenSqliteStore(path, {.durability = options.durability, .read_only = true});
+      OpenSqliteStore(path, {options.durability, true, ""});
   return read_only.ok() ? std::move(read_only) : std::move(store);
 }
 
@@ -137,7 +136,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   (void)chmod(session->home_.c_str(), 0700);
   TRACKBED_ASSIGN_OR_RETURN(
       session->store_,
-      OpenSqliteStore(workspace.Database(), {.durability = options.common.durability}));
+      OpenSqliteStore(workspace.Database(), {options.common.durability, false, ""}));
   ProcessExecutorOptions executor_options;
   executor_options.sandbox = options.sandbox;
   TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessExecutor> processes,
