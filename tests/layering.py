@@ -22,7 +22,8 @@ THIRD_PARTY = {
     "trackbed::dep::sqlite": re.compile(r"sqlite3.*\.h$"),
     "trackbed::dep::crypto": re.compile(r"openssl/"),
     "trackbed::dep::cli": re.compile(r"CLI/"),
-    "nobody": re.compile(r"(tbb|oneapi|boost|curl|cuda|catch2)[/_.]"),
+    "trackbed::dep::curl": re.compile(r"curl/"),
+    "nobody": re.compile(r"(tbb|oneapi|boost|cuda|catch2)[/_.]"),
 }
 
 # A library has no business with these; the program and the supervisor do.

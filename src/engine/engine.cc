@@ -121,6 +121,7 @@ AttemptEnded DescribeEnd(const AttemptReport& report) {
   ended.signal = report.signal;
   ended.message = report.message;
   ended.output_digest = report.output_digest;
+  ended.image_digest = report.image_digest;
   ended.wall_time = report.wall_time;
   ended.cpu_time = report.cpu_time;
   ended.max_rss_bytes = report.max_rss_bytes;
