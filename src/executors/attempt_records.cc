@@ -178,6 +178,7 @@ bool DecodeLaunchLine(Reader* reader, LaunchRecord* record) {
   if (key == "key") return reader->Text(&record->key);
   if (key == "argument") return reader->Append(&record->command);
   if (key == "environment") return reader->AppendPair(&record->environment);
+  if (key == "secret") return reader->Append(&record->secret_names);
   if (key == "folder") return reader->Append(&record->folders);
   if (key == "link") return reader->AppendPair(&record->links);
   if (key == "note") return reader->Append(&record->notes);
@@ -236,6 +237,7 @@ std::string EncodeLaunch(const LaunchRecord& record) {
   writer.Line("key", record.key);
   for (const auto& argument : record.command) writer.Line("argument", argument);
   for (const auto& [name, value] : record.environment) writer.Pair("environment", name, value);
+  for (const auto& name : record.secret_names) writer.Line("secret", name);
   for (const auto& folder : record.folders) writer.Line("folder", folder);
   for (const auto& [path, target] : record.links) writer.Pair("link", path, target);
   for (const auto& note : record.notes) writer.Line("note", note);

@@ -34,7 +34,8 @@ inline constexpr const char* kTemporaryFolder = "tmp";
 struct LaunchRecord {
   std::string key;
   std::vector<std::string> command;                              // looked up in the command's PATH
-  std::vector<std::pair<std::string, std::string>> environment;  // without secrets: see Order
+  std::vector<std::pair<std::string, std::string>> environment;  // without secret values
+  std::vector<std::string> secret_names;                         // values: in the order
   std::vector<std::string> folders;                              // to make, parents first
   std::vector<std::pair<std::string, std::string>> links;        // path, target
   std::vector<std::string> notes;                                // first lines of the log

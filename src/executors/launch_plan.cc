@@ -371,7 +371,12 @@ class Planner {
     }
     // By this one a process of the attempt is known for what it is; it cannot be overridden.
     environment_["TRACKBED_ATTEMPT_FOLDER"] = spec_.folder;
-    for (const std::string& name : spec_.secret_names) environment_.erase(name);
+    for (const std::string& name : spec_.secret_names) {
+      const auto found = environment_.find(name);
+      if (found == environment_.end()) continue;
+      environment_.erase(found);
+      record_.secret_names.push_back(name);
+    }
     record_.environment.assign(environment_.begin(), environment_.end());
   }
 

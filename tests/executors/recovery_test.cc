@@ -214,6 +214,7 @@ TEST_CASE("records read back as they were written") {
   launch.key = "a b/c\\d/1";
   launch.command = {"sh", "-c", "line 1\n\tline 2\\n\r\n", ""};
   launch.environment = {{"A", "x y\nz"}, {"ODD NAME", ""}};
+  launch.secret_names = {"TOKEN"};
   launch.links = {{"work/with space", "/target with space/\\"}};
   launch.memory_bytes = 5;
   LaunchRecord read;
