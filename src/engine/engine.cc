@@ -37,14 +37,6 @@ constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
 // that takes its machine down every time must end.
 constexpr uint8_t kMaxLostAttempts = 3;
 
-#if defined(__x86_64__)
-constexpr std::string_view kArchitecture = "x86_64";
-#elif defined(__aarch64__)
-constexpr std::string_view kArchitecture = "aarch64";
-#else
-constexpr std::string_view kArchitecture = "other";
-#endif
-
 struct ActiveRun {
   ActiveRun(RunRecord run_record, RunState run_state)
       : record(std::move(run_record)), state(std::move(run_state)) {}
@@ -884,7 +876,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   const ReadyTask self{run.record.number, task};
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, status.attempt + 1, workspace_);
   if (!spec.ok()) return FailBeforeAttempt(run, task, spec.status());
-  CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
+  CachePlan plan = PlanCaching(run.state, task, *spec, kMachineArchitecture);
   if (!plan.off.empty()) {
     Enqueue(run, task);
     return absl::OkStatus();
@@ -978,7 +970,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
   if (spec.ok() && run.state.submitted().use_cache) {
-    CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
+    CachePlan plan = PlanCaching(run.state, task, *spec, kMachineArchitecture);
     intended.cache_off = std::move(plan.off);
     if (auto key = run.cache_keys.find(task); key != run.cache_keys.end()) {
       intended.cache_key = key->second;
@@ -1141,9 +1133,7 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
     const ActiveRun* leader =
         flight == flights_.end() ? nullptr : FindActive(flight->second.leader.run);
     if (leader != nullptr && (leader != run || flight->second.leader.task != task)) {
-      return absl::StrCat("the same work is under way in task \"",
-                          leader->state.pipeline().tasks[flight->second.leader.task].name,
-                          "\" of run ", leader->record.id);
+      return DescribeSameWork(NameOfTask(leader->state, flight->second.leader.task, id)).sentence;
     }
   }
   const auto name = [&](const ReadyTask& ready) {
