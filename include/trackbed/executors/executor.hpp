@@ -1,13 +1,7 @@
 // The port through which attempts run: processes here, containers or a cluster elsewhere.
 //
 // The engine calls every function from the thread that steps it, never concurrently, and never
-// expects a call to wait for the work itself: starting, stopping and observing return at once. What
-// takes time (a slow endpoint, large files) an executor does between calls, and says so by
-// WakeDescriptor.
-//
-// To write one: keep a key from running twice by something that outlives you (a file made once, a
-// name that is taken), note the end there too before you give up what ran, and when in doubt look
-// rather than remember. tests/system/executor_suite says the rest, and has to pass.
+// expects a call to wait for the work itself: starting, stopping and observing return at once.
 #pragma once
 
 #include <chrono>
