@@ -20,6 +20,6 @@ struct ContainerEngineReport {
 // kUnavailable says what is wrong (nobody listens, no permission, a certificate that is not
 // trusted, no answer) and how to mend it.
 StatusOr<ContainerEngineReport> ProbeContainerEngine(const ContainerEndpoint& endpoint,
-                                                     Duration patience = std::chrono::seconds(10));
+                                                     Duration patience = std::chrono::seconds(30));
 
 }  // namespace trackbed
