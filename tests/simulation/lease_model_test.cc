@@ -325,8 +325,8 @@ TEST_CASE("In no order of events does a lease let a task start twice, or an old 
   const bool is_gone_known = GENERATE(false, true);
   Model model(Flaw::none, is_gone_known);
   model.Explore();
-  CHECK(model.violation.empty());
   CAPTURE(model.violation);
+  CHECK(model.violation.empty());
   CHECK(model.states() > 10'000);
   WARN(model.states() << " states");
 }
