@@ -112,8 +112,8 @@ foreach(what
     "OpenSSL (SHA-256 of libcrypto):/usr/share/doc/libssl-dev/copyright"
     "JSON for Modern C++:/usr/share/doc/nlohmann-json3-dev/copyright"
     "CLI11 (in the program):/usr/share/doc/libcli11-dev/copyright"
-    "GNU C library (in trackbed-supervisor, whose source code is Trackbed's, to be linked anew with another):/usr/share/doc/libc6-dev/copyright"
-    "GNU C++ library (in trackbed-supervisor):/usr/share/doc/libstdc++-12-dev/copyright")
+    "GNU C library (in trackbed-supervisor and trackbed-container-init, whose source code is Trackbed's, to be linked anew with another):/usr/share/doc/libc6-dev/copyright"
+    "GNU C++ library (in trackbed-supervisor and trackbed-container-init):/usr/share/doc/libstdc++-12-dev/copyright")
   string(REGEX MATCH "^([^:]*):(.*)$" matched "${what}")
   set(title "${CMAKE_MATCH_1}")
   if(EXISTS "${CMAKE_MATCH_2}")

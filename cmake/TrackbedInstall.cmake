@@ -4,6 +4,12 @@
 
 include(CMakePackageConfigHelpers)
 
+# What the package says about libcurl, where it was found.
+if(TRACKBED_WITH_CURL)
+  set(TRACKBED_FIND_CURL "find_dependency(CURL)")
+  set(TRACKBED_PC_CURL " libcurl")
+endif()
+
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/trackbed)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH TRACKBED_PC_PREFIX "/${pkgconfig_dir}" "/")
@@ -27,7 +33,7 @@ endif()
 # For C++, and libtrackbed.a for C: static libraries, so a consumer links what they use as well. With
 # all inside, libtrackbed.a needs none of that; and there is nothing for C++, whose headers show
 # Abseil's types.
-set(TRACKBED_PC_STATIC_REQUIRES "absl_status absl_statusor absl_strings absl_str_format absl_flat_hash_map absl_flat_hash_set absl_inlined_vector libcrypto protobuf-lite yaml-cpp sqlite3")
+set(TRACKBED_PC_STATIC_REQUIRES "absl_status absl_statusor absl_strings absl_str_format absl_flat_hash_map absl_flat_hash_set absl_inlined_vector libcrypto protobuf-lite yaml-cpp sqlite3${TRACKBED_PC_CURL}")
 if(TRACKBED_BUNDLE)
   set(TRACKBED_PC_STATIC_REQUIRES "")
   install(FILES "${TRACKBED_STATIC_LIBRARY}" DESTINATION ${CMAKE_INSTALL_LIBDIR}
@@ -42,7 +48,7 @@ if(NOT TRACKBED_BUNDLE)
   get_property(layers GLOBAL PROPERTY TRACKBED_LAYERS)
   set_target_properties(trackbed_schema PROPERTIES EXPORT_NAME schema)
   set(static_targets trackbed ${layers} trackbed_schema trackbed_dep_absl trackbed_dep_crypto
-    trackbed_dep_protobuf trackbed_dep_yaml trackbed_dep_sqlite)
+    trackbed_dep_protobuf trackbed_dep_yaml trackbed_dep_sqlite trackbed_dep_curl)
   if(TARGET trackbed_c_static)
     list(APPEND static_targets trackbed_c_static)
   endif()
@@ -81,7 +87,7 @@ if(TARGET trackbed_cli)
   install(TARGETS trackbed_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 endif()
 if(TARGET trackbed_supervisor)
-  install(TARGETS trackbed_supervisor
+  install(TARGETS trackbed_supervisor trackbed_container_init
     RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/trackbed COMPONENT runtime)
 endif()
 install(FILES LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)

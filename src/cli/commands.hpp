@@ -17,7 +17,8 @@ struct RunOptions {
   std::vector<std::string> parameters;  // NAME=VALUE
   std::vector<std::string> slots;       // NAME=AMOUNT
   std::string sandbox = "auto";         // auto, never, always
-  std::string results;                  // folder for the results; empty: below the home folder
+  ExecutorChoice executor;
+  std::string results;  // folder for the results; empty: below the home folder
   bool json = false;
   bool plain = false;
   bool dry_run = false;
@@ -32,6 +33,7 @@ struct ContinueOptions {
   std::vector<std::string> from;  // retry: tasks
   std::vector<std::string> slots;
   std::string sandbox = "auto";
+  ExecutorChoice executor;
   std::string results;
   bool json = false;
   bool plain = false;
@@ -39,7 +41,7 @@ struct ContinueOptions {
 };
 int ResumeRun(const CommonOptions& common, const ContinueOptions& options);
 int RetryRun(const CommonOptions& common, const ContinueOptions& options);
-int CancelRun(const CommonOptions& common, const std::string& run);
+int CancelRun(const CommonOptions& common, const std::string& run, const ExecutorChoice& executor);
 
 int ListRuns(const CommonOptions& common, size_t limit, bool json);
 int ShowRun(const CommonOptions& common, const std::string& run, bool json);
@@ -58,6 +60,9 @@ int ShowLog(const CommonOptions& common, const LogOptions& options);
 
 // Describes this machine, or checks a description and writes it in canonical form.
 int DescribeNode(const std::string& file, const std::string& gpu_slot);
+
+// Checks what attempts need of this machine and of the container engine.
+int Diagnose(const CommonOptions& common, const ExecutorChoice& executor);
 
 int ValidateFile(const std::string& file, bool json);
 int DrawGraph(const std::string& file, const std::string& format);

@@ -34,6 +34,25 @@ void AddRunningOptions(CLI::App* command, std::vector<std::string>* slots, std::
   command->add_flag("--wait", *wait, "Wait while another process holds the store");
 }
 
+void AddEndpointOption(CLI::App* command, ExecutorChoice* executor) {
+  command->add_option("--endpoint", executor->endpoint,
+                      "Container engine: unix:///PATH, tcp://HOST:PORT, https://HOST:PORT "
+                      "(default: $DOCKER_HOST, else the usual sockets)");
+}
+
+void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
+  command->add_option("--on", executor->on, "Run tasks as processes, or in containers")
+      ->check(CLI::IsMember({"process", "docker"}))
+      ->capture_default_str();
+  AddEndpointOption(command, executor);
+  command->add_option("--image", executor->image, "Image of tasks that name none");
+  command->add_option("--network", executor->network, "Network of containers: none, host, a name");
+  command->add_option("--user", executor->user,
+                      "User in containers: UID:GID, or image (default: who runs this)");
+  command->add_option("--registry", executor->registries,
+                      "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
+}
+
 int Main(int argc, char** argv) {
   CLI::App app{"Trackbed runs AI pipelines, durably, inside one process.", "trackbed"};
   app.require_subcommand(1);
@@ -73,6 +92,7 @@ int Main(int argc, char** argv) {
   run_command->add_flag("--no-cache", run.no_cache, "Run every task, though results are known");
   AddRunningOptions(run_command, &run.slots, &run.sandbox, &run.results, &run.json, &run.plain,
                     &run.wait);
+  AddExecutorOptions(run_command, &run.executor);
 
   ContinueOptions resume;
   CLI::App* resume_command = command("resume", "Continue an interrupted or cancelled run",
@@ -80,6 +100,7 @@ int Main(int argc, char** argv) {
   resume_command->add_option("RUN", resume.run, "Run, or latest")->required();
   AddRunningOptions(resume_command, &resume.slots, &resume.sandbox, &resume.results, &resume.json,
                     &resume.plain, &resume.wait);
+  AddExecutorOptions(resume_command, &resume.executor);
 
   ContinueOptions retry;
   CLI::App* retry_command =
@@ -89,6 +110,7 @@ int Main(int argc, char** argv) {
   retry_command->add_option("--from", retry.from, "Task to start from, with all that depend on it");
   AddRunningOptions(retry_command, &retry.slots, &retry.sandbox, &retry.results, &retry.json,
                     &retry.plain, &retry.wait);
+  AddExecutorOptions(retry_command, &retry.executor);
 
   std::string run_id;
   bool json = false;
@@ -96,8 +118,13 @@ int Main(int argc, char** argv) {
     added->add_option("RUN", run_id, "Run, or latest")->required();
     return added;
   };
-  takes_run(command("cancel", "Stop a run, whoever drives it",
-                    [&] { return CancelRun(common, run_id); }));
+  ExecutorChoice executor;
+  AddEndpointOption(takes_run(command("cancel", "Stop a run, whoever drives it",
+                                      [&] { return CancelRun(common, run_id, executor); })),
+                    &executor);
+  AddEndpointOption(command("doctor", "Check what tasks need of this machine, and how to mend it",
+                            [&] { return Diagnose(common, executor); }),
+                    &executor);
 
   size_t limit = 20;
   CLI::App* runs_command =

@@ -159,12 +159,14 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
 // A session whose events go to `progress`.
 StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
                                                const std::vector<std::string>& slots,
-                                               const std::string& sandbox, bool wait,
+                                               const std::string& sandbox,
+                                               const ExecutorChoice& executor, bool wait,
                                                std::string description, Progress& progress) {
   SessionOptions options;
   options.common = common;
   options.slots = slots;
   TRACKBED_ASSIGN_OR_RETURN(options.sandbox, ReadSandboxMode(sandbox));
+  options.executor = executor;
   options.wait = wait;
   options.description = std::move(description);
   options.sink = [&progress](const RunState& run, uint64_t, const Event& event) {
@@ -182,7 +184,7 @@ int Continue(const CommonOptions& common, const ContinueOptions& options, const 
   if (!id.ok()) return Fail(id.status());
   store->reset();
   StatusOr<std::unique_ptr<Session>> session =
-      OpenSession(common, options.slots, options.sandbox, options.wait,
+      OpenSession(common, options.slots, options.sandbox, options.executor, options.wait,
                   absl::StrCat("trackbed ", verb, " ", *id), *progress);
   if (!session.ok()) return FailToOpen(session.status());
   if (Status status = start((*session)->engine(), *id); !status.ok()) {
@@ -211,7 +213,7 @@ int RunPipeline(const CommonOptions& common, const RunOptions& options) {
 
   const std::unique_ptr<Progress> progress = ChooseProgress(options.json, options.plain);
   StatusOr<std::unique_ptr<Session>> session =
-      OpenSession(common, options.slots, options.sandbox, options.wait,
+      OpenSession(common, options.slots, options.sandbox, options.executor, options.wait,
                   absl::StrCat("trackbed run ", options.file), *progress);
   if (!session.ok()) return FailToOpen(session.status());
   const std::string base = fs::absolute(options.file).parent_path().string();
@@ -237,14 +239,15 @@ int RetryRun(const CommonOptions& common, const ContinueOptions& options) {
   });
 }
 
-int CancelRun(const CommonOptions& common, const std::string& given) {
+int CancelRun(const CommonOptions& common, const std::string& given,
+              const ExecutorChoice& executor) {
   StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
   if (!store.ok()) return Fail(store.status());
   const StatusOr<RunId> id = ResolveRun(**store, given);
   if (!id.ok()) return Fail(id.status());
   const std::unique_ptr<Progress> progress = NewPlainProgress();
-  StatusOr<std::unique_ptr<Session>> session =
-      OpenSession(common, {}, "auto", false, absl::StrCat("trackbed cancel ", *id), *progress);
+  StatusOr<std::unique_ptr<Session>> session = OpenSession(
+      common, {}, "auto", executor, false, absl::StrCat("trackbed cancel ", *id), *progress);
   if (session.ok()) {
     if (Status status = (*session)->engine().Cancel(*id); !status.ok()) {
       Fail(status);
@@ -275,7 +278,7 @@ int CancelRun(const CommonOptions& common, const std::string& given) {
     record = (*store)->FindRun(*id);
     const bool abandoned = lease.ok() && lease->expires <= SystemClock().Now() && record.ok() &&
                            record->status == RunStatus::running;
-    if (abandoned) return CancelRun(common, *id);  // the store is free: do it ourselves
+    if (abandoned) return CancelRun(common, *id, executor);  // the store is free: do it ourselves
   }
   if (!record.ok()) return Fail(record.status());
   std::printf("run %s %s\n", id->c_str(), std::string(ToString(record->status)).c_str());

@@ -13,6 +13,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/workspace.hpp"
+#include "trackbed/executors/container_probe.hpp"
 #include "trackbed/resources/local_node.hpp"
 
 namespace trackbed::cli {
@@ -21,8 +22,57 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kWaitMilliseconds = 300;
+constexpr std::string_view kSecretScheme = "secret://";
+
+StatusOr<RegistryLogin> ReadLogin(const std::string& text) {
+  const size_t equals = text.find('=');
+  const size_t colon = text.find(':', equals == std::string::npos ? 0 : equals);
+  if (equals == std::string::npos || equals == 0 || colon == std::string::npos ||
+      !std::string_view(text).substr(colon + 1).starts_with(kSecretScheme)) {
+    return InvalidArgument(
+        "--registry: expected SERVER=USER:secret://env/NAME or SERVER=USER:secret://file/NAME");
+  }
+  return RegistryLogin{text.substr(0, equals), text.substr(equals + 1, colon - equals - 1),
+                       text.substr(colon + 1)};
+}
+
+StatusOr<std::string> ResolveReference(SecretSource* secrets, std::string_view reference) {
+  reference.remove_prefix(kSecretScheme.size());
+  const size_t slash = reference.find('/');
+  if (slash == std::string_view::npos) {
+    return InvalidArgument("a secret is written secret://SOURCE/NAME");
+  }
+  return secrets->Resolve(reference.substr(0, slash), reference.substr(slash + 1));
+}
+
+StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(const ExecutorChoice& choice,
+                                                            SecretSource* secrets) {
+  ContainerExecutorOptions options;
+  TRACKBED_ASSIGN_OR_RETURN(options.endpoint, ChooseEndpoint(choice));
+  options.default_image = choice.image;
+  options.network = choice.network;
+  options.user = choice.user;
+  for (const std::string& text : choice.registries) {
+    TRACKBED_ASSIGN_OR_RETURN(RegistryLogin login, ReadLogin(text));
+    options.logins.push_back(std::move(login));
+  }
+  options.resolve_secret = [secrets](const std::string& reference) {
+    return ResolveReference(secrets, reference);
+  };
+  // Who asks for containers is told at once when there are none to be had.
+  if (choice.on == "docker") {
+    TRACKBED_RETURN_IF_ERROR(ProbeContainerEngine(options.endpoint).status());
+  }
+  return ContainerExecutor::Create(std::move(options));
+}
 
 }  // namespace
+
+StatusOr<ContainerEndpoint> ChooseEndpoint(const ExecutorChoice& choice) {
+  if (choice.endpoint.empty()) return FindContainerEndpoint();
+  const char* certificates = std::getenv("DOCKER_CERT_PATH");
+  return ParseContainerEndpoint(choice.endpoint, certificates == nullptr ? "" : certificates);
+}
 
 std::string HomeFolder(const CommonOptions& options) {
   const char* from_environment = std::getenv("TRACKBED_HOME");
@@ -43,9 +93,10 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   }
   // A reader of a write-ahead log may have to bring it in order, so it needs to write too; only
   // where that is not permitted is the store opened as it lies.
-  StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false});
+  StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false, ""});
   if (!absl::IsFailedPrecondition(store.status())) return store;
-  StatusOr<std::unique_ptr<Store>> read_only = OpenSqliteStore(path, {options.durability, true});
+  StatusOr<std::unique_ptr<Store>> read_only =
+      OpenSqliteStore(path, {options.durability, true, ""});
   return read_only.ok() ? std::move(read_only) : std::move(store);
 }
 
@@ -83,12 +134,24 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   TRACKBED_RETURN_IF_ERROR(MakeHomeFolder(session->home_).status());
   // Also one that was there: logs and outputs may hold what others should not see.
   (void)chmod(session->home_.c_str(), 0700);
-  TRACKBED_ASSIGN_OR_RETURN(session->store_,
-                            OpenSqliteStore(workspace.Database(), {options.common.durability}));
+  TRACKBED_ASSIGN_OR_RETURN(
+      session->store_,
+      OpenSqliteStore(workspace.Database(), {options.common.durability, false, ""}));
   ProcessExecutorOptions executor_options;
   executor_options.sandbox = options.sandbox;
-  TRACKBED_ASSIGN_OR_RETURN(session->executor_, ProcessExecutor::Create(executor_options));
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessExecutor> processes,
+                            ProcessExecutor::Create(executor_options));
   session->secrets_ = NewLocalSecrets(workspace.Secrets());
+  // Attempts of earlier runs may be in containers, whatever is chosen now.
+  StatusOr<std::unique_ptr<ContainerExecutor>> containers =
+      OpenContainers(options.executor, session->secrets_.get());
+  const bool contained = options.executor.on == "docker";
+  if (contained && !containers.ok()) return containers.status();
+  TRACKBED_ASSIGN_OR_RETURN(
+      session->executor_,
+      ExecutorRouter::Create(std::move(processes),
+                             containers.ok() ? *std::move(containers) : nullptr, contained,
+                             std::string(Message(containers.status()))));
 
   EngineOptions engine;
   engine.store = session->store_.get();

@@ -8,7 +8,7 @@
 
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/engine/store.hpp"
-#include "trackbed/executors/process_executor.hpp"
+#include "trackbed/executors/executor_router.hpp"
 
 namespace trackbed::cli {
 
@@ -23,10 +23,21 @@ std::string HomeFolder(const CommonOptions& options);
 // Opens the store for reading. kNotFound when there is none: nothing has run here yet.
 StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options);
 
+// Where attempts run.
+struct ExecutorChoice {
+  std::string on = "process";           // process, docker
+  std::string endpoint;                 // of the container engine; empty: FindContainerEndpoint
+  std::string image;                    // of tasks that name none
+  std::string network;                  // of containers; empty: the engine's default
+  std::string user;                     // in containers; empty: who we are
+  std::vector<std::string> registries;  // SERVER=USER:secret://SOURCE/NAME
+};
+
 struct SessionOptions {
   CommonOptions common;
   std::vector<std::string> slots;  // NAME=AMOUNT; empty: those of this machine
   SandboxMode sandbox = SandboxMode::automatic;
+  ExecutorChoice executor;
   std::string description;  // of this process, for others who want the store
   bool wait = false;        // for the store, when another process holds it
   EventSink sink;
@@ -48,10 +59,13 @@ class Session {
   std::string home_;
   NodeDescription node_;
   std::unique_ptr<Store> store_;
-  std::unique_ptr<ProcessExecutor> executor_;
   std::unique_ptr<SecretSource> secrets_;
+  std::unique_ptr<ExecutorRouter> executor_;
   std::unique_ptr<Engine> engine_;
 };
+
+// The endpoint that is meant, which need not answer.
+StatusOr<ContainerEndpoint> ChooseEndpoint(const ExecutorChoice& choice);
 
 // What the machine offers, with `slots` (NAME=AMOUNT) laid over it.
 StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots);

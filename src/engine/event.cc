@@ -279,6 +279,7 @@ std::string Encode(const AttemptEnded& detail) {
   proto.set_message(ReplaceInvalidUtf8(detail.message));
   ToProto(detail.outputs, proto.mutable_outputs());
   proto.set_output_digest(detail.output_digest);
+  proto.set_image_digest(detail.image_digest);
   proto.set_wall_time_ns(detail.wall_time.count());
   proto.set_cpu_time_ns(detail.cpu_time.count());
   proto.set_max_rss_bytes(detail.max_rss_bytes);
@@ -296,6 +297,7 @@ Status Decode(std::string_view bytes, AttemptEnded* detail) {
   detail->message = proto.message();
   detail->outputs = ValuesFromProto(proto.outputs());
   detail->output_digest = proto.output_digest();
+  detail->image_digest = proto.image_digest();
   detail->wall_time = Duration(proto.wall_time_ns());
   detail->cpu_time = Duration(proto.cpu_time_ns());
   detail->max_rss_bytes = proto.max_rss_bytes();

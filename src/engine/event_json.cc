@@ -37,6 +37,7 @@ void Add(const AttemptEnded& ended, Json* json) {
   if (!ended.message.empty()) (*json)["message"] = ended.message;
   if (!ended.outputs.empty()) (*json)["outputs"] = ToJson(ended.outputs);
   if (!ended.output_digest.empty()) (*json)["output_digest"] = ended.output_digest;
+  if (!ended.image_digest.empty()) (*json)["image_digest"] = ended.image_digest;
   if (ended.wall_time > Duration(0)) (*json)["wall_seconds"] = Seconds(ended.wall_time);
   if (ended.cpu_time > Duration(0)) (*json)["cpu_seconds"] = Seconds(ended.cpu_time);
   if (ended.max_rss_bytes > 0) (*json)["max_rss_bytes"] = ended.max_rss_bytes;

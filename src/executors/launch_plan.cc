@@ -8,6 +8,7 @@
 #include "executors/device_environment.hpp"
 #include "executors/host_files.hpp"
 #include "executors/sandbox_plan.hpp"
+#include "executors/work_folder.hpp"
 #include "executors/work_tree.hpp"
 #include "trackbed/base/sha256.hpp"
 
@@ -79,13 +80,14 @@ class Planner {
   Planner(const AttemptSpec& spec, const LaunchPlanOptions& options)
       : spec_(spec),
         options_(options),
-        sandbox_(!options.bubblewrap.empty()),
+        sandbox_(options.container || !options.bubblewrap.empty()),
         // A machine that has /home/work keeps it: it is somebody's home there.
-        shows_home_work_(sandbox_ && spec.pipeline_paths && !PathExists(std::string(kHomeWork))),
+        shows_home_work_(sandbox_ && spec.pipeline_paths &&
+                         (options.container || !PathExists(std::string(kHomeWork)))),
         work_(spec.folder + "/" + kWorkFolder),
         inputs_(spec.folder + "/" + kInputsFolder) {}
 
-  StatusOr<LaunchRecord> Plan(std::string* script) {
+  StatusOr<LaunchRecord> Plan(std::string* script, std::vector<SandboxMount>* view) {
     record_.key = spec_.key;
     record_.folders = {kWorkFolder, kOutputsFolder, kTemporaryFolder};
     PlanBaseEnvironment();
@@ -94,7 +96,11 @@ class Planner {
     TRACKBED_RETURN_IF_ERROR(PlanMounts());
     TRACKBED_RETURN_IF_ERROR(PlanPipelinePaths());
     tree_.Emit(kWorkFolder, &record_.folders, &record_.links);
-    if (sandbox_) TRACKBED_RETURN_IF_ERROR(PlanView());
+    if (options_.container) {
+      TRACKBED_RETURN_IF_ERROR(PlanContainerView(view));
+    } else if (sandbox_) {
+      TRACKBED_RETURN_IF_ERROR(PlanView());
+    }
     PlanCommand(script);
     PlanLimits();
     FinishEnvironment();
@@ -284,6 +290,61 @@ class Planner {
     return absl::OkStatus();
   }
 
+  // Links in the working folder lead to places outside it, which a container has to have too.
+  Status PlanContainerView(std::vector<SandboxMount>* view) {
+    std::vector<SandboxMount> mounts = {
+        {work_, work_, false},
+        {spec_.folder + "/" + kOutputsFolder, spec_.folder + "/" + kOutputsFolder, false},
+        {inputs_, inputs_, true}};
+    if (!spec_.pipeline_folder.empty()) {
+      TRACKBED_RETURN_IF_ERROR(MakeFolders(spec_.pipeline_folder));
+      mounts.push_back({spec_.pipeline_folder, spec_.pipeline_folder, false});
+    }
+    if (!spec_.source_path.empty() && spec_.files.empty()) {
+      mounts.push_back({spec_.source_path, spec_.source_path, true});
+    } else if (!spec_.source_path.empty()) {
+      for (const auto& [path, target] : record_.links) {
+        if (IsWithin(target, spec_.source_path) && !AppearsAsCopy(target)) {
+          mounts.push_back({target, target, true});
+        }
+      }
+    }
+    for (const BoundFolder& input : spec_.inputs) {
+      if (!input.host_path.empty()) mounts.push_back({input.host_path, input.host_path, true});
+    }
+    for (const BoundFolder& mount : spec_.mounts) {
+      if (!mount.path.starts_with('/')) {
+        mounts.push_back({mount.host_path, mount.host_path, mount.read_only});
+      }
+    }
+    mounts.insert(mounts.end(), view_.begin(), view_.end());
+    return OrderMounts(mounts, view);
+  }
+
+  // Of mounts at one place the last one counts, and one for writing wins over the same for reading.
+  static Status OrderMounts(const std::vector<SandboxMount>& mounts,
+                            std::vector<SandboxMount>* view) {
+    std::map<std::string, SandboxMount> by_path;  // a folder sorts before what is in it
+    for (const SandboxMount& mount : mounts) {
+      TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> parts,
+                                PathParts(mount.path, "the mount path"));
+      const std::string path = JoinParts(parts, true);
+      for (const std::string_view kept : {"/dev", "/proc", "/sys"}) {
+        if (parts.empty() || IsWithin(path, kept)) {
+          return InvalidArgument("nothing can be mounted at \"" + path + "\"");
+        }
+      }
+      const auto [place, added] = by_path.try_emplace(path, mount);
+      if (added) continue;
+      const bool same = place->second.host_path == mount.host_path;
+      const bool read_only = mount.read_only && (!same || place->second.read_only);
+      place->second = mount;
+      place->second.read_only = read_only;
+    }
+    for (auto& [path, mount] : by_path) view->push_back({path, mount.host_path, mount.read_only});
+    return absl::OkStatus();
+  }
+
   void PlanCommand(std::string* script) {
     script->clear();
     if (!spec_.shell) {
@@ -340,9 +401,9 @@ bool WantsSandbox(const AttemptSpec& spec) {
 }
 
 StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptions& options,
-                                  std::string* script) {
+                                  std::string* script, std::vector<SandboxMount>* view) {
   TRACKBED_RETURN_IF_ERROR(CheckSpec(spec));
-  return Planner(spec, options).Plan(script);
+  return Planner(spec, options).Plan(script, view);
 }
 
 std::vector<std::string> SecretEnvironment(const AttemptSpec& spec) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "executors/attempt_records.hpp"
+#include "executors/sandbox_plan.hpp"
 #include "trackbed/base/status.hpp"
 #include "trackbed/executors/executor.hpp"
 
@@ -17,6 +18,9 @@ struct LaunchPlanOptions {
   std::string bubblewrap;      // program; empty: no sandbox for this attempt
   std::string sandbox_reason;  // why not, when the attempt asks for one
   std::string cgroup_parent;   // empty: no control groups
+  // The attempt runs in a container: it sees nothing but its image and what PlanLaunch puts into
+  // *view, all at the paths that it has outside beside those that the specification asks for.
+  bool container = false;
 };
 
 // True when the attempt has folders that only a sandbox can put in their place.
@@ -24,8 +28,10 @@ bool WantsSandbox(const AttemptSpec& spec);
 
 // Reads folders of the host; makes the missing host folders of mounts and nothing else.
 // A script too long for a command line is left in *script, to be written to kScriptFile.
+// *view, for a container: the mounts, outer ones before those inside them; one without a host path
+// is an empty folder.
 StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptions& options,
-                                  std::string* script);
+                                  std::string* script, std::vector<SandboxMount>* view = nullptr);
 
 // "NAME=VALUE" of the secrets, which travel beside the record.
 std::vector<std::string> SecretEnvironment(const AttemptSpec& spec);

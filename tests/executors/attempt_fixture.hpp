@@ -75,7 +75,7 @@ inline AttemptSpec ScriptSpec(const ScratchFolder& scratch, const std::string& s
 }
 
 // Polls until the attempt ended; its last report. *started counts the reports of kind `started`.
-inline AttemptReport WaitForEnd(ProcessExecutor* executor, const AttemptKey& key,
+inline AttemptReport WaitForEnd(Executor* executor, const AttemptKey& key,
                                 int* started = nullptr, int timeout_ms = 60000) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
   while (std::chrono::steady_clock::now() < deadline) {
@@ -93,7 +93,7 @@ inline AttemptReport WaitForEnd(ProcessExecutor* executor, const AttemptKey& key
   return {};
 }
 
-inline AttemptReport RunToEnd(ProcessExecutor* executor, const AttemptSpec& spec) {
+inline AttemptReport RunToEnd(Executor* executor, const AttemptSpec& spec) {
   const Status status = executor->Start(spec);
   INFO(status);
   REQUIRE(status.ok());

@@ -131,6 +131,7 @@ struct AttemptEnded {
   std::string message;
   std::map<std::string, Value> outputs;
   std::string output_digest;
+  std::string image_digest;  // of what it ran in: "NAME@sha256:…", or an id; empty: no image
   Duration wall_time{0};
   Duration cpu_time{0};
   int64_t max_rss_bytes = 0;

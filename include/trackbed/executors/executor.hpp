@@ -86,6 +86,7 @@ struct AttemptReport {
   int signal = 0;     // that ended it, or 0
   bool out_of_memory = false;
   std::string message;
+  std::string image_digest;   // of what it ran in: "NAME@sha256:…", or an id; empty: no image
   std::string output_text;    // the file of NAME=VALUE lines, at most kMaxOutputBytes
   std::string output_digest;  // "sha256:…" of the tree outputs/ (tree_digest.hpp); empty: no files
   Duration wall_time{0};

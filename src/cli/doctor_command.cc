@@ -1,0 +1,74 @@
+// doctor: what works here, what does not, and what to do about it.
+#include <absl/strings/str_cat.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "cli/commands.hpp"
+#include "cli/exit_code.hpp"
+#include "trackbed/engine/workspace.hpp"
+#include "trackbed/executors/container_probe.hpp"
+
+namespace trackbed::cli {
+namespace {
+
+void Say(const char* mark, const std::string& what, const std::string& text) {
+  std::printf("%-5s %-12s %s\n", mark, what.c_str(), text.c_str());
+}
+
+// Tells what is wrong and whether it must be mended before anything runs.
+bool CheckProcesses() {
+  const auto executor = ProcessExecutor::Create();
+  if (!executor.ok()) {
+    Say("bad", "processes", std::string(Message(executor.status())));
+    return false;
+  }
+  Say("ok", "processes", "tasks run as processes of this machine");
+  if ((*executor)->SandboxWorks()) {
+    Say("ok", "sandbox", "bubblewrap works: mounts appear at their paths");
+  } else {
+    Say("note", "sandbox",
+        "bubblewrap is missing or not permitted: mounts at absolute paths become links in the "
+        "working folder; install bubblewrap");
+  }
+  return true;
+}
+
+bool CheckContainers(const ExecutorChoice& choice) {
+  const StatusOr<ContainerEndpoint> endpoint = ChooseEndpoint(choice);
+  if (!endpoint.ok()) {
+    Say(choice.endpoint.empty() ? "note" : "bad", "containers",
+        std::string(Message(endpoint.status())));
+    return choice.endpoint.empty();
+  }
+  const StatusOr<ContainerEngineReport> report = ProbeContainerEngine(*endpoint);
+  if (!report.ok()) {
+    Say("bad", "containers", std::string(Message(report.status())));
+    return false;
+  }
+  Say("ok", "containers",
+      absl::StrCat(report->engine, " at ", endpoint->ToString(), ", API ", report->api,
+                   ": run --on docker"));
+  for (const std::string& warning : report->warnings) Say("note", "containers", warning);
+  ContainerExecutorOptions options;
+  options.endpoint = *endpoint;
+  if (const auto executor = ContainerExecutor::Create(options); !executor.ok()) {
+    Say("bad", "containers", std::string(Message(executor.status())));
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int Diagnose(const CommonOptions& common, const ExecutorChoice& executor) {
+  const std::string home = HomeFolder(common);
+  std::error_code error;
+  const bool exists = std::filesystem::exists(Workspace(home).Database(), error);
+  Say("ok", "home", exists ? home : home + " (nothing has run here yet)");
+  const bool processes = CheckProcesses();
+  const bool containers = CheckContainers(executor);
+  return processes && containers ? kSuccess : kEnvironment;
+}
+
+}  // namespace trackbed::cli

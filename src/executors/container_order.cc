@@ -1,0 +1,351 @@
+#include "executors/container_order.hpp"
+
+#include <absl/strings/escaping.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "executors/container_files.hpp"
+#include "executors/launch_plan.hpp"
+#include "trackbed/base/sha256.hpp"
+
+namespace trackbed {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMaxNamePart = 40;
+constexpr size_t kNameDigest = 16;
+constexpr size_t kMaxImageName = 512;
+constexpr size_t kMaxErrorText = 1000;
+constexpr size_t kMaxPullLine = size_t{64} << 10;
+constexpr int kNewestApi = 47;  // of version 1
+constexpr int64_t kNanoCpusPerThousandth = 1'000'000;
+constexpr int64_t kLeastMemory = 6 << 20;  // what Docker accepts
+
+Json ParseObject(std::string_view text) {
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return json.is_object() ? json : Json::object();
+}
+
+// What `json` has under `name`, when it is of the kind of `fallback`.
+template <typename Value>
+Value Get(const Json& json, const char* name, Value fallback) {
+  const auto found = json.find(name);
+  if (found == json.end()) return fallback;
+  if constexpr (std::is_same_v<Value, std::string>) {
+    return found->is_string() ? found->get<std::string>() : fallback;
+  } else if constexpr (std::is_same_v<Value, bool>) {
+    return found->is_boolean() ? found->get<bool>() : fallback;
+  } else {
+    return found->is_number_integer() ? found->get<Value>() : fallback;
+  }
+}
+
+Json GetObject(const Json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_object() ? *found : Json::object();
+}
+
+struct KeyParts {
+  std::string run;
+  std::string task;
+  std::string attempt;
+};
+
+KeyParts Split(const AttemptKey& key) {
+  const size_t first = key.find('/');
+  const size_t last = key.rfind('/');
+  if (first == std::string::npos || first == last) return {key, "", ""};
+  return {key.substr(0, first), key.substr(first + 1, last - first - 1), key.substr(last + 1)};
+}
+
+std::string NamePart(std::string text) {
+  for (char& c : text) {
+    if (isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_') c = '-';
+  }
+  return text.substr(0, kMaxNamePart);
+}
+
+std::string UserOf(const ContainerExecutorOptions& options) {
+  if (options.user == "image") return "";
+  if (!options.user.empty()) return options.user;
+  return absl::StrCat(geteuid(), ":", getegid());
+}
+
+bool IsRoot(std::string_view user) {
+  return user == "0" || user == "root" || user.starts_with("0:") || user.starts_with("root:");
+}
+
+// Values of secrets go to the container engine here, and nowhere else.
+Json Environment(const ContainerOrder& order, const ContainerExecutorOptions& options) {
+  std::map<std::string, std::string> values(order.launch.environment.begin(),
+                                            order.launch.environment.end());
+  // Inside, /tmp is the attempt's own.
+  values.erase("TMPDIR");
+  values["TRACKBED_OUTPUT"] =
+      absl::StrCat(order.spec.folder, "/", kContainerFolder, "/", kOutputFile);
+  // A user that the image does not know would be at home in "/", which is not writable.
+  const std::string user = UserOf(options);
+  if (!user.empty() && !IsRoot(user) && !values.contains("HOME")) {
+    values["HOME"] = order.spec.pipeline_paths ? "/home/work"
+                                               : absl::StrCat(order.spec.folder, "/", kWorkFolder);
+  }
+  // Some images ask NVIDIA's runtime for all devices, and a host may use it for every container.
+  if (order.spec.devices.empty()) values.try_emplace("NVIDIA_VISIBLE_DEVICES", "void");
+  Json list = Json::array();
+  for (const auto& [name, value] : values) list.push_back(absl::StrCat(name, "=", value));
+  for (const std::string& secret : SecretEnvironment(order.spec)) list.push_back(secret);
+  return list;
+}
+
+Json Mounts(const ContainerOrder& order, const std::string& init) {
+  Json list = Json::array();
+  const auto bind = [&](const std::string& path, const std::string& host_path, bool read_only) {
+    list.push_back(
+        {{"Type", "bind"}, {"Source", host_path}, {"Target", path}, {"ReadOnly", read_only}});
+  };
+  for (const SandboxMount& mount : order.view) {
+    if (mount.host_path.empty()) {
+      list.push_back({{"Type", "tmpfs"}, {"Target", mount.path}});
+    } else {
+      bind(mount.path, mount.host_path, mount.read_only);
+    }
+  }
+  const std::string shared = absl::StrCat(order.spec.folder, "/", kContainerFolder);
+  bind(shared, shared, false);
+  bind(init, init, true);
+  return list;
+}
+
+std::string CdiName(const AssignedDevice& device) {
+  if (device.slot.starts_with("cuda.")) {
+    const std::string& id = device.id.starts_with("MIG-") ? device.id : device.card;
+    const bool known = id.starts_with("GPU-") || id.starts_with("MIG-");
+    return absl::StrCat("nvidia.com/gpu=", known ? id : absl::StrCat(device.index));
+  }
+  if (device.slot.starts_with("rocm.")) return absl::StrCat("amd.com/gpu=", device.index);
+  return "";
+}
+
+Status AddDevices(const AttemptSpec& spec, ContainerDevices how, Json* host) {
+  Json ids = Json::array();
+  for (const AssignedDevice& device : spec.devices) {
+    std::string name = CdiName(device);
+    // A slot made up by hand (--slots) has nothing behind it.
+    if (device.slot.starts_with("cuda.") && device.card.empty()) continue;
+    if (name.empty() || (how == ContainerDevices::nvidia && !name.starts_with("nvidia.com/"))) {
+      return InvalidArgument(absl::StrCat("the device ", device.id, " of ", device.slot,
+                                          " cannot be handed to a container",
+                                          name.empty() ? "" : " but by CDI"));
+    }
+    if (how == ContainerDevices::nvidia) name = name.substr(name.find('=') + 1);
+    if (std::find(ids.begin(), ids.end(), name) == ids.end()) ids.push_back(std::move(name));
+  }
+  if (ids.empty()) return absl::OkStatus();
+  Json request = {{"DeviceIDs", ids}};
+  if (how == ContainerDevices::nvidia) {
+    request["Driver"] = "nvidia";
+    request["Capabilities"] = Json::array({Json::array({"gpu"})});
+  } else {
+    request["Driver"] = "cdi";
+  }
+  (*host)["DeviceRequests"] = Json::array({std::move(request)});
+  return absl::OkStatus();
+}
+
+StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOptions& options,
+                          bool is_podman) {
+  Json host;
+  host["Mounts"] = Mounts(order, options.init_path);
+  // Kept whole until we have read them.
+  host["LogConfig"] = {{"Type", "json-file"}};
+  host["SecurityOpt"] = Json::array({"no-new-privileges"});
+  host["RestartPolicy"] = {{"Name", "no"}};
+  if (!options.network.empty()) host["NetworkMode"] = options.network;
+  if (order.launch.memory_bytes > 0) {
+    const int64_t bytes = std::max(order.launch.memory_bytes, kLeastMemory);
+    host["Memory"] = bytes;
+    host["MemorySwap"] = bytes;  // memory and swap together: no swap
+  }
+  if (order.launch.cpu_thousandths > 0) {
+    host["NanoCpus"] = order.launch.cpu_thousandths * kNanoCpusPerThousandth;
+  }
+  if (options.shared_memory > 0) host["ShmSize"] = options.shared_memory;
+  if (options.read_only_root) {
+    host["ReadonlyRootfs"] = true;
+    host["Tmpfs"] = {{"/tmp", ""}};
+  }
+  ContainerDevices how = options.devices;
+  if (how == ContainerDevices::automatic) {
+    how = is_podman ? ContainerDevices::cdi : ContainerDevices::nvidia;
+  }
+  TRACKBED_RETURN_IF_ERROR(AddDevices(order.spec, how, &host));
+  return host;
+}
+
+}  // namespace
+
+std::string ContainerName(const AttemptKey& key, const std::string& folder) {
+  const KeyParts parts = Split(key);
+  const std::string digest = ContentAddress(absl::StrCat(key, "\n", folder));
+  std::string name = absl::StrCat("trackbed-", NamePart(parts.run), "-");
+  if (!parts.task.empty()) {
+    absl::StrAppend(&name, NamePart(parts.task), "-", NamePart(parts.attempt), "-");
+  }
+  return name + digest.substr(digest.find(':') + 1, kNameDigest);
+}
+
+std::string RegistryOf(std::string_view image) {
+  const size_t slash = image.find('/');
+  if (slash == std::string_view::npos) return "docker.io";
+  const std::string_view first = image.substr(0, slash);
+  const bool host = first.find_first_of(".:") != std::string_view::npos || first == "localhost";
+  return host ? std::string(first) : "docker.io";
+}
+
+Status CheckImageName(const std::string& image) {
+  const bool legal = !image.empty() && image.size() <= kMaxImageName &&
+                     std::all_of(image.begin(), image.end(), [](char c) {
+                       return isalnum(static_cast<unsigned char>(c)) != 0 ||
+                              std::string_view("._-/:@").find(c) != std::string_view::npos;
+                     });
+  if (legal && isalnum(static_cast<unsigned char>(image.front())) != 0 &&
+      image.find("..") == std::string::npos && image.find("//") == std::string::npos) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument(absl::StrCat("the image \"", image,
+                                      "\" is no name of an image; expected one such as "
+                                      "debian:12 or ghcr.io/owner/name:tag"));
+}
+
+StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::string& image,
+                                   const ContainerExecutorOptions& options, bool is_podman) {
+  Json body;
+  body["Image"] = image;
+  body["Entrypoint"] =
+      Json::array({options.init_path, absl::StrCat(order.spec.folder, "/", kContainerFolder)});
+  body["Cmd"] = order.launch.command;
+  body["Env"] = Environment(order, options);
+  body["Hostname"] = "main1";
+  body["User"] = UserOf(options);
+  body["WorkingDir"] =
+      order.spec.pipeline_paths ? "/home/work" : absl::StrCat(order.spec.folder, "/", kWorkFolder);
+  body["AttachStdin"] = false;
+  body["Tty"] = false;
+  body["StopSignal"] = "SIGTERM";
+  const KeyParts parts = Split(order.spec.key);
+  body["Labels"] = {{"trackbed.key", order.spec.key},
+                    {"trackbed.run", parts.run},
+                    {"trackbed.task", parts.task},
+                    {"trackbed.attempt", parts.attempt},
+                    {"trackbed.image", order.image}};
+  TRACKBED_ASSIGN_OR_RETURN(body["HostConfig"], HostConfig(order, options, is_podman));
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string ErrorText(int status, std::string_view body) {
+  std::string text = Get<std::string>(ParseObject(body), "message", "");
+  if (text.empty()) text = body;
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  while (text.ends_with(' ')) text.pop_back();
+  if (text.size() > kMaxErrorText) text.resize(kMaxErrorText);
+  return text.empty() ? absl::StrCat("HTTP status ", status) : text;
+}
+
+std::optional<ImageAnswer> ReadImage(std::string_view body) {
+  const Json json = ParseObject(body);
+  ImageAnswer answer;
+  answer.id = Get<std::string>(json, "Id", "");
+  if (answer.id.empty()) return std::nullopt;
+  answer.digest = answer.id;
+  const auto digests = json.find("RepoDigests");
+  if (digests != json.end() && digests->is_array() && !digests->empty() &&
+      digests->front().is_string()) {
+    answer.digest = digests->front().get<std::string>();
+  }
+  return answer;
+}
+
+std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
+  const Json json = ParseObject(body);
+  const Json state = GetObject(json, "State");
+  const std::string status = Get<std::string>(state, "Status", "");
+  if (status.empty()) return std::nullopt;
+  ContainerAnswer answer;
+  if (status == "created" || status == "configured" || status == "initialized") {
+    answer.state = ContainerAnswer::State::created;
+  } else if (status == "exited" || status == "dead" || status == "stopped") {
+    answer.state = ContainerAnswer::State::ended;
+  } else {
+    answer.state = ContainerAnswer::State::running;  // or paused, stopping, being removed
+  }
+  answer.exit_code = Get<int>(state, "ExitCode", 0);
+  answer.out_of_memory = Get<bool>(state, "OOMKilled", false);
+  answer.error = Get<std::string>(state, "Error", "");
+  answer.image = Get<std::string>(json, "Image", "");
+  const Json config = GetObject(json, "Config");
+  if (const auto list = config.find("Env"); list != config.end() && list->is_array()) {
+    for (const Json& entry : *list) {
+      if (entry.is_string()) answer.environment.push_back(entry.get<std::string>());
+    }
+  }
+  return answer;
+}
+
+std::optional<VersionAnswer> ReadVersion(std::string_view body) {
+  const Json json = ParseObject(body);
+  const std::string api = Get<std::string>(json, "ApiVersion", "");
+  const std::vector<std::string> parts = absl::StrSplit(api, '.');
+  int minor = 0;
+  if (parts.size() != 2 || parts[0] != "1" || !absl::SimpleAtoi(parts[1], &minor)) {
+    return std::nullopt;
+  }
+  VersionAnswer answer;
+  answer.api = absl::StrCat("1.", std::min(minor, kNewestApi));
+  answer.description = absl::StrCat("Docker ", Get<std::string>(json, "Version", ""));
+  const auto components = json.find("Components");
+  if (components != json.end() && components->is_array()) {
+    for (const Json& component : *components) {
+      if (!component.is_object() || Get<std::string>(component, "Name", "") != "Podman Engine") {
+        continue;
+      }
+      answer.is_podman = true;
+      answer.description = absl::StrCat("Podman ", Get<std::string>(component, "Version", ""));
+    }
+  }
+  return answer;
+}
+
+void PullReader::Feed(std::string_view bytes) {
+  for (const char c : bytes) {
+    if (c != '\n') {
+      if (line_.size() < kMaxPullLine) line_ += c;
+      continue;
+    }
+    const Json json = ParseObject(line_);
+    line_.clear();
+    if (std::string error = Get<std::string>(json, "error", ""); !error.empty()) error_ = error;
+    if (std::string status = Get<std::string>(json, "status", ""); !status.empty()) last_ = status;
+  }
+}
+
+std::string RegistryAuthorization(const RegistryLogin& login, const std::string& password) {
+  // Docker Hub goes by its old address here.
+  const std::string server =
+      login.server == "docker.io" ? "https://index.docker.io/v1/" : login.server;
+  const Json json = {{"username", login.user}, {"password", password}, {"serveraddress", server}};
+  std::string encoded;
+  absl::WebSafeBase64Escape(json.dump(-1, ' ', false, Json::error_handler_t::replace), &encoded);
+  while (encoded.size() % 4 != 0) encoded += '=';
+  return encoded;
+}
+
+}  // namespace trackbed
