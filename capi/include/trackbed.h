@@ -23,8 +23,12 @@
  *          set on failure and left alone on success. A NULL where a pointer is needed, a struct
  *          of a size that it never had or text that is not what it should be is
  *          TRACKBED_INVALID_ARGUMENT, never a crash; a pointer to nothing is the caller's mistake.
- *          TRACKBED_RESOURCE_EXHAUSTED may come from any function when memory is out,
  *          TRACKBED_INTERNAL is a bug of ours. Under "Errors" stands what else there is.
+ * Memory   that is out is TRACKBED_RESOURCE_EXHAUSTED, and what was called is as it was, of errors,
+ *          texts and slots: trackbed_error_*, trackbed_slot_parse and _format, and
+ *          trackbed_slot_allocator_* but for _snapshot and _restore; a node's description in YAML
+ *          included. Of all else it may be, but the process may also end: tables of Abseil's,
+ *          messages of protobuf's and JSON, which the rest is made of, do not survive it.
  * Text     is UTF-8 with its length. Functions take (data, size); TRACKBED_TERMINATED as size
  *          stands for strlen. Nothing is kept of what is passed in: it is copied where needed.
  * Owned    A handle (trackbed_engine, …) belongs to the caller, who ends it with the function

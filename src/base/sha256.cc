@@ -43,6 +43,15 @@ std::string Sha256::FinishHex() {
   return hex;
 }
 
+uint64_t Sha256::FinishNumber() {
+  std::array<unsigned char, 32> digest{};
+  SHA256_Final(digest.data(), &context_->sha);
+  SHA256_Init(&context_->sha);
+  uint64_t number = 0;
+  for (size_t i = 0; i < sizeof(number); ++i) number = number << 8U | digest[i];
+  return number;
+}
+
 std::string ContentAddress(std::string_view bytes) {
   Sha256 hash;
   hash.Update(bytes);

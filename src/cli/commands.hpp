@@ -70,6 +70,11 @@ int ImportFile(const std::string& file, const std::string& output);
 int ExportPipeline(const CommonOptions& common, const std::string& what, const std::string& format,
                    const std::string& output);
 
+// Says whether a store is sound. `file` empty: that of the home folder.
+int CheckDatabase(const CommonOptions& common, const std::string& file);
+// Copies the store of the home folder to the new file `file`.
+int BackUpDatabase(const CommonOptions& common, const std::string& file);
+
 struct SimulateOptions {
   std::string format = "openb";
   std::string nodes;

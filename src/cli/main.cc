@@ -241,6 +241,21 @@ int Main(int argc, char** argv) {
   simulate_command->add_option("--csv", simulate.csv, "Write a line for each job to this file");
   simulate_command->add_option("--html", simulate.html, "Write a report to this file");
 
+  std::string store_file;
+  CLI::App* db_command = app.add_subcommand("db", "Look after the store");
+  db_command->require_subcommand(1);
+  db_command->fallthrough();
+  CLI::App* check_command = db_command->add_subcommand(
+      "check", "Read all of it and say what is damaged; also while it is in use");
+  check_command->add_option("FILE", store_file, "A store (default: that of the home folder)");
+  check_command->callback([&] { code = CheckDatabase(common, store_file); });
+  check_command->fallthrough();
+  CLI::App* backup_command = db_command->add_subcommand(
+      "backup", "Copy it as it is at one moment, and check the copy; also while it is in use");
+  backup_command->add_option("FILE", store_file, "The new file")->required();
+  backup_command->callback([&] { code = BackUpDatabase(common, store_file); });
+  backup_command->fallthrough();
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -2,18 +2,27 @@
 //
 // One row an event, clustered by run, so that reading a run is one range scan and no object grows
 // with it. Writes happen in one transaction a commit, which first checks the fence of the lease.
+//
+// SQLite finds pages that make no sense, not values that have changed. So each row carries a digest
+// of its values, checked whenever the row is read, and the last row of each run says how many
+// events are before it, so that none can be missing. That row is where the next event goes: on a
+// page that is written anyway.
+#include <absl/container/flat_hash_map.h>
 #include <absl/strings/str_cat.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <utility>
 
 #include "engine/lease.hpp"
+#include "engine/row_digest.hpp"
+#include "engine/sqlite_statement.hpp"
 #include "trackbed/engine/store.hpp"
 
 namespace trackbed {
@@ -49,64 +58,30 @@ INSERT INTO lease VALUES(1, 0, 0, '', '', 0, 0, '');
 )sql",
                                     R"sql(
 ALTER TABLE lease ADD COLUMN node TEXT NOT NULL DEFAULT '';
+)sql",
+                                    R"sql(
+ALTER TABLE pipelines ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE events ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE cache ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lease ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE requests ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+INSERT INTO events SELECT run, 9223372036854775807, max(sequence), 0, NULL, NULL, NULL, 0
+  FROM events GROUP BY run;
+UPDATE pipelines SET digest=row_digest(version, document);
+UPDATE runs SET digest=row_digest(
+  number, id, pipeline, version, submitted_ns, status, finished_ns);
+UPDATE events SET digest=row_digest(run, sequence, time_ns, type, task, attempt, detail);
+UPDATE cache SET digest=row_digest(key, pipeline, task, time_ns, detail);
+UPDATE lease SET digest=row_digest(
+  fence, expires_ns, host, boot_id, process, process_start, description, node);
+UPDATE requests SET digest=row_digest(time_ns, kind, run);
 )sql"};
 constexpr int kFormat = std::size(kFormats);
-
-// One prepared statement. Values are bound from 1 and read from 0, as in SQLite.
-class Statement {
- public:
-  Statement() = default;
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  int Prepare(sqlite3* database, std::string_view sql) {
-    return sqlite3_prepare_v3(database, sql.data(), static_cast<int>(sql.size()),
-                              SQLITE_PREPARE_PERSISTENT, &statement_, nullptr);
-  }
-
-  void Bind(int index, int64_t value) { sqlite3_bind_int64(statement_, index, value); }
-  void BindNull(int index) { sqlite3_bind_null(statement_, index); }
-  // The bytes must stay until the next Reset.
-  void BindText(int index, std::string_view text) {
-    sqlite3_bind_text64(statement_, index, text.data() == nullptr ? "" : text.data(), text.size(),
-                        SQLITE_STATIC, SQLITE_UTF8);
-  }
-  void BindBlob(int index, std::string_view bytes) {
-    sqlite3_bind_blob64(statement_, index, bytes.data() == nullptr ? "" : bytes.data(),
-                        bytes.size(), SQLITE_STATIC);
-  }
-
-  int Step() { return sqlite3_step(statement_); }
-  void Reset() {
-    sqlite3_reset(statement_);
-    sqlite3_clear_bindings(statement_);
-  }
-
-  int64_t Integer(int column) const { return sqlite3_column_int64(statement_, column); }
-  bool IsNull(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
-  std::string Bytes(int column) const {
-    const void* data = sqlite3_column_blob(statement_, column);
-    const int size = sqlite3_column_bytes(statement_, column);
-    return data == nullptr ? std::string()
-                           : std::string(static_cast<const char*>(data), static_cast<size_t>(size));
-  }
-
- private:
-  sqlite3_stmt* statement_ = nullptr;
-};
-
-// Resets a statement when the scope ends, so that no read transaction is left open.
-class ResetOnExit {
- public:
-  explicit ResetOnExit(Statement& statement) : statement_(statement) {}
-  ~ResetOnExit() { statement_.Reset(); }
-  ResetOnExit(const ResetOnExit&) = delete;
-  ResetOnExit& operator=(const ResetOnExit&) = delete;
-
- private:
-  Statement& statement_;
-};
+// The row that ends a run: its sequence, and its type, which is no event's. Its time is the number
+// of events before it.
+constexpr int64_t kEndSequence = INT64_MAX;
+constexpr int64_t kEndType = 0;
 
 class SqliteStore final : public Store {
  public:
@@ -146,18 +121,30 @@ class SqliteStore final : public Store {
   Status PrepareStatements();
   // Runs `body` in one transaction: all of it is stored, or nothing.
   Status InTransaction(std::string_view doing, const std::function<Status()>& body);
+  // The same for reading: all of it is of one moment.
+  Status InOneMoment(std::string_view doing, const std::function<Status()>& body);
   // Runs a statement that returns no rows and resets it.
   Status Run(Statement& statement, std::string_view doing);
+  // Runs a statement that has to change one row, and finds it only when it is undamaged.
+  Status ChangeOne(Statement& statement, std::string_view doing);
+  Status Damaged(std::string_view row) const;
   Status WriteEvent(int64_t run, uint64_t sequence, const Event& event);
+  // Notes that `batch` adds to its runs, each event after the one before it.
+  Status Lengthen(const Batch& batch);
+  Status Lengthen(int64_t run, uint64_t from, uint64_t to);
+  // OK when the run is not there, so that there is no end of it to be missed.
+  Status CheckThatThereIsNo(int64_t run);
+  Status WriteRow(int64_t run, int64_t sequence, int64_t time, int64_t type, const Event& event);
   StatusOr<std::optional<CacheEntry>> ReadCacheEntry(Statement& statement);
 
   std::string path_;
   sqlite3* database_ = nullptr;
   struct {
-    Statement begin, commit, rollback;
-    Statement read_lease, write_lease, renew_lease, release_lease;
+    Statement begin, begin_reading, commit, rollback;
+    Statement read_lease, write_lease, renew_lease;
     Statement add_pipeline, add_run, add_event, set_status;
-    Statement find_run, list_runs, read_pipeline, read_events;
+    Statement lengthen, read_length, last_run, has_run;
+    Statement find_run, scan_for_run, list_runs, read_pipeline, read_events;
     Statement put_cache, find_cached, find_last_cached;
     Statement post_request, read_requests, delete_request;
   } sql_;
@@ -176,17 +163,20 @@ Status SqliteStore::Error(std::string_view doing) const {
   std::string message =
       absl::StrCat(path_, ": cannot ", AbslView(doing), ": ", sqlite3_errmsg(database_));
   switch (code) {
-    case SQLITE_CONSTRAINT:
     case SQLITE_MISUSE:
       return Internal(message);
     case SQLITE_OK:
     case SQLITE_ROW:
     case SQLITE_DONE:
       return DataLoss(absl::StrCat(path_, ": cannot ", AbslView(doing), ": a row is missing"));
+    case SQLITE_NOMEM:
+      return ResourceExhausted(message);
     case SQLITE_FULL:
       return ResourceExhausted(absl::StrCat(message, " (is the disk full?)"));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_CONSTRAINT:  // what is there is looked at before it is added to
+    case SQLITE_ERROR:       // our SQL does not fit what is there
       return DataLoss(message);
     case SQLITE_READONLY:
     case SQLITE_PERM:
@@ -239,6 +229,7 @@ Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& opti
   }
   sqlite3_extended_result_codes(database_, 0);
   sqlite3_busy_timeout(database_, kBusyMilliseconds);
+  if (AddRowDigest(database_) != SQLITE_OK) return Error("open the store");
   // Looked at before anything is changed: it may be somebody else's file.
   TRACKBED_ASSIGN_OR_RETURN(const int format, ReadFormat());
   if (!options.read_only) {
@@ -313,43 +304,73 @@ Status SqliteStore::BringUpToDate() {
   return status;
 }
 
+// What ReadRunRecord and ReadCacheEntry read.
+#define TRACKBED_RUN_COLUMNS                                           \
+  "number, id, pipeline, version, submitted_ns, status, finished_ns, " \
+  "digest=row_digest(number, id, pipeline, version, submitted_ns, status, finished_ns)"
+#define TRACKBED_CACHE_COLUMNS             \
+  "key, pipeline, task, time_ns, detail, " \
+  "digest=row_digest(key, pipeline, task, time_ns, detail)"
+
 Status SqliteStore::PrepareStatements() {
   const struct {
     Statement& statement;
     const char* sql;
   } all[] = {
       {sql_.begin, "BEGIN IMMEDIATE"},
+      {sql_.begin_reading, "BEGIN"},
       {sql_.commit, "COMMIT"},
       {sql_.rollback, "ROLLBACK"},
       {sql_.read_lease,
-       "SELECT fence, expires_ns, host, boot_id, process, process_start, description, node"
-       " FROM lease"},
+       "SELECT fence, expires_ns, host, boot_id, process, process_start, description, node,"
+       " digest=row_digest(fence, expires_ns, host, boot_id, process, process_start, description,"
+       " node) FROM lease"},
       {sql_.write_lease,
-       "UPDATE lease SET fence=?, expires_ns=?, host=?, boot_id=?, process=?, process_start=?,"
-       " description=?, node=?"},
-      {sql_.renew_lease, "UPDATE lease SET expires_ns=?"},
-      {sql_.release_lease, "UPDATE lease SET expires_ns=0 WHERE fence=?"},
-      {sql_.add_pipeline, "INSERT OR IGNORE INTO pipelines VALUES(?, ?)"},
-      {sql_.add_run, "INSERT INTO runs VALUES(NULL, ?, ?, ?, ?, ?, ?)"},
-      {sql_.add_event, "INSERT INTO events VALUES(?, ?, ?, ?, ?, ?, ?)"},
-      {sql_.set_status, "UPDATE runs SET status=?, finished_ns=? WHERE number=?"},
-      {sql_.find_run,
-       "SELECT number, id, pipeline, version, submitted_ns, status, finished_ns FROM runs"
-       " WHERE id=?"},
-      {sql_.list_runs,
-       "SELECT number, id, pipeline, version, submitted_ns, status, finished_ns FROM runs"
-       " ORDER BY number DESC LIMIT ?"},
-      {sql_.read_pipeline, "SELECT document FROM pipelines WHERE version=?"},
+       "UPDATE lease SET fence=?1, expires_ns=?2, host=?3, boot_id=?4, process=?5,"
+       " process_start=?6, description=?7, node=?8,"
+       " digest=row_digest(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"},
+      {sql_.renew_lease,
+       "UPDATE lease SET expires_ns=?1, digest=row_digest(fence, ?1, host, boot_id, process,"
+       " process_start, description, node)"},
+      {sql_.add_pipeline, "INSERT OR IGNORE INTO pipelines VALUES(?1, ?2, row_digest(?1, ?2))"},
+      {sql_.last_run, "SELECT ifnull(max(run), 0) FROM events"},
+      {sql_.add_run,
+       "INSERT INTO runs VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+       " row_digest(?1, ?2, ?3, ?4, ?5, ?6, ?7))"},
+      {sql_.add_event,
+       "INSERT INTO events VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+       " row_digest(?1, ?2, ?3, ?4, ?5, ?6, ?7))"},
+      {sql_.lengthen,
+       "UPDATE events SET time_ns=?4,"
+       " digest=row_digest(run, sequence, ?4, type, task, attempt, detail)"
+       " WHERE run=?1 AND sequence=?2 AND time_ns=?3 AND digest=row_digest("
+       "run, sequence, time_ns, type, task, attempt, detail)"},
+      {sql_.read_length, "SELECT time_ns FROM events WHERE run=? AND sequence=?"},
+      {sql_.has_run, "SELECT 1 FROM runs WHERE number=?"},
+      {sql_.set_status,
+       "UPDATE runs SET status=?1, finished_ns=?2,"
+       " digest=row_digest(number, id, pipeline, version, submitted_ns, ?1, ?2)"
+       " WHERE number=?3 AND digest=row_digest("
+       "number, id, pipeline, version, submitted_ns, status, finished_ns)"},
+      {sql_.find_run, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs WHERE id=?"},
+      {sql_.scan_for_run, "SELECT 1 FROM runs WHERE +id=?"},
+      {sql_.list_runs, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs ORDER BY number DESC LIMIT ?"},
+      {sql_.read_pipeline,
+       "SELECT document, digest=row_digest(version, document) FROM pipelines WHERE version=?"},
       {sql_.read_events,
-       "SELECT sequence, time_ns, type, task, attempt, detail FROM events"
+       "SELECT sequence, time_ns, type, task, attempt, detail,"
+       " digest=row_digest(run, sequence, time_ns, type, task, attempt, detail) FROM events"
        " WHERE run=? AND sequence>=? ORDER BY sequence"},
-      {sql_.put_cache, "INSERT OR REPLACE INTO cache VALUES(?, ?, ?, ?, ?)"},
-      {sql_.find_cached, "SELECT key, pipeline, task, time_ns, detail FROM cache WHERE key=?"},
+      {sql_.put_cache,
+       "INSERT OR REPLACE INTO cache VALUES(?1, ?2, ?3, ?4, ?5, row_digest(?1, ?2, ?3, ?4, ?5))"},
+      {sql_.find_cached, "SELECT " TRACKBED_CACHE_COLUMNS " FROM cache WHERE key=?"},
       {sql_.find_last_cached,
-       "SELECT key, pipeline, task, time_ns, detail FROM cache"
+       "SELECT " TRACKBED_CACHE_COLUMNS " FROM cache"
        " WHERE pipeline=? AND task=? AND time_ns<? ORDER BY time_ns DESC LIMIT 1"},
-      {sql_.post_request, "INSERT INTO requests VALUES(NULL, ?, ?, ?)"},
-      {sql_.read_requests, "SELECT number, kind, run FROM requests ORDER BY number"},
+      {sql_.post_request, "INSERT INTO requests VALUES(NULL, ?1, ?2, ?3, row_digest(?1, ?2, ?3))"},
+      {sql_.read_requests,
+       "SELECT number, kind, run, digest=row_digest(time_ns, kind, run) FROM requests"
+       " ORDER BY number"},
       {sql_.delete_request, "DELETE FROM requests WHERE number=?"},
   };
   for (const auto& [statement, sql] : all) {
@@ -367,6 +388,25 @@ Status SqliteStore::Run(Statement& statement, std::string_view doing) {
   const int code = statement.Step();
   Status status = code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus() : Error(doing);
   statement.Reset();
+  return status;
+}
+
+Status SqliteStore::ChangeOne(Statement& statement, std::string_view doing) {
+  TRACKBED_RETURN_IF_ERROR(Run(statement, doing));
+  if (sqlite3_changes(database_) == 1) return absl::OkStatus();
+  return DataLoss(
+      absl::StrCat(path_, ": cannot ", AbslView(doing), ": its row is damaged or gone"));
+}
+
+Status SqliteStore::Damaged(std::string_view row) const {
+  return DataLoss(absl::StrCat(path_, ": the row of ", AbslView(row), " is damaged"));
+}
+
+Status SqliteStore::InOneMoment(std::string_view doing, const std::function<Status()>& body) {
+  TRACKBED_RETURN_IF_ERROR(Run(sql_.begin_reading, doing));
+  Status status = body();
+  // Of reading there is nothing to keep.
+  if (sqlite3_get_autocommit(database_) == 0) (void)Run(sql_.rollback, doing);
   return status;
 }
 
@@ -388,6 +428,7 @@ StatusOr<Lease> SqliteStore::ReadLease() {
   lease.expires = FromNanoseconds(row.Integer(1));
   lease.holder = {row.Bytes(2),   row.Bytes(3), row.Integer(4),
                   row.Integer(5), row.Bytes(6), row.Bytes(7)};
+  if (!row.IsTrue(8)) return Damaged("the lease");
   return lease;
 }
 
@@ -414,8 +455,12 @@ StatusOr<Lease> SqliteStore::AcquireLease(const LeaseHolder& holder, Time now, D
 }
 
 Status SqliteStore::ReleaseLease(uint64_t fence) {
-  sql_.release_lease.Bind(1, static_cast<int64_t>(fence));
-  return Run(sql_.release_lease, "give the lease back");
+  return InTransaction("give the lease back", [&]() -> Status {
+    TRACKBED_ASSIGN_OR_RETURN(const Lease lease, ReadLease());
+    if (lease.fence != fence) return absl::OkStatus();
+    sql_.renew_lease.Bind(1, 0);
+    return Run(sql_.renew_lease, "give the lease back");
+  });
 }
 
 StatusOr<RunRecord> SqliteStore::AddRun(const RunRecord& record, std::string_view encoded_pipeline,
@@ -425,43 +470,102 @@ StatusOr<RunRecord> SqliteStore::AddRun(const RunRecord& record, std::string_vie
     {
       ResetOnExit reset(sql_.find_run);
       sql_.find_run.BindText(1, record.id);
-      if (sql_.find_run.Step() == SQLITE_ROW) {
-        return AlreadyExists(absl::StrCat("run ", record.id, " exists"));
-      }
+      const int code = sql_.find_run.Step();
+      if (code == SQLITE_ROW) return AlreadyExists(absl::StrCat("run ", record.id, " exists"));
+      // After an error there may be no transaction any more.
+      if (code != SQLITE_DONE) return Error("add a run");
     }
     sql_.add_pipeline.BindText(1, record.version);
     sql_.add_pipeline.BindBlob(2, encoded_pipeline);
     TRACKBED_RETURN_IF_ERROR(Run(sql_.add_pipeline, "add a pipeline"));
-    sql_.add_run.BindText(1, record.id);
-    sql_.add_run.BindText(2, record.pipeline);
-    sql_.add_run.BindText(3, record.version);
-    sql_.add_run.Bind(4, ToNanoseconds(record.submitted));
-    sql_.add_run.Bind(5, static_cast<int64_t>(record.status));
-    sql_.add_run.Bind(6, ToNanoseconds(record.finished));
+    {
+      ResetOnExit reset(sql_.last_run);
+      if (sql_.last_run.Step() != SQLITE_ROW) return Error("add a run");
+      added.number = sql_.last_run.Integer(0) + 1;
+    }
+    sql_.add_run.Bind(1, added.number);
+    sql_.add_run.BindText(2, record.id);
+    sql_.add_run.BindText(3, record.pipeline);
+    sql_.add_run.BindText(4, record.version);
+    sql_.add_run.Bind(5, ToNanoseconds(record.submitted));
+    sql_.add_run.Bind(6, static_cast<int64_t>(record.status));
+    sql_.add_run.Bind(7, ToNanoseconds(record.finished));
     TRACKBED_RETURN_IF_ERROR(Run(sql_.add_run, "add a run"));
-    added.number = sqlite3_last_insert_rowid(database_);
-    return WriteEvent(added.number, 1, submitted);
+    TRACKBED_RETURN_IF_ERROR(WriteEvent(added.number, 1, submitted));
+    return WriteRow(added.number, kEndSequence, 1, kEndType, Event{});
   });
   if (!status.ok()) return status;
   return added;
 }
 
-Status SqliteStore::WriteEvent(int64_t run, uint64_t sequence, const Event& event) {
+Status SqliteStore::WriteRow(int64_t run, int64_t sequence, int64_t time, int64_t type,
+                             const Event& event) {
   Statement& insert = sql_.add_event;
   insert.Bind(1, run);
-  insert.Bind(2, static_cast<int64_t>(sequence));
-  insert.Bind(3, ToNanoseconds(event.time));
-  insert.Bind(4, static_cast<int64_t>(event.type));
+  insert.Bind(2, sequence);
+  insert.Bind(3, time);
+  insert.Bind(4, type);
   if (event.task != kNoTask) insert.Bind(5, event.task);
   if (event.attempt != 0) insert.Bind(6, event.attempt);
   if (!event.detail.empty()) insert.BindBlob(7, event.detail);
   return Run(insert, "write an event");
 }
 
+Status SqliteStore::WriteEvent(int64_t run, uint64_t sequence, const Event& event) {
+  return WriteRow(run, static_cast<int64_t>(sequence), ToNanoseconds(event.time),
+                  static_cast<int64_t>(event.type), event);
+}
+
+Status SqliteStore::Lengthen(int64_t run, uint64_t from, uint64_t to) {
+  sql_.lengthen.Bind(1, run);
+  sql_.lengthen.Bind(2, kEndSequence);
+  sql_.lengthen.Bind(3, static_cast<int64_t>(from));
+  sql_.lengthen.Bind(4, static_cast<int64_t>(to));
+  TRACKBED_RETURN_IF_ERROR(Run(sql_.lengthen, "lengthen a run"));
+  if (sqlite3_changes(database_) == 1) return absl::OkStatus();
+  Statement& row = sql_.read_length;
+  ResetOnExit reset(row);
+  row.Bind(1, run);
+  row.Bind(2, kEndSequence);
+  const int code = row.Step();
+  if (code == SQLITE_DONE) {
+    TRACKBED_RETURN_IF_ERROR(CheckThatThereIsNo(run));
+    return Internal(absl::StrCat(path_, ": there is no run number ", run));
+  }
+  if (code != SQLITE_ROW) return Error("lengthen a run");
+  if (row.Integer(0) == static_cast<int64_t>(from)) {
+    return Damaged(absl::StrCat("the end of run number ", run));
+  }
+  return Internal(absl::StrCat(path_, ": event ", from + 1, " of run number ", run,
+                               " does not follow event ", row.Integer(0)));
+}
+
+Status SqliteStore::Lengthen(const Batch& batch) {
+  struct Growth {
+    uint64_t from = 0;
+    uint64_t to = 0;
+  };
+  absl::flat_hash_map<int64_t, Growth> growths;
+  for (const Batch::NewEvent& added : batch.events) {
+    Growth& growth = growths.try_emplace(added.run, Growth{added.sequence - 1, added.sequence - 1})
+                         .first->second;
+    if (added.sequence != growth.to + 1) {
+      return Internal(absl::StrCat(path_, ": event ", added.sequence, " of run number ", added.run,
+                                   " does not follow event ", growth.to));
+    }
+    growth.to = added.sequence;
+  }
+  for (const auto& [run, growth] : growths) {
+    TRACKBED_RETURN_IF_ERROR(Lengthen(run, growth.from, growth.to));
+  }
+  return absl::OkStatus();
+}
+
 Status SqliteStore::Commit(uint64_t fence, const Batch& batch) {
   return InTransaction("commit", [&]() -> Status {
     TRACKBED_ASSIGN_OR_RETURN(const Lease lease, ReadLease());
     if (lease.fence != fence) return LeaseLost(lease);
+    TRACKBED_RETURN_IF_ERROR(Lengthen(batch));
     for (const Batch::NewEvent& added : batch.events) {
       TRACKBED_RETURN_IF_ERROR(WriteEvent(added.run, added.sequence, added.event));
     }
@@ -469,7 +573,7 @@ Status SqliteStore::Commit(uint64_t fence, const Batch& batch) {
       sql_.set_status.Bind(1, static_cast<int64_t>(change.status));
       sql_.set_status.Bind(2, ToNanoseconds(change.finished));
       sql_.set_status.Bind(3, change.run);
-      TRACKBED_RETURN_IF_ERROR(Run(sql_.set_status, "change the status of a run"));
+      TRACKBED_RETURN_IF_ERROR(ChangeOne(sql_.set_status, "change the status of a run"));
     }
     for (const CacheEntry& entry : batch.cache_entries) {
       const std::string detail = Encode(TaskCached{entry.key, entry.fields, entry.result});
@@ -505,23 +609,54 @@ RunRecord ReadRunRecord(const Statement& row) {
 }
 
 StatusOr<RunRecord> SqliteStore::FindRun(const RunId& id) {
-  Statement& row = sql_.find_run;
+  {
+    Statement& row = sql_.find_run;
+    ResetOnExit reset(row);
+    row.BindText(1, id);
+    const int code = row.Step();
+    if (code == SQLITE_ROW) {
+      RunRecord record = ReadRunRecord(row);
+      if (!row.IsTrue(7) || record.id != id) return Damaged(absl::StrCat("run ", id));
+      return record;
+    }
+    if (code != SQLITE_DONE) return Error("read the runs");
+  }
+  // Where an index is damaged, something may be there though it is not in the index.
+  Statement& row = sql_.scan_for_run;
   ResetOnExit reset(row);
   row.BindText(1, id);
   const int code = row.Step();
-  if (code == SQLITE_DONE) return NotFound(absl::StrCat("there is no run \"", id, "\""));
-  if (code != SQLITE_ROW) return Error("read the runs");
-  return ReadRunRecord(row);
+  if (code == SQLITE_ROW) return Damaged(absl::StrCat("run ", id, " in the index"));
+  if (code != SQLITE_DONE) return Error("read the runs");
+  return NotFound(absl::StrCat("there is no run \"", id, "\""));
 }
 
 StatusOr<std::vector<RunRecord>> SqliteStore::ListRuns(size_t limit) {
-  Statement& row = sql_.list_runs;
-  ResetOnExit reset(row);
-  row.Bind(1, static_cast<int64_t>(limit));
+  const auto bound = static_cast<int64_t>(std::min<size_t>(limit, INT64_MAX));
   std::vector<RunRecord> records;
-  int code = SQLITE_OK;
-  while ((code = row.Step()) == SQLITE_ROW) records.push_back(ReadRunRecord(row));
-  if (code != SQLITE_DONE) return Error("read the runs");
+  Status status = InOneMoment("read the runs", [&]() -> Status {
+    // Numbers are given in order and never taken back.
+    int64_t next = 0;
+    {
+      ResetOnExit reset(sql_.last_run);
+      if (sql_.last_run.Step() != SQLITE_ROW) return Error("read the runs");
+      next = sql_.last_run.Integer(0);
+    }
+    Statement& row = sql_.list_runs;
+    ResetOnExit reset(row);
+    row.Bind(1, bound);
+    int code = SQLITE_OK;
+    for (; (code = row.Step()) == SQLITE_ROW; --next) {
+      records.push_back(ReadRunRecord(row));
+      if (!row.IsTrue(7) || records.back().number != next) {
+        return Damaged(absl::StrCat("run number ", next));
+      }
+    }
+    if (code != SQLITE_DONE) return Error("read the runs");
+    if (records.size() < limit && next != 0) return Damaged(absl::StrCat("run number ", next));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
   return records;
 }
 
@@ -532,6 +667,7 @@ StatusOr<std::string> SqliteStore::ReadPipeline(const std::string& version) {
   const int code = row.Step();
   if (code == SQLITE_DONE) return NotFound(absl::StrCat("there is no pipeline ", version));
   if (code != SQLITE_ROW) return Error("read a pipeline");
+  if (!row.IsTrue(1)) return Damaged(absl::StrCat("pipeline ", version));
   return row.Bytes(0);
 }
 
@@ -541,18 +677,38 @@ Status SqliteStore::ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
   ResetOnExit reset(row);
   row.Bind(1, run);
   row.Bind(2, static_cast<int64_t>(from));
-  int code = SQLITE_DONE;
-  for (; limit > 0 && (code = row.Step()) == SQLITE_ROW; --limit) {
+  uint64_t next = std::max<uint64_t>(from, 1);
+  const auto damaged = [&] {
+    return Damaged(absl::StrCat("event ", next, " of run number ", run));
+  };
+  for (; limit > 0; --limit, ++next) {
+    const int code = row.Step();
+    if (code == SQLITE_DONE) return CheckThatThereIsNo(run);
+    if (code != SQLITE_ROW) return Error("read the events of a run");
+    const auto sequence = static_cast<uint64_t>(row.Integer(0));
+    if (!row.IsTrue(6)) return damaged();
+    if (row.Integer(2) == kEndType) {
+      return next > static_cast<uint64_t>(row.Integer(1)) ? absl::OkStatus() : damaged();
+    }
+    if (sequence != next) return damaged();
     Event event;
     event.time = FromNanoseconds(row.Integer(1));
     event.type = static_cast<EventType>(row.Integer(2));
     if (!row.IsNull(3)) event.task = static_cast<TaskIndex>(row.Integer(3));
     event.attempt = static_cast<uint32_t>(row.Integer(4));
     if (!row.IsNull(5)) event.detail = row.Bytes(5);
-    visit(static_cast<uint64_t>(row.Integer(0)), std::move(event));
+    visit(next, std::move(event));
   }
-  return code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus()
-                                                   : Error("read the events of a run");
+  return absl::OkStatus();
+}
+
+Status SqliteStore::CheckThatThereIsNo(int64_t run) {
+  Statement& row = sql_.has_run;
+  ResetOnExit reset(row);
+  row.Bind(1, run);
+  const int code = row.Step();
+  if (code == SQLITE_ROW) return Damaged(absl::StrCat("the end of run number ", run));
+  return code == SQLITE_DONE ? absl::OkStatus() : Error("read the runs");
 }
 
 StatusOr<std::optional<CacheEntry>> SqliteStore::ReadCacheEntry(Statement& row) {
@@ -565,6 +721,7 @@ StatusOr<std::optional<CacheEntry>> SqliteStore::ReadCacheEntry(Statement& row) 
   entry.pipeline = row.Bytes(1);
   entry.task = row.Bytes(2);
   entry.time = FromNanoseconds(row.Integer(3));
+  if (!row.IsTrue(5)) return Damaged(absl::StrCat("the cached result ", entry.key));
   TaskCached detail;
   TRACKBED_RETURN_IF_ERROR(Decode(row.Bytes(4), &detail));
   entry.fields = std::move(detail.cache_fields);
@@ -599,6 +756,7 @@ StatusOr<std::vector<Request>> SqliteStore::ReadRequests() {
   std::vector<Request> requests;
   int code = SQLITE_OK;
   while ((code = row.Step()) == SQLITE_ROW) {
+    if (!row.IsTrue(3)) return Damaged("a request");
     requests.push_back({row.Integer(0), static_cast<Request::Kind>(row.Integer(1)), row.Bytes(2)});
   }
   if (code != SQLITE_DONE) return Error("read the requests");

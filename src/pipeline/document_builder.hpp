@@ -2,8 +2,7 @@
 // and JSON: depth, number of values, amount of text, unique keys that are text.
 #pragma once
 
-#include <absl/container/flat_hash_set.h>
-
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,8 +43,8 @@ class DocumentBuilder {
  private:
   struct Frame {
     DocumentNode node;
-    bool has_key = false;                   // of a map: the last member waits for its value
-    absl::flat_hash_set<std::string> keys;  // of a map with many members
+    bool has_key = false;        // of a map: the last member waits for its value
+    std::set<std::string> keys;  // of a map with many members
   };
 
   bool AddKey(Position position, std::string text);

@@ -2,6 +2,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <iterator>
+#include <new>
 #include <nlohmann/json.hpp>
 
 #include "pipeline/document_builder.hpp"
@@ -189,6 +190,8 @@ bool ParseJsonDocument(std::string_view text, const ReaderLimits& limits, Docume
         Json::sax_parse(TrackingIterator(text.data(), &tracker),
                         TrackingIterator(text.data() + text.size(), &tracker), &handler);
     if (!ok) return false;
+  } catch (const std::bad_alloc&) {
+    throw;  // that says nothing about the text
   } catch (const std::exception& error) {
     diagnostics->Error({}, "", absl::StrCat("not valid JSON: ", error.what()));
     return false;

@@ -2,7 +2,6 @@
 //
 // The limits act while the text is parsed, and on what the parser reads ahead: yaml-cpp keeps every
 // token of a list or map in brackets until it is closed.
-#include <absl/container/flat_hash_map.h>
 #include <absl/strings/str_cat.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
@@ -11,6 +10,8 @@
 
 #include <algorithm>
 #include <istream>
+#include <map>
+#include <new>
 #include <streambuf>
 
 #include "pipeline/document_builder.hpp"
@@ -207,7 +208,7 @@ class Handler final : public YAML::EventHandler {
   const ReaderLimits limits_;
   MeteredBuffer* const buffer_;
   DocumentBuilder builder_;
-  absl::flat_hash_map<YAML::anchor_t, Anchored> anchors_;
+  std::map<YAML::anchor_t, Anchored> anchors_;
   std::vector<YAML::anchor_t> open_anchors_;
   size_t kept_nodes_ = 0;
   size_t kept_bytes_ = 0;
@@ -316,6 +317,8 @@ bool ParseYamlDocument(std::string_view text, const ReaderLimits& limits, Docume
   } catch (const YAML::Exception& error) {
     ReportParserError(error, text, index, diagnostics);
     return false;
+  } catch (const std::bad_alloc&) {
+    throw;  // that says nothing about the text
   } catch (const std::exception& error) {
     diagnostics->Error(handler.last_position(), "", absl::StrCat("not valid YAML: ", error.what()));
     return false;

@@ -1,12 +1,12 @@
 // The account of one machine: what is held of each device, and by which allocation.
 #include "trackbed/resources/slot_allocator.hpp"
 
-#include <absl/container/flat_hash_map.h>
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <map>
 
 #include "trackbed/resources/node_reader.hpp"
 
@@ -145,7 +145,8 @@ void SlotAllocator::AddLinks(const NodeDescription& node, Slot* slot) const {
     return static_cast<uint16_t>(static_cast<int>(level) * 100 + lanes);
   };
   std::vector<uint16_t> links(count * count);
-  absl::flat_hash_map<std::string_view, size_t> places;
+  // No tables of Abseil's while an allocator is made: they do not survive memory that is out.
+  std::map<std::string_view, size_t> places;
   for (size_t i = 0; i < count; ++i) {
     const Device& a = devices_[slot->begin + i];
     places.emplace(a.id, i);
@@ -172,9 +173,9 @@ void SlotAllocator::AddLinks(const NodeDescription& node, Slot* slot) const {
 }
 
 void SlotAllocator::AddCards(const NodeDescription& node) {
-  absl::flat_hash_map<std::string_view, const NodeDevice*> described;
+  std::map<std::string_view, const NodeDevice*> described;
   for (const NodeDevice& device : node.devices) described.emplace(device.id, &device);
-  absl::flat_hash_map<std::pair<std::string_view, std::string_view>, std::vector<uint32_t>> groups;
+  std::map<std::pair<std::string_view, std::string_view>, std::vector<uint32_t>> groups;
   for (uint32_t i = 0; i < devices_.size(); ++i) {
     const Slot& slot = slots_[devices_[i].slot];
     if (slot.of_node || slot.type->exclusive_set.empty()) continue;
@@ -354,18 +355,20 @@ void SlotAllocator::Give(const Placed& placed) {
 }
 
 void SlotAllocator::Commit(const Placement& placement, Allocation* allocation) {
+  // All that needs memory comes first, so that nothing is taken when it is out.
   if (free_live_.empty()) {
-    free_live_.push_back(static_cast<uint32_t>(live_.size()));
+    free_live_.reserve(1);
     live_.emplace_back();
+    free_live_.push_back(static_cast<uint32_t>(live_.size() - 1));
   }
   const uint32_t place = free_live_.back();
-  free_live_.pop_back();
   Entry& live = live_[place];
-  live.id = ++last_serial_ << kPlaceBits | place;
   live.placement.assign(placement.begin(), placement.end());
+  Describe(live, allocation);
+  free_live_.pop_back();
+  allocation->id = live.id = ++last_serial_ << kPlaceBits | place;
   ++live_count_;
   for (const Placed& placed : placement) Take(placed);
-  Describe(live, allocation);
 }
 
 void SlotAllocator::Describe(const Entry& entry, Allocation* allocation) const {
@@ -384,12 +387,12 @@ Status SlotAllocator::Release(uint64_t id) {
   if (id == 0 || place >= live_.size() || live_[place].id != id) {
     return FailedPrecondition(absl::StrCat("allocation ", id, " is not live"));
   }
+  free_live_.push_back(static_cast<uint32_t>(place));  // first: it needs memory
   Entry& live = live_[place];
   for (const Placed& placed : live.placement) Give(placed);
   live.id = 0;
   live.placement.clear();
   --live_count_;
-  free_live_.push_back(static_cast<uint32_t>(place));
   return absl::OkStatus();
 }
 

@@ -116,6 +116,10 @@ struct DiskProcess::Implementation {
     if (trap->refusing) return Verdict::refused;
     if (*count != trap->at) return Verdict::done;
     failed = true;
+    if (trap->fault == DiskFault::fills) {
+      disk->full = true;
+      return Verdict::done;
+    }
     if (trap->fault == DiskFault::dies) {
       Die();
       return Verdict::in_part;
@@ -451,6 +455,21 @@ void SimulatedDisk::Damage(const std::string& path, size_t offset) {
   if (found == files_.end() || offset >= found->second->content.size()) return;
   for (std::string* bytes : {&found->second->content, &found->second->flushed}) {
     if (offset < bytes->size()) (*bytes)[offset] = static_cast<char>(~(*bytes)[offset]);
+  }
+}
+
+std::map<std::string, std::string> SimulatedDisk::Contents() const {
+  std::map<std::string, std::string> contents;
+  for (const auto& [path, file] : files_) contents[path] = file->content;
+  return contents;
+}
+
+void SimulatedDisk::SetContents(const std::map<std::string, std::string>& contents) {
+  files_.clear();
+  for (const auto& [path, bytes] : contents) {
+    auto file = std::make_shared<SimulatedFile>();
+    file->content = file->flushed = bytes;
+    files_[path] = std::move(file);
   }
 }
 

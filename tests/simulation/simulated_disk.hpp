@@ -44,6 +44,10 @@ class SimulatedDisk {
   // Overwrites one byte, as bad hardware would.
   void Damage(const std::string& path, size_t offset);
   size_t SizeOf(const std::string& path) const;
+  // What is in the files, and to put it there, flushed, in place of what there is. No file may be
+  // open.
+  std::map<std::string, std::string> Contents() const;
+  void SetContents(const std::map<std::string, std::string>& contents);
 
  private:
   friend class DiskProcess;
@@ -55,6 +59,7 @@ enum class DiskFault : uint8_t {
   dies,     // the process: this operation is done in part, later ones not at all
   fails,    // this operation fails and changes nothing
   refuses,  // this operation and all later ones fail, until Mend
+  fills,    // the disk is full from this operation on, until somebody makes room
 };
 
 // A process that uses the disk: a SQLite VFS of its own. Its connections must be closed before it

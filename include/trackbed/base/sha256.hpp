@@ -22,6 +22,8 @@ class Sha256 {
   void UpdateField(std::string_view bytes);
   // The digest in hexadecimal, without prefix. The object is then ready for a new message.
   std::string FinishHex();
+  // The first 64 bits of the digest, for finding damage; the same on every machine.
+  uint64_t FinishNumber();
 
  private:
   struct Context;
