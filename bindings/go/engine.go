@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // Durability is what survives what.
@@ -48,6 +49,9 @@ type EngineOptions struct {
 	Supervisor  string        // the embedded executor's helper program; empty: looked for beside the library
 	Inherit     []string      // names of variables that attempts get from this process
 
+	Tenants []EngineTenant    // for whom runs are submitted; those above before those below
+	Policy  *SchedulerOptions // who goes first; nil: defaults. See Open for what of it holds
+
 	Executor Executor     // nil: processes of this machine
 	Clock    Clock        // nil: the system's
 	Random   Random       // nil: the system's
@@ -55,6 +59,38 @@ type EngineOptions struct {
 	// Gets each event after it is durable, in order, on the goroutine that steps the engine, which
 	// waits meanwhile. Engine.Events is the other way. See the package's comment on ports.
 	Sink func(Event)
+}
+
+// EngineTenant is somebody for whom runs are submitted, and what all of these may use at once.
+type EngineTenant struct {
+	Path string // "research/vision/ada"
+	// Of "cpu", "mem" and the node's accelerators; GPUs count as "cuda.shares", whole ones too.
+	Guaranteed Slots
+	Limit      Slots   // what is not named is without limit
+	MaxRunning int     // tasks at a time; 0: no limit
+	MaxWaiting int     // equal tasks count as one; 0: no limit
+	Weight     float64 // of its share beside its siblings; 0: 1
+}
+
+func engineTenants(tenants []EngineTenant, memory *arena) (*C.trackbed_engine_tenant, C.size_t) {
+	if len(tenants) == 0 {
+		return nil, 0
+	}
+	block := (*C.trackbed_engine_tenant)(
+		memory.allocate(uintptr(len(tenants)) * C.sizeof_trackbed_engine_tenant))
+	for i, tenant := range tenants {
+		native := C.trackbed_engine_tenant{
+			struct_size: C.sizeof_trackbed_engine_tenant,
+			path:        memory.text(tenant.Path),
+			max_running: unsigned(tenant.MaxRunning),
+			max_waiting: unsigned(tenant.MaxWaiting),
+			weight:      C.double(tenant.Weight),
+		}
+		native.guaranteed, native.guaranteed_count = memory.slots(tenant.Guaranteed)
+		native.limit, native.limit_count = memory.slots(tenant.Limit)
+		unsafe.Slice(block, len(tenants))[i] = native
+	}
+	return block, C.size_t(len(tenants))
 }
 
 // Engine takes runs from submission to their end, durably. It does so while a goroutine is in Run,
@@ -84,6 +120,10 @@ type core struct {
 // Open opens the store and takes its lease. FailedPrecondition: another process holds the store (the
 // message names it), or the folder cannot be made; NotFound: no supervisor program; DataLoss: the
 // store is damaged. Close the engine.
+//
+// Of Policy the placer, the names of resources and the seed are not looked at. The engine stops no
+// attempt for another and serves nobody last come first: PreemptByPriority, Reclaim and OrderLIFO are
+// InvalidArgument. NotFound also: a tenant whose parent does not stand before it.
 func Open(options EngineOptions) (*Engine, error) {
 	var memory arena
 	defer memory.free()
@@ -112,6 +152,11 @@ func Open(options EngineOptions) (*Engine, error) {
 	}
 	native.slots, native.slot_count = memory.slots(options.Slots)
 	native.inherit, native.inherit_count = memory.texts(options.Inherit)
+	native.tenants, native.tenant_count = engineTenants(options.Tenants, &memory)
+	native.tenant_size = C.sizeof_trackbed_engine_tenant
+	if options.Policy != nil {
+		native.policy = options.Policy.native(&memory)
+	}
 	reports := &reporter{}
 	numbers := holdPorts(&options, c.failures, reports, &native, &memory)
 

@@ -198,6 +198,24 @@ func (g *Groups) Submit(who *Principal, group string, task Task, now time.Time) 
 	})
 }
 
+// Predict is what would become of a task of the principal's tenant, or one below, if it were
+// submitted now: see Scheduler.Predict.
+func (g *Groups) Predict(who *Principal, group string, task Task, now time.Time) (time.Time,
+	WaitReason, error) {
+	given := task.native()
+	var start C.int64_t
+	reason := C.trackbed_wait_reason{struct_size: C.sizeof_trackbed_wait_reason}
+	var sentence C.trackbed_bytes
+	err := g.call(func(native *C.trackbed_groups, told **C.trackbed_error) C.trackbed_status {
+		return C.trackbed_groups_predict(native, who.native(), chars(group), sizeOf(group), &given,
+			nanoseconds(now), &start, &reason, &sentence, told)
+	})
+	if err != nil {
+		return time.Time{}, WaitReason{}, err
+	}
+	return goTime(start), goReason(&reason, string(taken(&sentence))), nil
+}
+
 // Withdraw takes out a waiting task of the principal's tenant, or one below.
 func (g *Groups) Withdraw(who *Principal, group string, task TaskID, now time.Time) error {
 	return g.call(func(native *C.trackbed_groups, told **C.trackbed_error) C.trackbed_status {

@@ -106,6 +106,50 @@ func TestAnExecutorInGo(t *testing.T) {
 	}
 }
 
+func TestWhoGoesFirstAndForWhom(t *testing.T) {
+	noLeaks(t)
+	const pipeline = "name: x\ntasks:\n- {name: a, command: [run, it], cache: false}\n"
+	var started []string
+	options := inMemory()
+	options.Node = []byte("name: n\ncpu: 2\nmem: 1g\n")
+	options.Executor = &scripted{start: func(_ Reporter, attempt Attempt) error {
+		started = append(started, attempt.Key)
+		return nil
+	}}
+	options.Policy = &SchedulerOptions{Order: OrderLIFO}
+	_, err := Open(options)
+	wants(t, err, InvalidArgument, "")
+	options.Policy = &SchedulerOptions{Order: OrderFairShare}
+	guests := EngineTenant{Path: "lab/guests", Limit: Slots{"cpu": One}}
+	options.Tenants = []EngineTenant{guests, {Path: "lab"}}
+	_, err = Open(options)
+	wants(t, err, NotFound, "lab")
+	options.Tenants = []EngineTenant{{Path: "lab"}, guests}
+	engine := open(t, options)
+	var runs []string
+	for priority := 0; priority < 3; priority++ {
+		priority := priority
+		run, err := engine.Submit(parse(t, pipeline),
+			SubmitOptions{Tenant: "lab/guests", Priority: &priority})
+		must(t, err)
+		runs = append(runs, run)
+	}
+	must(t, engine.Step())
+	if len(started) != 1 || started[0] != runs[2]+"/a/1" { // of two cores guests may have one
+		t.Fatalf("found %v of %v", started, runs)
+	}
+	must(t, engine.Report(Report{Key: started[0]}))
+	must(t, engine.Step())
+	if len(started) != 2 || started[1] != runs[1]+"/a/1" {
+		t.Errorf("found %v of %v", started, runs)
+	}
+	_, err = engine.Submit(parse(t, pipeline), SubmitOptions{Tenant: "lab/gusts"})
+	wants(t, err, NotFound, "gusts")
+	most := 1 << 40
+	_, err = engine.Submit(parse(t, pipeline), SubmitOptions{Priority: &most})
+	wants(t, err, InvalidArgument, "priority")
+}
+
 func TestWhatAnExecutorDoesWrongStandsInTheRun(t *testing.T) {
 	noLeaks(t)
 	for message, start := range map[string]func(Reporter, Attempt) error{

@@ -13,6 +13,8 @@ type SubmitOptions struct {
 	Parameters map[string]interface{} // by name: bool, number, string; the others have their defaults
 	NoCache    bool                   // earlier results are neither looked for nor kept
 	Base       string                 // folder that paths in the pipeline are relative to; empty: that of its file
+	Tenant     string                 // whom it is for: the Path of an EngineTenant; empty: everybody
+	Priority   *int                   // of all its tasks, beside their own; higher goes first; nil: the pipeline's
 }
 
 // RunStatus is how far a run is.
@@ -120,6 +122,11 @@ func (e *Engine) Submit(pipeline *Pipeline, options SubmitOptions) (string, erro
 		no_cache:    flag(options.NoCache),
 		parameters:  memory.text(parameters),
 		base:        memory.text(options.Base),
+		tenant:      memory.text(options.Tenant),
+	}
+	if options.Priority != nil {
+		native.has_priority = 1
+		native.priority = signed(*options.Priority)
 	}
 	var run C.trackbed_bytes
 	var told *C.trackbed_error

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // Resource is what quotas count: processors, memory, or one of six kinds of devices, 2 to 7.
@@ -801,6 +802,63 @@ func (s *Scheduler) Predict(task Task, now time.Time) (time.Time, WaitReason, er
 		return time.Time{}, WaitReason{}, err
 	}
 	return goTime(start), goReason(&reason, string(taken(&sentence))), nil
+}
+
+// WhatIf is nodes as they might be.
+type WhatIf struct {
+	Added   []NodeCapacity // numbered on from those that there are
+	Drained []NodeID       // take nothing new
+}
+
+// PredictIf is the same as Predict if nodes were added or drained; by first fit, since the placer
+// knows only the nodes that there are. NotFound also: a node to drain.
+func (s *Scheduler) PredictIf(task Task, whatIf WhatIf, now time.Time) (time.Time, WaitReason, error) {
+	var memory arena
+	defer memory.free()
+	nodes, err := whatIf.native(&memory)
+	if err != nil {
+		return time.Time{}, WaitReason{}, err
+	}
+	given := task.native()
+	var start C.int64_t
+	reason := C.trackbed_wait_reason{struct_size: C.sizeof_trackbed_wait_reason}
+	var sentence C.trackbed_bytes
+	err = s.call(func(native *C.trackbed_scheduler, told **C.trackbed_error) C.trackbed_status {
+		return C.trackbed_scheduler_predict_if(native, &given, &nodes, nanoseconds(now), &start,
+			&reason, &sentence, told)
+	})
+	if err != nil {
+		return time.Time{}, WaitReason{}, err
+	}
+	return goTime(start), goReason(&reason, string(taken(&sentence))), nil
+}
+
+func (w *WhatIf) native(memory *arena) (C.trackbed_what_if, error) {
+	native := C.trackbed_what_if{
+		struct_size:   C.sizeof_trackbed_what_if,
+		added_size:    C.sizeof_trackbed_node_capacity,
+		added_count:   C.size_t(len(w.Added)),
+		drained_count: C.size_t(len(w.Drained)),
+	}
+	if len(w.Added) > 0 {
+		native.added = (*C.trackbed_node_capacity)(
+			memory.allocate(uintptr(len(w.Added)) * C.sizeof_trackbed_node_capacity))
+		for i := range w.Added {
+			capacity, err := w.Added[i].native()
+			if err != nil {
+				return native, err
+			}
+			unsafe.Slice(native.added, len(w.Added))[i] = capacity
+		}
+	}
+	if len(w.Drained) > 0 {
+		native.drained = (*C.uint32_t)(
+			memory.allocate(uintptr(len(w.Drained)) * C.sizeof_uint32_t))
+		for i, node := range w.Drained {
+			unsafe.Slice(native.drained, len(w.Drained))[i] = C.uint32_t(node)
+		}
+	}
+	return native, nil
 }
 
 // State is how far a task is.

@@ -89,6 +89,33 @@ func TestAGangStartsWhole(t *testing.T) {
 	wants(t, scheduler.Submit(Task{ID: 3, Devices: -One}, at(50)), InvalidArgument, "")
 }
 
+func TestNodesThatMightBe(t *testing.T) {
+	noLeaks(t)
+	scheduler := newScheduler(t, 1, 1, SchedulerOptions{})
+	must(t, scheduler.Submit(Task{ID: 1, Devices: One, RunTime: time.Minute}, at(0)))
+	_, err := scheduler.Plan(at(0))
+	must(t, err)
+	more := WhatIf{Added: []NodeCapacity{{CPU: 8 * One, Memory: 1 << 30, Devices: make([]uint8, 4)}}}
+	start, reason, err := scheduler.PredictIf(Task{ID: 2, Devices: One}, WhatIf{}, at(0))
+	must(t, err)
+	if start.Before(at(60)) || reason.Rule != WaitShortage {
+		t.Errorf("found %v, %+v", start, reason)
+	}
+	start, _, err = scheduler.PredictIf(Task{ID: 2, Devices: 4 * One}, more, at(0))
+	must(t, err)
+	if !start.Equal(at(0)) {
+		t.Errorf("found %v", start)
+	}
+	_, _, err = scheduler.PredictIf(Task{ID: 2, Devices: One}, WhatIf{Drained: []NodeID{7}}, at(0))
+	wants(t, err, NotFound, "7")
+	_, _, err = scheduler.PredictIf(Task{ID: 2, Devices: 4 * One}, WhatIf{}, at(0))
+	wants(t, err, ResourceExhausted, "")
+	_, _, err = scheduler.PredictIf(Task{ID: 2},
+		WhatIf{Added: []NodeCapacity{{Devices: make([]uint8, 17)}}}, at(0))
+	wants(t, err, InvalidArgument, "16")
+	must(t, scheduler.Recount())
+}
+
 func TestNodesComeAndGo(t *testing.T) {
 	noLeaks(t)
 	scheduler := newScheduler(t, 1, 1, SchedulerOptions{})
@@ -333,6 +360,13 @@ func TestGroups(t *testing.T) {
 	wants(t, groups.Submit(user, "rtain", Task{ID: 1, Tenant: team}, at(0)), NotFound, "rtain")
 	must(t, groups.Submit(user, "train", Task{ID: 1, Tenant: team, Devices: One}, at(0)))
 	must(t, groups.Submit(user, "train", Task{ID: 2, Tenant: team, Devices: One}, at(0)))
+	start, _, err := groups.Predict(user, "train", Task{ID: 3, Tenant: team, Devices: One}, at(0))
+	must(t, err)
+	if !start.Equal(at(0)) {
+		t.Errorf("found %v", start)
+	}
+	_, _, err = groups.Predict(&Principal{Tenant: other}, "train", Task{ID: 3, Tenant: other}, at(0))
+	wants(t, err, PermissionDenied, "")
 	must(t, groups.Withdraw(user, "train", 2, at(0)))
 	usable, err := groups.Usable(user, WorkBatch)
 	must(t, err)

@@ -443,8 +443,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     seen_ = cluster.end_change();
     ++schedules;
-    // What has started may be stopped from the next time on, and others instead of it.
-    if (Evicts() && victims_changed_ && waiting_ > 0) plan.next = now + std::chrono::seconds(1);
+    if (victims_changed_ && NextMayStopMore()) plan.next = now + std::chrono::seconds(1);
     if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
@@ -1361,6 +1360,28 @@ class Scheduler::Impl : public SchedulerState {
     }
     return policy.reclaim && !stoppable_.empty() &&
            !tenancy.WouldBorrow(request.tenant, Charge(request));
+  }
+
+  // What has started may be stopped from the next Schedule on, and others of its tenant, which may
+  // borrow now: so that is to come soon, if anybody waits for whom that could be done.
+  bool NextMayStopMore() const {
+    if (!Evicts() || waiting_ == 0) return false;
+    // By priority alone no others come into question, and what has started is too young.
+    if (!policy.reclaim && policy.minimum_run_time > Duration{0}) return false;
+    const auto may_gain = [&](LineIndex line) {
+      return MayEvict(tasks[lines_[line].tasks.begin()->second].request);
+    };
+    for (const auto& [tenant, lines] : parked_) {
+      if (std::any_of(lines.begin(), lines.end(), may_gain)) return true;
+    }
+    for (const auto& [tenant, heads] : competing_) {  // the first, where nobody may go before it
+      for (const auto& [rank, line] : heads) {
+        if (may_gain(line)) return true;
+      }
+    }
+    return std::any_of(demands_.begin(), demands_.end(), [&](const DemandState& wanted) {
+      return std::any_of(wanted.tried.begin(), wanted.tried.end(), may_gain);
+    });
   }
 
   // Lines that can have room made for them since the last time: something has ended, so that less

@@ -72,7 +72,9 @@ def test_it_runs(script):
     ran = run(script, "-m", "trackbed", "run", "script.py", "train", "--alpha", "0.5", "--fast-mode")
     assert (ran.returncode, ran.stdout) == (0, "1.0\n"), ran.stderr
     assert "learn" in ran.stderr and "succeeded" in ran.stderr
-    again = run(script, "-m", "trackbed", "run", "script.py", "--alpha=0.5", "--fast-mode")
+    again = run(
+        script, "-m", "trackbed", "run", "script.py", "--alpha=0.5", "--fast-mode", "--priority=7"
+    )
     assert again.stderr.count("from the cache") == 2
     plain = run(script, "script.py")  # as a script, it shares what it can
     assert plain.stdout == "result 0.1\n", plain.stderr
@@ -92,6 +94,8 @@ def test_the_program_runs_python_files(script):
     [
         (["run", "script.py", "train", "--mode", "bad"], 1, "RuntimeError: cannot learn so"),
         (["run", "script.py", "train", "--alpha", "much"], 2, "invalid float value: 'much'"),
+        (["run", "script.py", "train", "--priority", "high"], 2, "invalid int value: 'high'"),
+        (["run", "script.py", "train", "--priority", "9999999999"], 2, "priority"),
         (["run", "script.py", "trane"], 2, "has no pipeline 'trane'; it has train"),
         (["run", "nothing.py"], 2, "there is no such file"),
         ([], 2, "usage: trackbed run FILE"),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from trackbed import _native, cluster, engine, ports, simulation, slots
+from trackbed import _native, _policy, cluster, engine, ports, simulation, slots
 
 HEADER = pathlib.Path(__file__).resolve().parents[2] / "capi" / "include"
 STRUCTS = {
@@ -16,7 +16,7 @@ STRUCTS = {
     "trackbed_diagnostic": _native.Diagnostic,
     "trackbed_slot": _native.Slot,
     "trackbed_engine_options": engine.EngineOptions,
-    "trackbed_engine_tenant": engine.TenantStruct,
+    "trackbed_engine_tenant": _policy.TenantStruct,
     "trackbed_submit_options": engine.SubmitOptions,
     "trackbed_events_options": engine.EventsOptions,
     "trackbed_event": engine.EventStruct,
@@ -36,7 +36,7 @@ STRUCTS = {
     "trackbed_task": cluster.TaskStruct,
     "trackbed_quota": cluster.QuotaStruct,
     "trackbed_placer": cluster.PlacerTable,
-    "trackbed_scheduler_options": cluster.OptionsStruct,
+    "trackbed_scheduler_options": _policy.OptionsStruct,
     "trackbed_plan_item": cluster.ItemStruct,
     "trackbed_wait_reason": cluster.ReasonStruct,
     "trackbed_what_if": cluster.WhatIfStruct,

@@ -6,6 +6,7 @@ from trackbed import (
     Cluster,
     FailedPrecondition,
     InvalidArgument,
+    NotFound,
     Placer,
     ResourceExhausted,
     Scheduler,
@@ -73,6 +74,24 @@ def test_a_gang_starts_whole():
     with pytest.raises(AlreadyExists):
         cluster.submit(2, devices=1)
     assert list(plan.to_frame()["kind"]) == ["start", "start"]
+
+
+def test_nodes_that_might_be():
+    cluster = Cluster({"g1": {"cpu": 8, "devices": 1}, "g2": {"cpu": 8, "devices": 1}})
+    cluster.submit(1, devices=1, run_time=100)
+    assert len(cluster.schedule(now=0).starts) == 1
+    assert cluster.predict(devices=1)[0] == 0.0
+    when, reason = cluster.predict(devices=1, drained=[cluster.nodes["g2"]])
+    assert when is not None and when >= 100 and reason.rule == "shortage"
+    more = [{"cpu": 8, "devices": 4}]
+    assert cluster.predict(devices=1, drained=[1], added=more)[0] == 0.0
+    assert cluster.predict(devices=4, added=more)[0] == 0.0
+    with pytest.raises(ResourceExhausted):
+        cluster.predict(devices=4)
+    with pytest.raises(NotFound, match="7"):
+        cluster.predict(devices=1, drained=[7])
+    assert len(cluster.schedule().starts) == 0
+    cluster.recount()
 
 
 def test_a_placer_in_python():

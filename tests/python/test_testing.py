@@ -4,7 +4,19 @@ import time
 
 import pytest
 import steps
-from trackbed import Attempt, Engine, Executor, RunFailed, pipeline, when
+from trackbed import (
+    Attempt,
+    Engine,
+    Executor,
+    InvalidArgument,
+    NotFound,
+    Policy,
+    ResourceExhausted,
+    RunFailed,
+    Tenant,
+    pipeline,
+    when,
+)
 from trackbed.testing import FakeExecutor, Lab, assert_events, run_task
 
 pytest_plugins = ["trackbed.pytest_plugin"]
@@ -57,6 +69,63 @@ def test_the_same_story_twice():
 
 def test_a_real_engine_for_tests(trackbed_engine):
     assert trackbed_engine.submit(nightly).result() == 2
+
+
+def one_at_a_time(**options):
+    """An engine whose attempts never end, and which of them were started."""
+
+    class Started(Executor):
+        def start(self, attempt: Attempt) -> None:
+            self.attempts = [*getattr(self, "attempts", []), attempt.key.split("/")[0]]
+
+    executor = Started()
+    slots = {"cpu": 1}
+    return Engine(
+        in_memory=True, executor=executor, background=False, slots=slots, **options
+    ), executor
+
+
+@pipeline
+def short() -> int:
+    return steps.double(3)
+
+
+def test_who_is_more_important_goes_first():
+    engine, executor = one_at_a_time()
+    with engine:
+        engine.submit(short.using(priority=-1, cache=False))
+        last = engine.submit(short, cache=False)
+        first = engine.submit(short, cache=False, priority=5)
+        engine.step()
+        assert executor.attempts == [first.id]
+        executor.report(executor_key(first), outputs={"result": 6})
+        engine.step()
+        assert executor.attempts == [first.id, last.id]
+        with pytest.raises(InvalidArgument, match="priority"):
+            engine.submit(short, priority=2**32)
+
+
+def executor_key(run):
+    return f"{run.id}/double/1"
+
+
+def test_tenants_have_quotas():
+    engine, executor = one_at_a_time(
+        tenants=[Tenant("lab"), Tenant("lab/guests", limit={"cpu": 0.5, "mem": "1g"})],
+        policy=Policy(order="fair_share", half_life=3600),
+    )
+    with engine:
+        run = engine.submit(short, tenant="lab")
+        engine.step()
+        assert executor.attempts == [run.id]
+        with pytest.raises(ResourceExhausted, match="guests"):
+            engine.submit(short.using(tenant="lab/guests"))
+        with pytest.raises(NotFound, match="gusts"):
+            engine.submit(short, tenant="lab/gusts")
+    with pytest.raises(InvalidArgument, match="cuda"):
+        one_at_a_time(tenants=[Tenant("lab", limit={"cuda.smem": 1})])[0].step()
+    with pytest.raises(InvalidArgument):
+        one_at_a_time(policy=Policy(order="lifo"))[0].step()
 
 
 def test_what_an_executor_raises_is_contained():

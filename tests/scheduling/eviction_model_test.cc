@@ -312,8 +312,13 @@ class Story {
   void Schedule() {
     // One start in each call: what is stopped in it was decided before that.
     bool quiet = false;
+    bool said_later = false;
     while (!quiet) {
       const Plan plan = scheduler_->Schedule(now_, one_by_one_ ? 1 : SIZE_MAX);
+      // Nothing more is stopped for which the plan before did not ask to be called soon.
+      const bool unasked = said_later && !plan.evictions.empty();
+      if (unasked) REQUIRE_FALSE(unasked);
+      said_later = !one_by_one_ && plan.next > now_ + std::chrono::seconds(1);
       quiet = plan.starts.empty() && plan.evictions.empty();
       std::set<TaskId> due;
       for (const auto& [id, task] : model_.tasks) {

@@ -689,6 +689,54 @@ TEST_CASE("Room is made once the minimum run time has passed, without anything e
   CHECK(lab.plan.evictions[0].victim == 1);
 }
 
+TEST_CASE("The plan asks for the next soon only where that may stop what has just started") {
+  GroupPolicy policy;
+  policy.preempt_by_priority = true;
+  SECTION("what has started may be stopped for who waits") {
+    Lab lab(policy);
+    lab.Node(2, 0, "n1");
+    TaskRequest urgent = lab.Task(1, 2);
+    urgent.priority = 1;
+    urgent.preemptible = false;
+    lab.Submit(urgent);
+    CHECK(lab.Step() == Ids{1});
+    urgent.id = 2;
+    lab.Submit(urgent);
+    CHECK(lab.Step().empty());
+    lab.Node(1, 0, "n2");
+    lab.Submit(lab.Task(3, 1));
+    CHECK(lab.Step() == Ids{3});
+    CHECK(lab.plan.next == lab.now + seconds(1));
+    CHECK(lab.Step(seconds(1)).empty());  // and it does no good: n2 is too small for 2
+    CHECK(lab.plan.evictions.empty());
+    CHECK(lab.plan.next > lab.now + minutes(1));
+  }
+  SECTION("nobody waits who is more important") {
+    Lab lab(policy);
+    lab.Node(2, 0, "n1");
+    lab.Submit(lab.Task(1, 2));
+    lab.Submit(lab.Task(2, 2));
+    CHECK(lab.Step() == Ids{1});
+    CHECK(lab.plan.next > lab.now + minutes(59));
+  }
+  SECTION("what has started is too young") {
+    policy.minimum_run_time = minutes(10);
+    Lab lab(policy);
+    lab.Node(2, 0, "n1");
+    TaskRequest urgent = lab.Task(1, 2);
+    urgent.priority = 1;
+    urgent.preemptible = false;
+    lab.Submit(urgent);
+    CHECK(lab.Step() == Ids{1});
+    urgent.id = 2;
+    lab.Submit(urgent);
+    lab.Node(1, 0, "n2");
+    lab.Submit(lab.Task(3, 1));
+    CHECK(lab.Step() == Ids{3});
+    CHECK(lab.plan.next == lab.now + minutes(10));
+  }
+}
+
 TEST_CASE("Room is made as soon as what could not be stopped has ended") {
   GroupPolicy policy = With(Backfill::any);
   policy.preempt_by_priority = true;

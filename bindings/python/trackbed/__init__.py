@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .errors import Unavailable as Unavailable
     from ._pipeline import Pipeline as Pipeline
     from ._pipeline import pipeline as pipeline
+    from ._policy import Policy as Policy
+    from ._policy import Tenant as Tenant
     from .ports import Attempt as Attempt
     from .ports import Executor as Executor
     from .ports import Placer as Placer
@@ -66,6 +68,7 @@ _WHERE = {
     "InternalError InvalidArgument NotFound ResourceExhausted RunCancelled RunFailed "
     "TrackbedError Unavailable",
     "_pipeline": "Pipeline pipeline",
+    "_policy": "Policy Tenant",
     "ports": "Attempt Executor Placer",
     "run": "Run TaskRun",
     "_shell": "ShellResult shell",

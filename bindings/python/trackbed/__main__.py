@@ -73,11 +73,16 @@ def _run(arguments: List[str]) -> int:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--home")
     common.add_argument("--no-cache", action="store_true")
-    options, rest = common.parse_known_args(rest)
     pipeline = _choose(_pipelines(file), file, name)
+    if "priority" not in pipeline._signature.parameters:  # else that is meant
+        common.add_argument("--priority", type=int, metavar="INTEGER")
+    common.set_defaults(priority=None)
+    options, rest = common.parse_known_args(rest)
     program = f"trackbed run {file} {pipeline.name}"
     values = vars(_flags(pipeline, program).parse_args(rest))
-    run = pipeline.using(home=options.home, cache=not options.no_cache).run(**values)
+    run = pipeline.using(
+        home=options.home, cache=not options.no_cache, priority=options.priority
+    ).run(**values)
     try:
         result = run.result()
     except RunFailed as error:
@@ -96,7 +101,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     if given[:1] != ["run"] or given[1:] in ([], ["-h"], ["--help"]):
         print(
             "usage: trackbed run FILE [PIPELINE] [--PARAMETER VALUE …] [--home FOLDER] [--no-cache]"
-            "\n\nRuns a pipeline of a Python file; `trackbed run FILE PIPELINE --help` has its "
+            " [--priority INTEGER]\n\nRuns a pipeline of a Python file; `trackbed run FILE PIPELINE --help` has its "
             "parameters.",
             file=sys.stdout if given[1:2] or given[:1] == ["--help"] else sys.stderr,
         )

@@ -158,6 +158,7 @@ _SIGNATURES = {
     "scheduler_schedule": "rpqpe",
     "scheduler_explain": "rpQqppe",
     "scheduler_predict": "rppqpppe",
+    "scheduler_predict_if": "rpppqpppe",
     "scheduler_task_state": "ipQ",
     "scheduler_get_stats": "rppe",
     "scheduler_recount": "rpe",

@@ -171,12 +171,21 @@ class Pipeline(Generic[P, R]):
         home: "Union[str, pathlib.Path, None]" = None,
         cache: bool = True,
         progress: bool = True,
+        priority: Optional[int] = None,
+        tenant: str = "",
     ) -> "Pipeline[P, R]":
         """The same pipeline, to be run by that engine or in that home folder; without `cache`
-        no earlier result is used."""
+        no earlier result is used. Of all that waits, runs of a higher `priority` go first; `tenant`
+        is for whom they are, the path of one of the engine's.
+
+        Not of `run` and `submit` themselves: what these take are the pipeline's parameters.
+        """
         changed = copy.copy(self)
         changed._engine = engine
-        changed._settings = {"home": home, "cache": cache, "progress": progress}
+        changed._settings = {
+            "home": home, "cache": cache, "progress": progress, "priority": priority,
+            "tenant": tenant,
+        }  # fmt: skip
         return changed
 
     def _submit(self, place: Place, args: Any, kwargs: Any) -> "Run":
@@ -194,8 +203,9 @@ class Pipeline(Generic[P, R]):
         with tempfile.TemporaryDirectory(prefix="trackbed-") as staged:
             document.write_source(pathlib.Path(staged))
             return engine._submit_document(
-                document, json.dumps(given), staged, self._settings.get("cache", True)
-            )
+                document, json.dumps(given), staged, self._settings.get("cache", True),
+                self._settings.get("priority"), self._settings.get("tenant", ""),
+            )  # fmt: skip
 
     if TYPE_CHECKING:
 

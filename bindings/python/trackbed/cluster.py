@@ -23,19 +23,17 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ._native import CODES, Bytes, Struct, Text, library, text
 
+from ._policy import BACKFILLS, ORDERS, OptionsStruct, Seconds, ns
 from .ports import Placer, contained
 
 _MAX_DEVICES, _MAX_RESOURCES = 16, 8
 NEVER = (1 << 63) - 1
-_ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
-_BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
 _STATES = ["unknown", "waiting", "running"]
 _KINDS = ["", "start", "eviction", "repair", "release", "ended"]
 _RULES = [
     "none", "not_yet", "quota", "shortage", "fragmentation", "reserved", "strict_order",
     "claiming", "next",
 ]  # fmt: skip
-Seconds = Union[int, float]
 
 
 class PlacementStruct(ctypes.Structure):
@@ -95,17 +93,6 @@ class PlacerTable(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
         ("drop", CFUNCTYPE(None, c_void_p)), ("choose", _Choose), ("observe", _Observe),
-    ]  # fmt: skip
-
-
-class OptionsStruct(Struct):
-    _fields_ = [
-        ("struct_size", c_uint32), ("order", c_int32), ("backfill", c_int32),
-        ("reservation_depth", c_uint32), ("preempt_by_priority", c_int32), ("reclaim", c_int32),
-        ("ageing_ns", c_int64), ("minimum_run_time_ns", c_int64), ("default_run_time_ns", c_int64),
-        ("gang_grace_ns", c_int64), ("claim_time_ns", c_int64), ("kinds", c_uint32),
-        ("reserved", c_uint32), ("placer", Text), ("seed", c_uint64), ("host_placer", c_void_p),
-        ("resources", c_void_p), ("resource_count", c_size_t), ("half_life_ns", c_int64),
     ]  # fmt: skip
 
 
@@ -264,7 +251,7 @@ class Scheduler:
         keep: List[Any] = []
         names = (Text * len(resources))(*[text(name, keep) for name in resources])
         self.options = OptionsStruct(
-            order=_ORDERS[order], backfill=_BACKFILLS[backfill],
+            order=ORDERS[order], backfill=BACKFILLS[backfill],
             preempt_by_priority=int(preempt_by_priority), reclaim=int(reclaim),
             ageing_ns=-1 if ageing is None else ns(ageing),
             minimum_run_time_ns=ns(minimum_run_time), default_run_time_ns=ns(default_run_time),
@@ -291,12 +278,7 @@ class Scheduler:
         kind: int = 0, location: int = 0, architecture: int = 0,
     ) -> int:  # fmt: skip
         """A node with so many cores and devices; its number."""
-        capacity = CapacityStruct(
-            cpu=round(cpu * 1000), memory=memory_bytes(memory), device_count=devices,
-            location=location, architecture=architecture,
-        )  # fmt: skip
-        for index in range(devices):
-            capacity.device_kind[index] = kind
+        capacity = _capacity(cpu, memory, devices, kind, location, architecture)
         number = c_uint32()
         library().call("scheduler_add_node", self._handle, name, byref(capacity), byref(number))
         return number.value
@@ -379,17 +361,33 @@ class Scheduler:
     def predict(
         self, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0, members: int = 1,
         priority: int = 0, tenant: int = 0, run_time: Seconds = 0, now: Optional[Seconds] = None,
+        added: Sequence[Mapping[str, Any]] = (), drained: Sequence[int] = (),
     ) -> "tuple[Optional[float], WaitReason]":  # fmt: skip
         """When such a task would start if it were submitted now, and why not now. Nothing changes;
-        None: never, on these nodes."""
+        None: never, on these nodes.
+
+        added      nodes that there might be besides, each as `add_node` takes it, without a name
+        drained    numbers of nodes that might take nothing new
+        """
         made = self._task(
             (1 << 64) - 1, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
             run_time_ns=ns(run_time),
         )  # fmt: skip
         start, reason, sentence = c_int64(), ReasonStruct(), Bytes()
+        given: List[Any] = [byref(made)]
+        if added or drained:
+            nodes = (CapacityStruct * max(1, len(added)))()
+            for index, node in enumerate(added):
+                nodes[index] = _capacity(**node)
+            numbers = (c_uint32 * max(1, len(drained)))(*drained)
+            what_if = WhatIfStruct(
+                added_size=ctypes.sizeof(CapacityStruct), added=nodes, added_count=len(added),
+                drained=numbers, drained_count=len(drained),
+            )  # fmt: skip
+            given.append(byref(what_if))
         library().call(
-            "scheduler_predict", self._handle, byref(made), self._time(now), byref(start),
-            byref(reason), byref(sentence),
+            "scheduler_predict_if" if len(given) > 1 else "scheduler_predict", self._handle, *given,
+            self._time(now), byref(start), byref(reason), byref(sentence),
         )  # fmt: skip
         return seconds(start.value), _reason(reason, sentence.take())
 
@@ -499,8 +497,17 @@ def _reason(found: ReasonStruct, sentence: str) -> WaitReason:
     )  # fmt: skip
 
 
-def ns(value: Seconds) -> int:
-    return round(value * 1_000_000_000)
+def _capacity(
+    cpu: float, memory: Union[int, str] = 0, devices: int = 0, kind: int = 0, location: int = 0,
+    architecture: int = 0,
+) -> CapacityStruct:  # fmt: skip
+    capacity = CapacityStruct(
+        cpu=round(cpu * 1000), memory=memory_bytes(memory), device_count=devices,
+        location=location, architecture=architecture,
+    )  # fmt: skip
+    for index in range(min(devices, _MAX_DEVICES)):
+        capacity.device_kind[index] = kind
+    return capacity
 
 
 def seconds(value: int) -> Optional[float]:

@@ -14,8 +14,8 @@ import tempfile
 import threading
 import time
 import weakref
-from ctypes import byref, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Union
+from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from ._native import Bytes, NativePipeline, Slot, Struct, Text, bytes_of, library, slot_array, text
 from .errors import DataLoss, FailedPrecondition, ForkError, NotFound, TrackbedError
@@ -24,6 +24,7 @@ from .run import Run, View
 if TYPE_CHECKING:
     from ._document import Document
     from ._pipeline import Pipeline
+    from ._policy import Policy, Tenant
     from .ports import Executor
 
 _LINGER_SECONDS = 1.0  # how long an idle engine of a home folder keeps its store
@@ -41,15 +42,6 @@ class EngineOptions(Struct):
         ("inherit_count", c_size_t), ("executor", c_void_p), ("clock", c_void_p),
         ("random", c_void_p), ("secrets", c_void_p), ("sink", c_void_p), ("tenants", c_void_p),
         ("tenant_count", c_size_t), ("tenant_size", c_size_t), ("policy", c_void_p),
-    ]  # fmt: skip
-
-
-class TenantStruct(Struct):
-    _fields_ = [
-        ("struct_size", c_uint32), ("max_running", c_uint32), ("path", Text),
-        ("guaranteed", ctypes.POINTER(Slot)), ("guaranteed_count", c_size_t),
-        ("limit", ctypes.POINTER(Slot)), ("limit_count", c_size_t), ("max_waiting", c_uint32),
-        ("reserved", c_uint32), ("weight", c_double),
     ]  # fmt: skip
 
 
@@ -84,6 +76,9 @@ class Engine:
     node        the machine, as a node description in YAML
     executor    who runs attempts, where not processes of this machine (`trackbed.Executor`)
     background  a thread takes the runs on; without, `step` or waiting for a run does
+    tenants     for whom runs are submitted, and what each may use (`trackbed.Tenant`); those above
+                before those below
+    policy      which waiting task goes first (`trackbed.Policy`)
     durability  "power": what is noted survives a power cut; "process": the death of the process
 
     Several threads may use one engine. After a fork only the parent may.
@@ -102,6 +97,8 @@ class Engine:
         background: bool = True,
         durability: str = "power",
         inherit: "tuple[str, ...]" = (),
+        tenants: "Sequence[Tenant]" = (),
+        policy: "Optional[Policy]" = None,
     ) -> None:
         # An executor of the host's in memory leaves no files, but the code of pipelines lies somewhere.
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
@@ -118,6 +115,8 @@ class Engine:
         self.background = background
         self._durability = {"process": 1, "power": 2}[durability]
         self._inherit = inherit
+        self._tenants = tuple(tenants)
+        self._policy = policy
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
@@ -201,6 +200,17 @@ class Engine:
             keep.append(names)
             options.inherit = ctypes.cast(names, c_void_p)
             options.inherit_count = len(self._inherit)
+        if self._tenants:
+            from ._policy import tenant_array
+
+            array = tenant_array(self._tenants, keep)
+            options.tenants = ctypes.addressof(array)
+            options.tenant_count = len(self._tenants)
+            options.tenant_size = ctypes.sizeof(array._type_)
+        if self._policy is not None:
+            from ._policy import policy_struct
+
+            options.policy = ctypes.addressof(policy_struct(self._policy, keep))
         for name in ("executor", "clock", "random"):
             port = getattr(self, "_" + name)
             if port is not None:
@@ -351,31 +361,49 @@ class Engine:
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         cache: Optional[bool] = None,
+        priority: Optional[int] = None,
+        tenant: Optional[str] = None,
     ) -> Run:
-        """Starts a run of a pipeline, or of a pipeline's file, and returns at once."""
+        """Starts a run of a pipeline, or of a pipeline's file, and returns at once.
+
+        cache       whether earlier results may stand for tasks
+        priority    of all its tasks, beside their own, instead of the pipeline's; higher goes first
+        tenant      for whom it is: the path of one of the engine's `tenants`; nobody unless given
+        """
         given = dict(parameters or {})
         if not isinstance(pipeline, (str, pathlib.Path)):
-            cached = bool(pipeline._settings.get("cache", True)) if cache is None else cache
-            return pipeline.using(self, cache=cached).submit(**given)
+            own = pipeline._settings
+            return pipeline.using(
+                self,
+                cache=bool(own.get("cache", True)) if cache is None else cache,
+                priority=own.get("priority") if priority is None else priority,
+                tenant=own.get("tenant", "") if tenant is None else tenant,
+            ).submit(**given)
         path = pathlib.Path(pipeline)
         with NativePipeline.load(str(path)) as native:
             base = str(path.parent.absolute())
-            return self._submit_native(native, json.dumps(given), base, cache is not False)
+            return self._submit_native(
+                native, json.dumps(given), base, cache is not False, priority, tenant or ""
+            )
 
     def _submit_document(
-        self, document: "Document", parameters: str, base: str, cache: bool
-    ) -> Run:
+        self, document: "Document", parameters: str, base: str, cache: bool,
+        priority: Optional[int], tenant: str,
+    ) -> Run:  # fmt: skip
         with NativePipeline.of_document(document) as native:
             self._note(native.version, document.notes())
-            return self._submit_native(native, parameters, base, cache)
+            return self._submit_native(native, parameters, base, cache, priority, tenant)
 
     def _submit_native(
-        self, native: NativePipeline, parameters: str, base: str, cache: bool
-    ) -> Run:
+        self, native: NativePipeline, parameters: str, base: str, cache: bool,
+        priority: Optional[int], tenant: str,
+    ) -> Run:  # fmt: skip
         keep: List[Any] = []
         options = SubmitOptions(
-            no_cache=int(not cache), parameters=text(parameters, keep), base=text(base, keep)
-        )
+            no_cache=int(not cache), parameters=text(parameters, keep), base=text(base, keep),
+            tenant=text(tenant, keep), has_priority=int(priority is not None),
+            priority=max(-(1 << 31), min(priority or 0, (1 << 31) - 1)),  # beyond that it is refused
+        )  # fmt: skip
         with self._use() as handle, self._lock:  # its events wait for the view
             out = Bytes()
             library().call("engine_submit", handle, native.handle, byref(options), byref(out))

@@ -8,7 +8,8 @@ from ctypes import POINTER, byref, c_double, c_int32, c_size_t, c_uint32, c_void
 from typing import Any, Dict, List, Mapping, Optional, Union
 
 from ._native import Bytes, Struct, Text, library, text
-from .cluster import OptionsStruct, Scheduler
+from ._policy import OptionsStruct
+from .cluster import Scheduler
 
 _TRACES = {"openb": 0, "philly": 1, "sacct": 2}
 
