@@ -75,8 +75,8 @@ inline AttemptSpec ScriptSpec(const ScratchFolder& scratch, const std::string& s
 }
 
 // Polls until the attempt ended; its last report. *started counts the reports of kind `started`.
-inline AttemptReport WaitForEnd(Executor* executor, const AttemptKey& key,
-                                int* started = nullptr, int timeout_ms = 60000) {
+inline AttemptReport WaitForEnd(Executor* executor, const AttemptKey& key, int* started = nullptr,
+                                int timeout_ms = 60000) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
   while (std::chrono::steady_clock::now() < deadline) {
     std::vector<AttemptReport> reports;

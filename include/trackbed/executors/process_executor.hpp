@@ -2,14 +2,14 @@
 //
 // Attempts are run by small helper processes, `trackbed-supervisor`, each one attempt at a time.
 // They outlive the engine: kill -9 of the engine leaves attempts running, and the next engine finds
-// them again by the file `claim` in the attempt's folder. It says who runs the attempt: the process,
-// its start time, the boot. Made once, with room on the disk for what is added to it once: how the
-// attempt ended.
+// them again by the file `claim` in the attempt's folder. It says who runs the attempt: the
+// process, its start time, the boot. Made once, with room on the disk for what is added to it once:
+// how the attempt ended.
 //
 // Whoever makes `claim` runs the command; every other helper that is told to run the same attempt
 // leaves it alone. So an attempt runs at most once however often, and by however many engines,
-// Start is called. A helper that has run one attempt is kept for the next; it ends when its executor
-// does, after some seconds without work, and after an attempt that had secrets.
+// Start is called. A helper that has run one attempt is kept for the next; it ends when its
+// executor does, after some seconds without work, and after an attempt that had secrets.
 //
 // Nothing outlives its attempt: when the command ends, all processes it left behind are killed.
 // Resource limits, priority and umask of a command are those that this process had when the helper
@@ -70,7 +70,8 @@ class ProcessExecutor : public Executor {
   // kInvalidArgument     the specification cannot be run (a mount that climbs out by "..", a file
   //                      that the source does not have)
   // kFailedPrecondition  the folder cannot be written, holds another attempt, or was given up
-  // kResourceExhausted   the disk is full; where that is found out later, the attempt is reported as
+  // kResourceExhausted   the disk is full; where that is found out later, the attempt is reported
+  // as
   //                      one that failed to start
   // kUnavailable         out of processes or descriptors just now
   Status Start(const AttemptSpec& spec) override;
