@@ -80,6 +80,16 @@ def test_it_runs(script):
     assert plain.stdout == "result 0.1\n", plain.stderr
 
 
+def test_a_parameter_called_priority_keeps_its_flag(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from trackbed import pipeline, task\n\n\n"
+        "@task\ndef same(x: str) -> str:\n    return x\n\n\n"
+        '@pipeline\ndef ask(priority: str = "low") -> str:\n    return same(priority)\n'
+    )
+    ran = run(tmp_path, "-m", "trackbed", "run", "script.py", "--priority", "high")
+    assert (ran.returncode, ran.stdout) == (0, "high\n"), ran.stderr
+
+
 @pytest.mark.skipif("TRACKBED_PROGRAM" not in os.environ, reason="the program is not built")
 def test_the_program_runs_python_files(script):
     ran = run(
