@@ -563,9 +563,12 @@ class Simulation {
     may_start_again_ = true;
   }
 
+  // Not of an engine that has lost its lease and does not know it yet.
   void CompareWithStore(const HostProcess& process) {
     Store* store = observed();
     if (store == nullptr) return;
+    const StatusOr<Lease> lease = store->ReadLease();
+    if (!lease.ok() || lease->holder.process != process.number) return;
     const StatusOr<std::vector<RunRecord>> records = store->ListRuns(4);
     if (!records.ok()) return;
     for (const RunRecord& record : *records) {

@@ -79,8 +79,10 @@ for folder in wrong_server wrong_client; do
   doctor "$folder" "tcp://localhost:$port"
   { [ "$code" = 6 ] && grep -q "bad *containers" doctor.out; } || {
     echo "$folder is accepted (code $code):"; cat doctor.out; exit 1; }
+  # Why the client's is refused only the server knows, which may close before it has said so.
+  [ "$folder" = wrong_client ] || grep -q "certificate" doctor.out || {
+    echo "it is not said why:"; cat doctor.out; exit 1; }
 done
-grep -q "certificate" doctor.out || { echo "it is not said why:"; cat doctor.out; exit 1; }
 # Without TLS there is no answer to be had, and none is believed.
 doctor "" "tcp://localhost:$port"
 [ "$code" = 6 ] || { echo "plain HTTP is accepted (code $code):"; cat doctor.out; exit 1; }
