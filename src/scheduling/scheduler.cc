@@ -955,7 +955,8 @@ class Scheduler::Impl : public SchedulerState {
   // The shortest of single tasks that a reservation holds back wherever it holds back `task`.
   Duration ShortestHeldBack(const TaskState& task, Time now) const {
     // One reservation binds all alike that would run longer than to its start.
-    if (reservations.size() != 1 || reservations[0].claim) return task.expected;
+    // Where others may be stopped for each by itself, each is tried.
+    if (TriesEachLine() || reservations.size() != 1 || reservations[0].claim) return task.expected;
     return reservations[0].start - now + Duration{1};
   }
 
