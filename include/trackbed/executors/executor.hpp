@@ -67,6 +67,9 @@ struct AttemptSpec {
   bool pipeline_paths = false;
   std::string image;
   std::vector<SlotRequest> resources;  // limits: "cpu" in cores, "mem" in bytes
+  std::string resource_group;          // of the task; empty: none named
+  // After which the engine stops the attempt; 0: none. For executors that have to announce it.
+  Duration timeout{0};
   // Of the accelerators that the node hands out, the slots of which are `offered_slots`, the
   // attempt may use these and no others.
   std::vector<AssignedDevice> devices;
