@@ -160,9 +160,10 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   }
   // A reader of a write-ahead log may have to bring it in order, so it needs to write too; only
   // where that is not permitted is the store opened as it lies.
-  StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false});
+  StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path, {options.durability, false, ""});
   if (!absl::IsFailedPrecondition(store.status())) return store;
-  StatusOr<std::unique_ptr<Store>> read_only = OpenSqliteStore(path, {options.durability, true});
+  StatusOr<std::unique_ptr<Store>> read_only =
+      OpenSqliteStore(path, {options.durability, true, ""});
   return read_only.ok() ? std::move(read_only) : std::move(store);
 }
 
@@ -200,8 +201,9 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   TRACKBED_RETURN_IF_ERROR(MakeHomeFolder(session->home_).status());
   // Also one that was there: logs and outputs may hold what others should not see.
   (void)chmod(session->home_.c_str(), 0700);
-  TRACKBED_ASSIGN_OR_RETURN(session->store_,
-                            OpenSqliteStore(workspace.Database(), {options.common.durability}));
+  TRACKBED_ASSIGN_OR_RETURN(
+      session->store_,
+      OpenSqliteStore(workspace.Database(), {options.common.durability, false, ""}));
   ProcessExecutorOptions executor_options;
   executor_options.sandbox = options.sandbox;
   TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessExecutor> processes,
