@@ -115,7 +115,7 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
       "--open-mode=append",
       "--chdir=/",
       "--export=ALL",  // of the few variables that sbatch itself is given
-      "--no-requeue",  // the engine decides whether an attempt is made again
+      "--requeue",     // harmless: one that is started again finds the claim, if there is one
       "--nodes=1",
       "--ntasks=1"};
   TRACKBED_RETURN_IF_ERROR(AddResources(spec, &arguments));
@@ -190,9 +190,12 @@ bool IsHopeless(std::string_view reason) {
   constexpr std::array<std::string_view, 8> kReasons = {
       "BadConstraints", "PartitionNodeLimit", "PartitionTimeLimit", "JobHeldAdmin",
       "InvalidAccount", "InvalidQOS",         "AccountNotAllowed",  "QOSNotAllowed"};
-  if (reason.find("launch failed") != std::string_view::npos) return true;
   return std::any_of(kReasons.begin(), kReasons.end(),
                      [&](std::string_view known) { return reason == known; });
+}
+
+bool CouldNotBeLaunched(std::string_view reason) {
+  return reason.find("launch failed") != std::string_view::npos || reason == "JobLaunchFailure";
 }
 
 bool MayBeTakenLater(std::string_view problem) {

@@ -55,6 +55,8 @@ std::map<std::string, JobLine> ReadAccounts(std::string_view text);
 
 // Whether a job that waits for this reason will wait for ever, unless somebody changes the cluster.
 bool IsHopeless(std::string_view reason);
+// Whether it waits for somebody to release it, because a node could not start it.
+bool CouldNotBeLaunched(std::string_view reason);
 // Whether sbatch would take the job at another time.
 bool MayBeTakenLater(std::string_view problem);
 

@@ -32,6 +32,7 @@ constexpr Duration kKillPatience = std::chrono::seconds(10);
 // A query is not begun before its like has taken a tenth of the time since: a controller that is
 // slow is not asked oftener than it can take.
 constexpr int kQuietFactor = 10;
+constexpr Duration kPartingPatience = std::chrono::seconds(3);
 constexpr size_t kMaxWords = 400;
 
 std::string WithoutPrefix(std::string text, const std::string& prefix) {
@@ -147,7 +148,7 @@ void SlurmWorker::Loop() {
     TakeMessages();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (ending_) return;
+      if (ending_) break;
     }
     LookAtFiles();
     SubmitWaiting();
@@ -157,6 +158,14 @@ void SlurmWorker::Loop() {
     Sweep();
     runner_.Wait(inbox_, jobs_.empty() && abandoned_.empty() ? kIdlePeriod : kFilePeriod);
   }
+  WithdrawAbandoned();
+}
+
+// Nobody will know of these jobs any more. An answer is waited for, but not for long.
+void SlurmWorker::WithdrawAbandoned() {
+  Cancel({}, std::exchange(abandoned_, {}), {}, nullptr);
+  const auto until = Clock::now() + kPartingPatience;
+  while (cancelling_ > 0 && Clock::now() < until) runner_.Wait(-1, until - Clock::now());
 }
 
 void SlurmWorker::TakeMessages() {
@@ -409,11 +418,17 @@ void SlurmWorker::Cancel(const std::vector<std::string>& flags, const std::vecto
       }
       if (owners.empty()) abandoned_.insert(abandoned_.end(), batch.begin(), batch.end());
     };
-    const Status status = runner_.Start(words, kCancelLimit, [failed](const CommandResult& result) {
-      // Where it was told and refused, the job is over.
-      if (result.timed_out || MayBeTakenLater(result.error_text)) failed();
-    });
-    if (!status.ok()) failed();
+    const Status status =
+        runner_.Start(words, kCancelLimit, [this, failed](const CommandResult& result) {
+          --cancelling_;
+          // Where it was told and refused, the job is over.
+          if (result.timed_out || MayBeTakenLater(result.error_text)) failed();
+        });
+    if (status.ok()) {
+      ++cancelling_;
+    } else {
+      failed();
+    }
   }
 }
 
@@ -502,12 +517,14 @@ void SlurmWorker::SettleRecorded(Job* job) {
 }
 
 void SlurmWorker::SettleWaiting(Job* job) {
-  if (job->claimed || !IsHopeless(job->reason)) return;
-  const std::string message = "its job " + job->id + " would wait for ever: " + job->reason;
-  const std::string id = job->id;
-  if (!GiveUp(job)) return;
-  Abandon(id);
-  ReportFailed(job, message);
+  const bool launch_failed = CouldNotBeLaunched(job->reason);
+  if (job->claimed || !(launch_failed || IsHopeless(job->reason)) || !GiveUp(job)) return;
+  if (launch_failed) {
+    ReportLost(job, "a node could not launch its job " + job->id);
+  } else {
+    Abandon(job->id);
+    ReportFailed(job, "its job " + job->id + " would wait for ever: " + job->reason);
+  }
 }
 
 // The job is over, or Slurm does not know it, and there is no record of the end.

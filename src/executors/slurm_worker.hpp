@@ -43,7 +43,7 @@ struct SlurmOrder {
 class SlurmWorker {
  public:
   SlurmWorker(SlurmCommands commands, Duration poll_interval, Duration record_patience);
-  // Jobs go on; commands under way are killed.
+  // Jobs go on, but for those that are nobody's; commands under way are killed.
   ~SlurmWorker();
   SlurmWorker(const SlurmWorker&) = delete;
   SlurmWorker& operator=(const SlurmWorker&) = delete;
@@ -119,6 +119,7 @@ class SlurmWorker {
   void PassStops();
   void Cancel(const std::vector<std::string>& flags, const std::vector<std::string>& ids,
               const std::vector<AttemptKey>& keys, void (*undo)(Job*));
+  void WithdrawAbandoned();
   void Abandon(const std::string& id) { abandoned_.push_back(id); }
 
   // Concluding.
@@ -157,6 +158,7 @@ class SlurmWorker {
   std::map<AttemptKey, Job> jobs_;
   AttemptKey looked_at_;  // the last one whose files were
   size_t submitting_ = 0;
+  size_t cancelling_ = 0;
   uint64_t questions_ = 0;
   bool asking_ = false;
   bool accounting_ = true;

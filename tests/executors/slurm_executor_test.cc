@@ -119,7 +119,7 @@ TEST_CASE("slurm: how a job that left no record ended") {
     CHECK(report.kind == row.kind);
     CHECK(report.signal == row.signal);
     CHECK(report.out_of_memory == row.out_of_memory);
-    CHECK(report.message.find("job 1 ") != std::string::npos);
+    CHECK(report.message.find("job 1") != std::string::npos);
   }
 }
 
@@ -151,6 +151,16 @@ TEST_CASE("slurm: a job that will wait for ever is withdrawn") {
   const AttemptReport report = WaitForEnd(executor.get(), spec.key);
   CHECK(report.kind == Kind::failed_to_start);
   CHECK(report.message == "its job 1 would wait for ever: BadConstraints");
+  CHECK(Eventually([&] { return ReadAll(cluster.File("cancelled")) == "--quiet 1\n"; }));
+}
+
+TEST_CASE("slurm: a job that a node could not launch is lost, and withdrawn") {
+  const StandIn cluster;
+  const auto executor = NewSlurm();
+  const AttemptSpec spec = ScriptSpec(cluster.scratch(), "true");
+  cluster.Queue(spec, "PENDING", "launch failed requeued held");
+  REQUIRE(executor->Start(spec).ok());
+  CHECK(WaitForEnd(executor.get(), spec.key).kind == Kind::lost);
   CHECK(Eventually([&] { return ReadAll(cluster.File("cancelled")) == "--quiet 1\n"; }));
 }
 

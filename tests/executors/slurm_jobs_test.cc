@@ -40,7 +40,7 @@ TEST_CASE("slurm: a submission asks for what the task asks for") {
   CHECK(Has(*arguments, "--time=4"));
   CHECK(Has(*arguments, "--partition=main"));
   CHECK(Has(*arguments, "--constraint=nvlink"));
-  CHECK(Has(*arguments, "--no-requeue"));
+  CHECK(Has(*arguments, "--requeue"));
   CHECK(Has(*arguments, "--comment=run-7/train model/2"));
   CHECK(Has(*arguments, "--job-name=" + ContainerName(spec.key, spec.folder)));
   CHECK(Has(*arguments, "--output=/shared/home/it's 100%%/a/slurm.log"));
@@ -125,7 +125,8 @@ TEST_CASE("slurm: answers are read whatever other jobs are called") {
 
 TEST_CASE("slurm: what hopes and what does not") {
   CHECK(IsHopeless("PartitionTimeLimit"));
-  CHECK(IsHopeless("launch failed requeued held"));
+  CHECK(CouldNotBeLaunched("launch failed requeued held"));
+  CHECK_FALSE(CouldNotBeLaunched("Resources"));
   CHECK_FALSE(IsHopeless("Resources"));
   CHECK_FALSE(IsHopeless("ReqNodeNotAvail"));
   CHECK(

@@ -35,7 +35,6 @@ host=$(hostname -s)
 
 dd if=/dev/urandom of="$SLURM_FOLDER/run/key" bs=128 count=1 2>/dev/null
 chmod 600 "$SLURM_FOLDER/run/key"
-touch "$SLURM_FOLDER/gpu0" "$SLURM_FOLDER/gpu1"
 cat >"$SLURM_FOLDER/slurm.conf" <<CONF
 ClusterName=trackbed
 SlurmctldHost=$host(127.0.0.1)
@@ -65,6 +64,7 @@ MpiDefault=none
 GresTypes=gpu
 KillWait=5
 MinJobAge=60
+DefMemPerCPU=400
 VSizeFactor=110
 ReturnToService=2
 SlurmdParameters=config_overrides
@@ -74,8 +74,8 @@ PartitionName=main Nodes=$host Default=YES MaxTime=60 State=UP
 PartitionName=other Nodes=$host MaxTime=60 State=UP
 CONF
 cat >"$SLURM_FOLDER/gres.conf" <<CONF
-Name=gpu File=$SLURM_FOLDER/gpu0
-Name=gpu File=$SLURM_FOLDER/gpu1
+Name=gpu File=/dev/zero
+Name=gpu File=/dev/full
 CONF
 SLURM_CONF=$SLURM_FOLDER/slurm.conf
 export SLURM_CONF

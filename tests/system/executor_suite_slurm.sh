@@ -4,6 +4,11 @@
 set -eu
 # shellcheck source=tests/support/slurm_cluster.sh
 . "$ROOT/tests/support/slurm_cluster.sh"
-TRACKBED_SUITE=slurm "$(dirname "$TRACKBED")/trackbed_executor_suite" "$@"
+TRACKBED_SUITE=slurm "$(dirname "$TRACKBED")/trackbed_executor_suite" "$@" || {
+  squeue --all --states=all
+  sinfo --list-reasons
+  slurm_log
+  exit 1
+}
 left=$(squeue --noheader --format='%i %T %j')
 [ -z "$left" ] || { echo "jobs are left:"; echo "$left"; exit 1; }

@@ -32,7 +32,7 @@ no_orders() { [ -z "$(find .trackbed -name order)" ]; }
 
 expect 0 "$TRACKBED" doctor
 grep -q '^ok *slurm .*partitions main, other' out || { cat out; fail "doctor does not see Slurm"; }
-expect 4 "$TRACKBED" doctor --partition nowhere
+expect 6 "$TRACKBED" doctor --partition nowhere
 grep -q 'no partition "nowhere"' out || { cat out; fail "doctor does not see what is missing"; }
 
 # Files, values and the job's own environment.
