@@ -113,7 +113,10 @@ for i in $(seq "$count"); do
   cat >>many.yaml <<Y
 - name: t$i
   cache: false
-  command: echo t$i >> "\$WITNESS"; sleep 2; echo "done" > "\$TRACKBED_OUTPUTS/file"
+  command: |
+    echo t$i >> "\$WITNESS"
+    while [ ! -e "\$WITNESS.go" ]; do sleep 0.1; done
+    echo "done" > "\$TRACKBED_OUTPUTS/file"
 Y
 done
 cat >>many.yaml <<Y
@@ -129,10 +132,16 @@ kill -9 "$program"
 wait "$program" 2>/dev/null || true
 "$TRACKBED" resume latest --on slurm >many.out 2>&1 &
 program=$!
-sleep 1
+submitted() { [ "$(squeue --noheader --format=%j | grep -c trackbed)" = "$count" ]; }
+wait_for submitted
+# It saves what it knows every five seconds. One that is killed earlier forgets jobs and gives their
+# numbers to others; the node is then drained until an operator has had a look.
+sleep 6
 slurm_controller_kill
-sleep 2
+sleep 1
 slurm_controller_start
+wait_for sinfo
+touch counter.go
 code=0
 wait "$program" || code=$?
 [ "$code" = 0 ] || { cat many.out; fail "resumed: exit code $code, expected 0"; }
