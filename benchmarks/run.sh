@@ -19,12 +19,15 @@ echo
 echo "== process_wall_time"
 python3 ../../../benchmarks/process_wall_time.py --trackbed "$build/bin/trackbed" \
   --json process_wall_time.json "$@"
-if [ -f "$build/lib/libtrackbed.so" ]; then
+echo
+echo "== capi_calls"
+./capi_calls --json capi_calls.json "$@"
+for name in idle_engine python_calls; do
   echo
-  echo "== python_calls"
-  TRACKBED_LIBRARY="$build/lib/libtrackbed.so" python3 ../../../benchmarks/python_calls.py \
-    --json python_calls.json "$@"
-fi
+  echo "== $name"
+  TRACKBED_LIBRARY="$build/lib/libtrackbed.so" TRACKBED_SUPERVISOR="$build/bin/trackbed-supervisor" \
+    python3 "../../../benchmarks/$name.py" --json "$name.json" "$@"
+done
 if [ -f "$build/go/trackbed-c.pc" ]; then
   echo
   echo "== go_calls"

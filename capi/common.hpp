@@ -74,6 +74,17 @@ Value GuardValue(Value otherwise, Body&& body) noexcept {
   }
 }
 
+// Calls a callback that has nothing to return; false when something escapes it.
+template <typename Call>
+bool Returns(Call&& call) noexcept {
+  try {
+    std::forward<Call>(call)();
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 // What a callback returned, with the error that it may have made, which is freed.
 Status TakeCallbackResult(trackbed_status status, trackbed_error* error, std::string_view what);
 

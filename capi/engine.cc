@@ -16,6 +16,7 @@
 
 #include "documents.hpp"
 #include "pipeline.hpp"
+#include "scheduler.hpp"
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/run_queries.hpp"
@@ -209,6 +210,67 @@ Status MakeWake(EngineCore* core) {
   return absl::OkStatus();
 }
 
+// The number by which quotas know a slot.
+StatusOr<size_t> ResourceOf(const std::vector<std::string>& resources, const std::string& slot) {
+  const auto found = std::find(resources.begin(), resources.end(), slot);
+  if (found != resources.end()) return static_cast<size_t>(found - resources.begin());
+  std::string expected;
+  for (const std::string& name : resources) expected += (expected.empty() ? "" : ", ") + name;
+  return InvalidArgument("options.tenants: found a quota of \"" + slot + "\", expected one of " +
+                         expected);
+}
+
+Status ReadAmounts(const trackbed_slot* slots, size_t count,
+                   const std::vector<std::string>& resources, Amounts* amounts) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<SlotRequest> read,
+                            ReadSlots(slots, count, "options.tenants"));
+  for (const SlotRequest& slot : read) {
+    TRACKBED_ASSIGN_OR_RETURN(const size_t resource, ResourceOf(resources, slot.slot));
+    (*amounts)[resource] = resource == kMemory ? slot.amount.units() : slot.amount.thousandths();
+  }
+  return absl::OkStatus();
+}
+
+Status ReadTenants(const trackbed_engine_options& options, const NodeDescription& node,
+                   Tenancy* tenancy) {
+  TRACKBED_RETURN_IF_ERROR(
+      CheckItems(options.tenants, options.tenant_size, options.tenant_count, "options.tenants"));
+  const std::vector<std::string> resources = QuotaResources(node);
+  for (size_t i = 0; i < options.tenant_count; ++i) {
+    trackbed_engine_tenant read;
+    TRACKBED_RETURN_IF_ERROR(
+        ReadItem(options.tenants, options.tenant_size, i, "options.tenants", &read));
+    std::string path;
+    TRACKBED_RETURN_IF_ERROR(ReadText(read.path, "options.tenants.path", &path));
+    Quota quota;
+    TRACKBED_RETURN_IF_ERROR(
+        ReadAmounts(read.guaranteed, read.guaranteed_count, resources, &quota.guaranteed));
+    TRACKBED_RETURN_IF_ERROR(ReadAmounts(read.limit, read.limit_count, resources, &quota.limit));
+    if (read.max_running != 0) quota.max_running = read.max_running;
+    if (read.max_waiting != 0) quota.max_waiting = read.max_waiting;
+    if (read.weight != 0) quota.weight = read.weight;
+    const size_t slash = path.rfind('/');
+    const bool top = slash == std::string::npos;
+    TRACKBED_ASSIGN_OR_RETURN(const TenantIndex parent,
+                              tenancy->Find(top ? "" : path.substr(0, slash)));
+    TRACKBED_RETURN_IF_ERROR(
+        tenancy->Add(parent, top ? path : path.substr(slash + 1), quota).status());
+  }
+  return absl::OkStatus();
+}
+
+Status ReadTurns(const trackbed_engine_options& options, const NodeDescription& node,
+                 EngineCore* core) {
+  if (options.policy != nullptr) {
+    trackbed_scheduler_options read;
+    TRACKBED_RETURN_IF_ERROR(ReadStruct(options.policy, "options.policy", &read));
+    TRACKBED_ASSIGN_OR_RETURN(core->policy, ReadPolicy(read));
+    if (read.half_life_ns < 0) return InvalidArgument("options.policy: found a duration below 0");
+    if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
+  }
+  return ReadTenants(options, node, &core->tenancy);
+}
+
 Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   EngineOptions chosen;
   chosen.store = core->store.get();
@@ -222,6 +284,9 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
                        : core->local_secrets.get();
   chosen.home = core->workspace.home();
   TRACKBED_ASSIGN_OR_RETURN(chosen.node, DetectNode(options));
+  TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.node, core));
+  chosen.tenancy = core->tenancy;
+  chosen.policy = core->policy;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
     Publish(core, run, sequence, event);
   };
@@ -476,6 +541,8 @@ trackbed_status trackbed_engine_submit(trackbed_engine* engine, const trackbed_p
     TRACKBED_ASSIGN_OR_RETURN(SubmitOptions prepared,
                               PrepareRun(*pipeline->pipeline, base, core->workspace.home(),
                                          std::move(values), read.no_cache == 0));
+    TRACKBED_RETURN_IF_ERROR(ReadText(read.tenant, "options.tenant", &prepared.tenant));
+    if (read.has_priority != 0) prepared.priority = read.priority;
     const Entered entered(core);
     TRACKBED_ASSIGN_OR_RETURN(const RunId id,
                               core->engine->Submit(pipeline->pipeline, std::move(prepared)));
@@ -729,7 +796,9 @@ trackbed_status trackbed_engine_explain(trackbed_engine* engine, const char* run
     std::string_view name;
     TRACKBED_RETURN_IF_ERROR(ReadText(task, task_size, "task", &name));
     return Ask(engine, run, run_size, json, [&](Store& store, const std::string& id) {
-      return ExplanationAsJson(store, id, name, engine->core->clock->Now(), HolderIsGone);
+      const EngineCore& core = *engine->core;
+      return ExplanationAsJson(store, id, name, core.clock->Now(), HolderIsGone, core.tenancy,
+                               core.policy);
     });
   });
 }

@@ -66,6 +66,9 @@ struct EngineCore {
   std::unique_ptr<Descriptor> wake;
   Workspace workspace{""};
   Clock* clock = nullptr;
+  // As the engine has them: who explains needs them too.
+  Tenancy tenancy;
+  GroupPolicy policy;
 
   std::unique_ptr<Engine> engine;
   // Guards all above but `reader`; `inside` is the thread that has it, so that a call from a

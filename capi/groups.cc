@@ -54,7 +54,7 @@ StatusOr<Call> Begin(const trackbed_groups* groups, const trackbed_principal* wh
 trackbed_status trackbed_groups_create(trackbed_groups** out, trackbed_error** error) noexcept {
   return Guard(error, [&]() -> Status {
     TRACKBED_NEED(out);
-    *out = new trackbed_groups;
+    *out = std::make_unique<trackbed_groups>().release();
     return absl::OkStatus();
   });
 }
@@ -166,6 +166,23 @@ trackbed_status trackbed_groups_submit(trackbed_groups* groups, const trackbed_p
     TRACKBED_ASSIGN_OR_RETURN(const Call call, Begin(groups, who, group, group_size));
     TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
     return groups->groups.Submit(call.who, call.group, read, FromNanoseconds(now_ns));
+  });
+}
+
+trackbed_status trackbed_groups_predict(trackbed_groups* groups, const trackbed_principal* who,
+                                        const char* group, size_t group_size,
+                                        const trackbed_task* task, int64_t now_ns,
+                                        int64_t* start_ns, trackbed_wait_reason* reason,
+                                        trackbed_bytes* sentence, trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_ASSIGN_OR_RETURN(const Call call, Begin(groups, who, group, group_size));
+    TRACKBED_NEED(start_ns);
+    if (reason != nullptr) TRACKBED_RETURN_IF_ERROR(CheckOut(reason, "reason"));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(
+        const Prediction prediction,
+        groups->groups.Predict(call.who, call.group, read, FromNanoseconds(now_ns)));
+    return GivePrediction(prediction, now_ns, start_ns, reason, sentence);
   });
 }
 

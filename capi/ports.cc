@@ -24,11 +24,9 @@ trackbed_demand GiveDemand(const Demand& demand) {
 
 Time HostClock::Now() {
   Time last = last_;
-  try {
-    const Time now = FromNanoseconds(port->now(port->user_data));
-    while (last < now && !last_.compare_exchange_weak(last, now)) {
-    }
-  } catch (...) {  // time stands still while the host's clock does
+  Time now = last;  // time stands still while the host's clock does
+  (void)Returns([&] { now = FromNanoseconds(port->now(port->user_data)); });
+  while (last < now && !last_.compare_exchange_weak(last, now)) {
   }
   return last_;
 }
@@ -54,10 +52,7 @@ void HostSink::Tell(const RunState& run, uint64_t sequence, const Event& event) 
   const std::string_view task =
       event.task == kNoTask ? "" : std::string_view(run.pipeline().tasks[event.task].name);
   const trackbed_event given = GiveEvent(run.id(), task, sequence, event);
-  try {
-    port->event(port->user_data, &given);
-  } catch (...) {  // what happened has happened
-  }
+  (void)Returns([&] { port->event(port->user_data, &given); });  // what happened has happened
 }
 
 Status HostExecutor::Start(const AttemptSpec& spec) {
@@ -86,7 +81,7 @@ Status HostExecutor::Start(const AttemptSpec& spec) {
                        Borrow(device.id), Borrow(device.card), device.amount.thousandths(),
                        device.memory});
   }
-  const std::string json = AttemptToJson(spec);
+  const std::string json = port->without_json != 0 ? "" : AttemptToJson(spec);
   const trackbed_attempt attempt = {sizeof(trackbed_attempt),
                                     spec.shell ? 1 : 0,
                                     Borrow(spec.key),
@@ -177,11 +172,8 @@ std::optional<Placement> HostPlacer::Choose(const Cluster& cluster, const Demand
 void HostPlacer::Observe(const Demand& demand) {
   if (port->observe == nullptr) return;
   const trackbed_demand given = GiveDemand(demand);
-  try {
-    port->observe(port->user_data, &given);
-  } catch (...) {
-    if (failure_.ok()) failure_ = Internal("the host's placer threw");
-  }
+  if (Returns([&] { port->observe(port->user_data, &given); }) || !failure_.ok()) return;
+  failure_ = Internal("the host's placer threw");
 }
 
 StatusOr<Demand> ReadDemand(const trackbed_demand& demand) {

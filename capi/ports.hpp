@@ -27,10 +27,7 @@ class Port {
   explicit Port(const Table& table) : table_(table) {}
   ~Port() {
     if (!kept_ || table_.drop == nullptr) return;
-    try {
-      table_.drop(table_.user_data);
-    } catch (...) {  // nobody is left to be told
-    }
+    (void)Returns([&] { table_.drop(table_.user_data); });  // nobody is left to be told
   }
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;

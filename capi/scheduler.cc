@@ -310,7 +310,40 @@ trackbed_wait_reason GiveReason(const WaitReason& reason) {
   return given;
 }
 
+StatusOr<WhatIf> ReadWhatIf(const trackbed_what_if* given) {
+  trackbed_what_if read;
+  TRACKBED_RETURN_IF_ERROR(ReadStruct(given, "what_if", &read));
+  TRACKBED_RETURN_IF_ERROR(
+      CheckItems(read.added, read.added_size, read.added_count, "what_if.added"));
+  if (read.drained == nullptr && read.drained_count != 0) {
+    return MissingArgument("what_if.drained");
+  }
+  WhatIf asked;
+  for (size_t i = 0; i < read.added_count; ++i) {
+    trackbed_node_capacity capacity;
+    uint8_t device_resource = 0;
+    TRACKBED_RETURN_IF_ERROR(ReadItem(read.added, read.added_size, i, "what_if.added", &capacity));
+    WhatIf::Node& node = asked.added.emplace_back();
+    node.name = "added#" + std::to_string(i);
+    TRACKBED_ASSIGN_OR_RETURN(node.capacity, ReadCapacity(&capacity, &device_resource));
+  }
+  asked.drained.assign(read.drained, read.drained + read.drained_count);
+  return asked;
+}
+
 }  // namespace
+
+namespace trackbed::capi {
+
+Status GivePrediction(const Prediction& prediction, int64_t now_ns, int64_t* start_ns,
+                      trackbed_wait_reason* reason, trackbed_bytes* sentence) {
+  TRACKBED_RETURN_IF_ERROR(GiveBytesIfWanted(prediction.reason.sentence, sentence));
+  *start_ns = prediction.starts_now ? now_ns : ToNanoseconds(prediction.start);
+  if (reason != nullptr) CopyOut(GiveReason(prediction.reason), reason->struct_size, reason);
+  return absl::OkStatus();
+}
+
+}  // namespace trackbed::capi
 
 size_t trackbed_plan_size(const trackbed_plan* plan) noexcept {
   return plan == nullptr ? 0 : plan->items.size();
@@ -601,10 +634,26 @@ trackbed_status trackbed_scheduler_predict(trackbed_scheduler* scheduler, const 
     TRACKBED_ASSIGN_OR_RETURN(const Prediction prediction,
                               scheduler->scheduler->Predict(read, FromNanoseconds(now_ns)));
     TRACKBED_RETURN_IF_ERROR(PlacerFailure(scheduler));
-    TRACKBED_RETURN_IF_ERROR(GiveBytesIfWanted(prediction.reason.sentence, sentence));
-    *start_ns = prediction.starts_now ? now_ns : ToNanoseconds(prediction.start);
-    if (reason != nullptr) CopyOut(GiveReason(prediction.reason), reason->struct_size, reason);
-    return absl::OkStatus();
+    return GivePrediction(prediction, now_ns, start_ns, reason, sentence);
+  });
+}
+
+trackbed_status trackbed_scheduler_predict_if(trackbed_scheduler* scheduler,
+                                              const trackbed_task* task,
+                                              const trackbed_what_if* what_if, int64_t now_ns,
+                                              int64_t* start_ns, trackbed_wait_reason* reason,
+                                              trackbed_bytes* sentence,
+                                              trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
+    TRACKBED_NEED(start_ns);
+    if (reason != nullptr) TRACKBED_RETURN_IF_ERROR(CheckOut(reason, "reason"));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_RETURN_IF_ERROR(CheckTenant(scheduler, read.tenant));
+    TRACKBED_ASSIGN_OR_RETURN(const WhatIf asked, ReadWhatIf(what_if));
+    TRACKBED_ASSIGN_OR_RETURN(const Prediction prediction,
+                              scheduler->scheduler->Predict(read, asked, FromNanoseconds(now_ns)));
+    return GivePrediction(prediction, now_ns, start_ns, reason, sentence);
   });
 }
 

@@ -28,5 +28,8 @@ StatusOr<NodeCapacity> ReadCapacity(const trackbed_node_capacity* given, uint8_t
 StatusOr<TaskRequest> ReadTask(const trackbed_task* given);
 StatusOr<Quota> ReadQuota(const trackbed_quota* given);
 StatusOr<WorkKind> ReadWorkKind(int32_t kind);
+// `reason`, which has been checked, and `sentence` may be null.
+Status GivePrediction(const Prediction& prediction, int64_t now_ns, int64_t* start_ns,
+                      trackbed_wait_reason* reason, trackbed_bytes* sentence);
 
 }  // namespace trackbed::capi

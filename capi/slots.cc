@@ -29,12 +29,21 @@ namespace {
 void GiveParts(const Allocation& allocation, trackbed_allocation_part* parts, size_t part_size,
                size_t capacity) {
   const size_t count = std::min(capacity, allocation.parts.size());
+  const auto give = [&](const AllocationPart& part, uint32_t size) {
+    return trackbed_allocation_part{size,
+                                    static_cast<int32_t>(part.enforcement),
+                                    Borrow(part.slot),
+                                    Borrow(part.device),
+                                    part.amount.thousandths(),
+                                    part.numa_node,
+                                    0};
+  };
+  if (part_size == sizeof(trackbed_allocation_part)) [[likely]] {
+    for (size_t i = 0; i < count; ++i) parts[i] = give(allocation.parts[i], sizeof parts[0]);
+    return;
+  }
   for (size_t i = 0; i < count; ++i) {
-    const AllocationPart& part = allocation.parts[i];
-    CopyOut(
-        trackbed_allocation_part{0, static_cast<int32_t>(part.enforcement), Borrow(part.slot),
-                                 Borrow(part.device), part.amount.thousandths(), part.numa_node, 0},
-        part_size, At(parts, part_size, i));
+    CopyOut(give(allocation.parts[i], 0), part_size, At(parts, part_size, i));
   }
 }
 

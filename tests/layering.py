@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Checks every #include in include/ and src/ against the layers of CMakeLists.txt.
+"""Checks every #include in include/, src/ and capi/ against the layers of CMakeLists.txt.
 
 A layer may include itself and the layers it DEPENDS on, directly or not. A third-party library may
 be included only in src/ of the layers that name it under PRIVATE. Public headers include the
-standard library, Abseil and other public headers, nothing else.
+standard library, Abseil and other public headers, nothing else. The C interface, capi/, is above all
+layers and uses their public headers; trackbed.h includes the C library only.
 """
 
 import pathlib
@@ -45,8 +46,11 @@ def read_layers():
         depends, _, libraries = rest.partition("PRIVATE")
         direct[name] = set(re.findall(r"trackbed_(\w+)", depends))
         private[name] = {lib for lib in THIRD_PARTY if lib in libraries}
-    direct["cli"] = set(direct)
+    layers = set(direct)
+    direct["cli"] = layers
     private["cli"] = {"trackbed::dep::cli", "trackbed::dep::json"}
+    direct["capi"] = layers
+    private["capi"] = {"trackbed::dep::json"}
 
     def closure(name):
         found = {name}
@@ -61,13 +65,15 @@ def main():
     depends, private = read_layers()
     problems = []
     files = 0
-    for path in sorted((*ROOT.glob("include/trackbed/**/*"), *ROOT.glob("src/**/*"))):
+    folders = ("include/trackbed/**/*", "src/**/*", "capi/**/*")
+    for path in sorted(path for folder in folders for path in ROOT.glob(folder)):
         if path.suffix not in (".hpp", ".cc", ".h", ".c"):
             continue
         files += 1
         name = path.relative_to(ROOT).as_posix()
         public = name.startswith("include/")
-        layer = name.split("/")[2 if public else 1]
+        capi = name.startswith("capi/")
+        layer = "capi" if capi else name.split("/")[2 if public else 1]
         libraries = {"trackbed::dep::crypto"} if name.startswith(SUPERVISOR) else private.get(layer)
         if layer not in depends:
             problems.append(f"{name}:1: {layer} is no layer of CMakeLists.txt")
@@ -82,13 +88,15 @@ def main():
             if not match:
                 continue
             target = match[1]
+            if name.endswith("capi/include/trackbed.h") and not re.fullmatch(r"\w+\.h", target):
+                problems.append(f"{where}: trackbed.h includes {target}, not the C library")
             for library, pattern in THIRD_PARTY.items():
                 if pattern.match(target) and (public or library not in libraries):
                     problems.append(f"{where}: {target} may not be included here")
             ours = re.match(r"(trackbed/)?([a-z]+)/", target)
             if ours and ours[2] in depends:
-                if public and not ours[1]:
-                    problems.append(f"{where}: a public header includes the private {target}")
+                if (public or capi) and not ours[1]:
+                    problems.append(f"{where}: the private {target} may not be included here")
                 if ours[2] not in depends[layer]:
                     problems.append(f"{where}: {layer} may not include {ours[2]} ({target})")
     for problem in problems:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy over src/, one process a core; a file that has not changed is not checked again.
+"""Runs clang-tidy over src/ and capi/, one process a core; a file that has not changed is not checked again.
 
-usage: tidy.py BUILD [FILE...]     BUILD has compile_commands.json; without FILE: all of src/
+usage: tidy.py BUILD [FILE...]     BUILD has compile_commands.json; without FILE: all of both
 """
 
 import concurrent.futures
@@ -58,7 +58,8 @@ def main():
     entries = []
     for entry in json.loads((build / "compile_commands.json").read_text()):
         file = pathlib.Path(entry["file"])
-        if file.is_relative_to(ROOT / "src") and (not wanted or file in wanted):
+        ours = file.is_relative_to(ROOT / "src") or file.is_relative_to(ROOT / "capi")
+        if ours and (not wanted or file in wanted):
             entries.append(entry)
     settings = (ROOT / ".clang-tidy").read_bytes()
     failed = 0

@@ -21,7 +21,7 @@
  *          inputs and are written on success only, unless said otherwise. The last parameter takes
  *          a trackbed_error that the caller frees; NULL is fine where nobody wants to know. It is
  *          set on failure and left alone on success. A NULL where a pointer is needed, a struct
- *          that is too short or text that is not what it should be is
+ *          of a size that it never had or text that is not what it should be is
  *          TRACKBED_INVALID_ARGUMENT, never a crash; a pointer to nothing is the caller's mistake.
  *          TRACKBED_RESOURCE_EXHAUSTED may come from any function when memory is out,
  *          TRACKBED_INTERNAL is a bug of ours. Under "Errors" stands what else there is.
@@ -475,7 +475,7 @@ typedef struct trackbed_attempt {
   size_t command_count;
   const trackbed_string* environment; /* NAME, value, NAME, value, … */
   size_t environment_count;           /* of strings: twice the variables */
-  trackbed_string json;               /* all there is to know, secrets left out */
+  trackbed_string json;               /* all there is to know, secrets left out; see without_json */
   const trackbed_slot* resources;
   size_t resource_count;
   const trackbed_assigned_device* devices; /* of device_size bytes each */
@@ -529,6 +529,8 @@ typedef struct trackbed_executor {
   /* `mode` is TRACKBED_STOP_…. A stopped attempt still ends with a report. */
   trackbed_status (*stop)(void* user_data, const char* key, size_t key_size, int32_t mode,
                           trackbed_error** error);
+  int32_t without_json; /* not 0: attempts come without `json`, which takes as long as the rest */
+  int32_t reserved;
 } trackbed_executor;
 
 /* Where an engine reads the time. Thread: that which calls the engine, so several at once. */
@@ -620,6 +622,22 @@ enum {
 };
 enum { TRACKBED_SANDBOX_AUTOMATIC = 0, TRACKBED_SANDBOX_NEVER = 1, TRACKBED_SANDBOX_ALWAYS = 2 };
 
+struct trackbed_scheduler_options; /* below */
+
+/* Somebody for whom runs are submitted, and what all of these may use at once. */
+typedef struct trackbed_engine_tenant {
+  uint32_t struct_size;
+  uint32_t max_running;            /* tasks at a time; 0: no limit */
+  trackbed_string path;            /* "research/vision/ada"; those above come first */
+  const trackbed_slot* guaranteed; /* of "cpu", "mem" and the node's accelerators; GPUs count as */
+  size_t guaranteed_count;         /* "cuda.shares", whole ones too */
+  const trackbed_slot* limit;      /* what is not named is without limit */
+  size_t limit_count;
+  uint32_t max_waiting; /* equal tasks count as one; 0: no limit */
+  uint32_t reserved;
+  double weight; /* of its share beside its siblings; 0: 1 */
+} trackbed_engine_tenant;
+
 typedef struct trackbed_engine_options {
   uint32_t struct_size;
   int32_t in_memory;     /* not 0: nothing is stored; runs are gone when the engine is closed */
@@ -646,6 +664,13 @@ typedef struct trackbed_engine_options {
   const trackbed_secret_source*
       secrets;                     /* NULL: secret://env/NAME, secret://file/NAME below home */
   const trackbed_event_sink* sink; /* NULL: none; trackbed_events_open is the other way */
+  const trackbed_engine_tenant* tenants; /* in the order of a tree; none: quotas for nobody */
+  size_t tenant_count;
+  size_t tenant_size; /* of one of these, in bytes */
+  /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
+   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim and
+   * TRACKBED_ORDER_LIFO are INVALID_ARGUMENT. NULL: defaults. */
+  const struct trackbed_scheduler_options* policy;
 } trackbed_engine_options;
 
 /* Opens the store and takes its lease. `options` must be given. Thread: any.
@@ -666,11 +691,15 @@ typedef struct trackbed_submit_options {
   trackbed_string parameters; /* JSON object; empty: defaults only */
   trackbed_string base;       /* folder that paths in the pipeline are relative to; empty: that of
                                  the file it was loaded from, else the current one */
+  trackbed_string tenant;     /* whom it is for, as trackbed_engine_tenant.path; empty: everybody */
+  int32_t has_priority;       /* not 0: `priority` holds instead of the pipeline's */
+  int32_t priority;           /* of all its tasks, beside their own; higher goes first */
 } trackbed_submit_options;
 
 /* Makes a run durable; the next step starts it. `options` may be NULL. `run` gets its name.
- * Thread: any. Errors: INVALID_ARGUMENT parameters, or a task that the executor cannot run;
- * NOT_FOUND source or folder is missing; RESOURCE_EXHAUSTED a task needs more than there is. */
+ * Thread: any. Errors: INVALID_ARGUMENT parameters, priority, or a task that the executor cannot
+ * run; NOT_FOUND source or folder is missing, or the tenant is unknown; RESOURCE_EXHAUSTED a task
+ * needs more than there is, or than its quotas will ever let it have. */
 TRACKBED_API trackbed_status trackbed_engine_submit(trackbed_engine* engine,
                                                     const trackbed_pipeline* pipeline,
                                                     const trackbed_submit_options* options,
@@ -1152,6 +1181,22 @@ TRACKBED_API trackbed_status trackbed_scheduler_predict(trackbed_scheduler* sche
                                                         trackbed_wait_reason* reason,
                                                         trackbed_bytes* sentence,
                                                         trackbed_error** error) TRACKBED_NOEXCEPT;
+/* Nodes as they might be. */
+typedef struct trackbed_what_if {
+  uint32_t struct_size;
+  uint32_t added_size;                 /* of one of `added`, in bytes */
+  const trackbed_node_capacity* added; /* numbered on from those that there are */
+  size_t added_count;
+  const uint32_t* drained; /* numbers of nodes that take nothing new */
+  size_t drained_count;
+} trackbed_what_if;
+
+/* The same as trackbed_scheduler_predict if nodes were added or drained; by first fit, since the
+ * placer knows only the nodes that there are. Errors also: NOT_FOUND a node to drain. */
+TRACKBED_API trackbed_status trackbed_scheduler_predict_if(
+    trackbed_scheduler* scheduler, const trackbed_task* task, const trackbed_what_if* what_if,
+    int64_t now_ns, int64_t* start_ns, trackbed_wait_reason* reason, trackbed_bytes* sentence,
+    trackbed_error** error) TRACKBED_NOEXCEPT;
 /* TRACKBED_TASK_…. */
 TRACKBED_API int32_t trackbed_scheduler_task_state(const trackbed_scheduler* scheduler,
                                                    uint64_t task) TRACKBED_NOEXCEPT;
@@ -1236,6 +1281,11 @@ TRACKBED_API trackbed_status trackbed_groups_submit(trackbed_groups* groups,
                                                     const char* group, size_t group_size,
                                                     const trackbed_task* task, int64_t now_ns,
                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
+/* As trackbed_scheduler_predict, for the principal. */
+TRACKBED_API trackbed_status trackbed_groups_predict(
+    trackbed_groups* groups, const trackbed_principal* who, const char* group, size_t group_size,
+    const trackbed_task* task, int64_t now_ns, int64_t* start_ns, trackbed_wait_reason* reason,
+    trackbed_bytes* sentence, trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Withdraws a waiting task of the principal's tenant, or one below. */
 TRACKBED_API trackbed_status trackbed_groups_withdraw(trackbed_groups* groups,
                                                       const trackbed_principal* who,

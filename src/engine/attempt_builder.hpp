@@ -13,6 +13,14 @@
 
 namespace trackbed {
 
+#if defined(__x86_64__)
+inline constexpr std::string_view kMachineArchitecture = "x86_64";
+#elif defined(__aarch64__)
+inline constexpr std::string_view kMachineArchitecture = "aarch64";
+#else
+inline constexpr std::string_view kMachineArchitecture = "other";
+#endif
+
 // The value of a task's `when`; true when it has none.
 StatusOr<bool> EvaluateWhen(const RunState& run, TaskIndex task);
 

@@ -12,6 +12,9 @@ namespace trackbed {
 // As somebody calls it who asks about a task of the run `asking`: "TASK" or "RUN/TASK".
 std::string NameOfTask(const RunState& run, TaskIndex task, const RunId& asking);
 
+// That it waits for the task of this name to end, whose result is its own.
+TaskExplanation DescribeSameWork(const std::string& equal);
+
 TaskExplanation DescribeReason(const QueueReason& reason,
                                const std::function<std::string(const ReadyTask&)>& name);
 

@@ -37,14 +37,6 @@ constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
 // that takes its machine down every time must end.
 constexpr uint8_t kMaxLostAttempts = 3;
 
-#if defined(__x86_64__)
-constexpr std::string_view kArchitecture = "x86_64";
-#elif defined(__aarch64__)
-constexpr std::string_view kArchitecture = "aarch64";
-#else
-constexpr std::string_view kArchitecture = "other";
-#endif
-
 struct ActiveRun {
   ActiveRun(RunRecord run_record, RunState run_state)
       : record(std::move(run_record)), state(std::move(run_state)) {}
@@ -242,6 +234,8 @@ class Engine::Impl {
   void CancelActive(ActiveRun& run);
   void FinishRuns();
 
+  Time ReadClock();
+
   // The parts of a step.
   Status TakeReports();
   Status TakeRequests();
@@ -289,7 +283,8 @@ class Engine::Impl {
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
-  Time now_{};  // of the step or call under way
+  Time now_{};         // of the step or call under way
+  Duration ahead_{0};  // of the clock, which was set back
 
   std::map<int64_t, std::unique_ptr<ActiveRun>> runs_;  // by number: order matters
   absl::flat_hash_map<AttemptKey, Attempt> attempts_;
@@ -389,7 +384,7 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
 StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
                                      SubmitOptions options) {
   TRACKBED_RETURN_IF_ERROR(broken_);
-  now_ = options_.clock->Now();
+  now_ = ReadClock();
   TRACKBED_ASSIGN_OR_RETURN(Graph graph, Graph::Build(*pipeline));
   TRACKBED_RETURN_IF_ERROR(CheckTexts(options));
 
@@ -535,7 +530,7 @@ Status Engine::Impl::Resume(const RunId& id) {
         "run ", id, " has ", AbslView(ToString(record.status)),
         record.status == RunStatus::failed ? "; retry runs its failed tasks again" : ""));
   }
-  now_ = options_.clock->Now();
+  now_ = ReadClock();
   TRACKBED_ASSIGN_OR_RETURN(ActiveRun * run, Load(record, Purpose::run));
   TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_resumed, kNoTask, 0, ""));
   if (record.status == RunStatus::cancelled) {
@@ -553,7 +548,7 @@ Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& name
   if (record.status == RunStatus::running) {
     return FailedPrecondition(absl::StrCat("run ", id, " has not ended; resume continues it"));
   }
-  now_ = options_.clock->Now();
+  now_ = ReadClock();
   TRACKBED_ASSIGN_OR_RETURN(ActiveRun * run, Load(record, Purpose::run));
   RunRetried detail;
   const auto& tasks = run->state.pipeline().tasks;
@@ -592,7 +587,7 @@ Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& name
 
 Status Engine::Impl::Cancel(const RunId& id) {
   TRACKBED_RETURN_IF_ERROR(broken_);
-  now_ = options_.clock->Now();
+  now_ = ReadClock();
   if (ActiveRun* run = FindActive(id)) {
     if (run->state.cancel_requested()) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_cancel_requested, kNoTask, 0, ""));
@@ -662,11 +657,11 @@ void Engine::Impl::FinishRuns() {
 Status Engine::Impl::Step() {
   TRACKBED_RETURN_IF_ERROR(broken_);
   if (!counted_others_) {
-    now_ = options_.clock->Now();
+    now_ = ReadClock();
     if (Status status = CountOthers(); !status.ok()) return Broken(status);
   }
   while (true) {
-    now_ = options_.clock->Now();
+    now_ = ReadClock();
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
     if (Status status = TakeRequests(); !status.ok()) return Broken(status);
     FireTimers();
@@ -884,7 +879,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   const ReadyTask self{run.record.number, task};
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, status.attempt + 1, workspace_);
   if (!spec.ok()) return FailBeforeAttempt(run, task, spec.status());
-  CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
+  CachePlan plan = PlanCaching(run.state, task, *spec, kMachineArchitecture);
   if (!plan.off.empty()) {
     Enqueue(run, task);
     return absl::OkStatus();
@@ -978,7 +973,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
   if (spec.ok() && run.state.submitted().use_cache) {
-    CachePlan plan = PlanCaching(run.state, task, *spec, kArchitecture);
+    CachePlan plan = PlanCaching(run.state, task, *spec, kMachineArchitecture);
     intended.cache_off = std::move(plan.off);
     if (auto key = run.cache_keys.find(task); key != run.cache_keys.end()) {
       intended.cache_key = key->second;
@@ -1123,35 +1118,43 @@ Status Engine::Impl::OnFinal(ActiveRun& run, TaskIndex task) {
 
 // ---- What a host asks ------------------------------------------------------------------------
 
+// Time goes on though the clock is set back: what has come to pass does not become the future
+// again, and what is due in a minute is not due in an hour.
+Time Engine::Impl::ReadClock() {
+  const Time read = options_.clock->Now();
+  if (read >= now_) ahead_ = Duration{0};
+  ahead_ = std::max(ahead_, now_ - read);
+  return read + ahead_;
+}
+
 Time Engine::Impl::NextDeadline() const {
   Time deadline = lease_until_ - options_.lease_time * 2 / 3;
   deadline = std::min(deadline, next_request_check_);
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  return std::min(deadline, queue_->next());
+  return std::min(deadline, queue_->next()) - ahead_;  // the host waits by the clock
 }
 
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
   const ActiveRun* run = FindActive(id);
   if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
   if (run->state.pipeline().tasks[task].skip) return "";
-  const TaskExplanation explanation = ExplainState(run->state, task, options_.clock->Now());
+  const Time now = ReadClock();
+  const TaskExplanation explanation = ExplainState(run->state, task, now);
   if (explanation.situation != TaskSituation::next) return explanation.sentence;
   if (auto key = run->cache_keys.find(task); key != run->cache_keys.end()) {
     auto flight = flights_.find(key->second);
     const ActiveRun* leader =
         flight == flights_.end() ? nullptr : FindActive(flight->second.leader.run);
     if (leader != nullptr && (leader != run || flight->second.leader.task != task)) {
-      return absl::StrCat("the same work is under way in task \"",
-                          leader->state.pipeline().tasks[flight->second.leader.task].name,
-                          "\" of run ", leader->record.id);
+      return DescribeSameWork(NameOfTask(leader->state, flight->second.leader.task, id)).sentence;
     }
   }
   const auto name = [&](const ReadyTask& ready) {
     const ActiveRun* other = FindActive(ready.run);
     return NameOfTask(other->state, ready.task, id);
   };
-  const TaskExplanation waits = DescribeReason(
-      queue_->Explain(run->lines[task], {run->record.number, task}, options_.clock->Now()), name);
+  const TaskExplanation waits =
+      DescribeReason(queue_->Explain(run->lines[task], {run->record.number, task}, now), name);
   return waits.situation == TaskSituation::next ? "" : waits.sentence;
 }
 

@@ -9,12 +9,14 @@
 #include <tuple>
 #include <utility>
 
+#include "engine/attempt_builder.hpp"
 #include "engine/describe_wait.hpp"
 #include "engine/node_devices.hpp"
 #include "engine/node_queue.hpp"
 #include "engine/request.hpp"
 #include "engine/run_times.hpp"
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/resources/node_reader.hpp"
 
@@ -54,6 +56,17 @@ StatusOr<Activity> ActivityOf(Store& store, int64_t run) {
   return activity;
 }
 
+// What the result of the task's next attempt would be kept as; "" when it is not to be kept. Equal
+// tasks have equal keys, and only one of them runs at a time.
+std::string KeyOfNextAttempt(const RunState& run, TaskIndex task) {
+  // Where attempts lie is not part of it.
+  const StatusOr<AttemptSpec> spec =
+      BuildAttempt(run, task, run.task(task).attempt + 1, Workspace("/"));
+  if (!spec.ok()) return "";
+  const CachePlan plan = PlanCaching(run, task, *spec, kMachineArchitecture);
+  return plan.off.empty() ? CacheKeyOf(plan.fields) : "";
+}
+
 // The queue of the engine that drives a run, made again from what is stored.
 class StoredQueue {
  public:
@@ -86,9 +99,12 @@ class StoredQueue {
         runs_.emplace(here.run, stored.state);
         continue;
       }
-      Holder holder{NameOfTask(run, task, asking_), {}};
+      Holder holder{NameOfTask(run, task, asking_), {}, {}};
       std::vector<AllocationPart> parts;
-      if (const AttemptIntended* intended = run.Intended(task)) parts = PartsOf(intended->slots);
+      if (const AttemptIntended* intended = run.Intended(task)) {
+        parts = PartsOf(intended->slots);
+        holder.cache_key = intended->cache_key;
+      }
       queue_->Occupy(line.value_or(NodeQueue::kNoLine), parts, run.task(task).started, now_,
                      &holder.allocation);
       holders_.push_back(std::move(holder));
@@ -101,6 +117,9 @@ class StoredQueue {
       return std::tuple(a.since, a.task.run, a.task.task) <
              std::tuple(b.since, b.task.run, b.task.task);
     });
+    if (const std::optional<std::string> equal = EqualTaskBefore(asked)) {
+      return DescribeSameWork(*equal);
+    }
     NodeQueue::Line line = NodeQueue::kNoLine;
     for (const Ready& ready : ready_) {
       if (ready.line.ok()) queue_->Push(*ready.line, ready.task, ready.since);
@@ -141,8 +160,27 @@ class StoredQueue {
   // A task under way, and what it holds.
   struct Holder {
     std::string name;
+    std::string cache_key;
     Allocation allocation;
   };
+
+  // Of equal tasks one does the work: one that runs, else the first that is ready.
+  std::optional<std::string> EqualTaskBefore(const ReadyTask& asked) const {
+    const auto key_of = [&](const ReadyTask& ready) {
+      return KeyOfNextAttempt(*runs_.at(ready.run), ready.task);
+    };
+    const std::string key = key_of(asked);
+    if (key.empty()) return std::nullopt;
+    for (const Holder& holder : holders_) {
+      if (holder.cache_key == key) return holder.name;
+    }
+    for (const Ready& ready : ready_) {
+      if (ready.task == asked) break;
+      if (key_of(ready.task) != key) continue;
+      return NameOfTask(*runs_.at(ready.task.run), ready.task.task, asking_);
+    }
+    return std::nullopt;
+  }
 
   bool IsReady(const RunState& run, TaskIndex task) const {
     return !run.pipeline().tasks[task].skip &&
@@ -169,6 +207,8 @@ std::string_view ToString(TaskSituation situation) {
       return "running";
     case TaskSituation::dependencies:
       return "dependencies";
+    case TaskSituation::same_work:
+      return "same_work";
     case TaskSituation::retry:
       return "retry";
     case TaskSituation::cancelling:
@@ -238,6 +278,13 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
 std::string NameOfTask(const RunState& run, TaskIndex task, const RunId& asking) {
   const std::string& name = run.pipeline().tasks[task].name;
   return run.id() == asking ? name : absl::StrCat(run.id(), "/", name);
+}
+
+TaskExplanation DescribeSameWork(const std::string& equal) {
+  TaskExplanation explanation = Say(
+      TaskSituation::same_work, absl::StrCat("waits for ", equal, ", which does the same work"));
+  explanation.waits_for.push_back(equal);
+  return explanation;
 }
 
 TaskExplanation DescribeReason(const QueueReason& reason,

@@ -125,11 +125,12 @@ std::string ExplanationToJson(const RunState& run, TaskIndex task,
 
 StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
                                         Time now,
-                                        const std::function<bool(const LeaseHolder&)>& is_gone) {
+                                        const std::function<bool(const LeaseHolder&)>& is_gone,
+                                        const Tenancy& tenancy, const GroupPolicy& policy) {
   TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
   const RunId& id = found.run.record.id;
   TRACKBED_ASSIGN_OR_RETURN(const TaskExplanation explained,
-                            ExplainTask(store, id, found.task, now, is_gone));
+                            ExplainTask(store, id, found.task, now, is_gone, tenancy, policy));
   return ExplanationToJson(*found.run.state, found.task, explained);
 }
 

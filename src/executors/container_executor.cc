@@ -105,6 +105,7 @@ struct Watch {
   std::string image_digest;
   int64_t memory_bytes = 0;
   std::string problem;  // with the log
+  std::string create_error;
   std::string start_error;
   AttemptReport last;
 };
@@ -661,6 +662,7 @@ void ContainerExecutor::Impl::OnCreated(Watch* watch, HttpOutcome outcome) {
     return;
   }
   if (outcome.status >= kServerError && ++watch->tries < kMaxTries) {
+    watch->create_error = WithMask(*watch, ErrorText(outcome.status, outcome.body));
     Later(watch, Backoff(watch->tries), &Impl::Look);
     return;
   }
@@ -903,7 +905,9 @@ void ContainerExecutor::Impl::OnGone(Watch* watch) {
     FinishWatch(watch);
   } else if (++watch->tries >= kMaxTries) {
     RemoveAndReport(watch, AttemptReport::Kind::failed_to_start,
-                    "its container appears and disappears");
+                    watch->create_error.empty()
+                        ? "its container appears and disappears"
+                        : "its container could not be made: " + watch->create_error);
   } else if (watch->prepared) {
     FindImage(watch);
   } else {

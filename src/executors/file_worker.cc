@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <chrono>
+
 #include "executors/host_files.hpp"
 
 namespace trackbed {
@@ -48,7 +50,8 @@ void FileWorker::Submit(std::function<void()> work, std::function<void()> done) 
 void FileWorker::Work() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
+    // A day at a time: to wait without a limit would need a newer C++ run time than all else does.
+    while (!ending_ && waiting_.empty()) changed_.wait_for(lock, std::chrono::hours(24));
     if (ending_) return;
     Job job = std::move(waiting_.front());
     waiting_.pop_front();

@@ -108,7 +108,9 @@ class ProcessExecutor::Impl {
   void ReportLost(Watch* watch, std::string message);
   void ReportGone(Watch* watch, const ClaimRecord& claim, const std::string& damage);
   void Report(AttemptReport report);
+  Status TakeEvents();
   void Wake();
+  void Unwake();
 
   const ProcessExecutorOptions options_;
   LaunchPlanOptions plan_options_;
@@ -128,6 +130,8 @@ class ProcessExecutor::Impl {
   std::map<AttemptKey, uint64_t> by_key_;
   std::vector<uint64_t> unattached_;  // to be tried again by Poll
   std::vector<AttemptReport> reports_;
+  bool woken_ = false;    // wake_ is readable
+  bool polling_ = false;  // Poll runs
 };
 
 ProcessExecutor::Impl::~Impl() {
@@ -476,9 +480,18 @@ void ProcessExecutor::Impl::Retry() {
 
 Status ProcessExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
   TRACKBED_RETURN_IF_ERROR(CheckOwner());
-  uint64_t ignored = 0;
-  [[maybe_unused]] const ssize_t drained = read(wake_, &ignored, sizeof(ignored));
+  Unwake();
+  polling_ = true;
   Retry();
+  Status taken = TakeEvents();
+  polling_ = false;
+  reports->insert(reports->end(), std::make_move_iterator(reports_.begin()),
+                  std::make_move_iterator(reports_.end()));
+  reports_.clear();
+  return taken;
+}
+
+Status ProcessExecutor::Impl::TakeEvents() {
   while (true) {
     epoll_event events[kEventsAtOnce];
     const int count = epoll_wait(epoll_, events, kEventsAtOnce, 0);
@@ -494,15 +507,8 @@ Status ProcessExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
       if (found != watches_.end()) OnProcessEnd(&found->second);
     }
     for (const SupervisorPool::News& news : std::exchange(news_, {})) OnNews(news);
-    if (count < kEventsAtOnce) break;
+    if (count < kEventsAtOnce) return absl::OkStatus();
   }
-  reports->insert(reports->end(), std::make_move_iterator(reports_.begin()),
-                  std::make_move_iterator(reports_.end()));
-  reports_.clear();
-  if (!unattached_.empty()) return absl::OkStatus();
-  // What was reported above has been handed over; nothing is left to wake for.
-  [[maybe_unused]] const ssize_t again = read(wake_, &ignored, sizeof(ignored));
-  return absl::OkStatus();
 }
 
 Status ProcessExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
@@ -534,14 +540,24 @@ void ProcessExecutor::Impl::PassStop(Watch* watch) {
 
 // --- Reports ---
 
+// Has the host call Poll, which begins by Unwake.
 void ProcessExecutor::Impl::Wake() {
+  if (woken_) return;
+  woken_ = true;
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(wake_, &one, sizeof(one));
 }
 
+void ProcessExecutor::Impl::Unwake() {
+  if (!woken_) return;
+  woken_ = false;
+  uint64_t ignored = 0;
+  [[maybe_unused]] const ssize_t drained = read(wake_, &ignored, sizeof(ignored));
+}
+
 void ProcessExecutor::Impl::Report(AttemptReport report) {
   reports_.push_back(std::move(report));
-  Wake();
+  if (!polling_) Wake();  // Poll hands over what comes while it runs
 }
 
 void ProcessExecutor::Impl::ReportStarted(Watch* watch) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "executors/attempt_records.hpp"
 
@@ -150,9 +151,10 @@ int SendStop(int socket, ExecutorWord::Kind kind) {
 }
 
 int ReceiveFromExecutor(int socket, ExecutorWord* word) {
-  word->order.resize(kMaxInline);
+  // Not filled with zeros: most words are short.
+  const auto buffer = std::make_unique_for_overwrite<char[]>(kMaxInline);
   char kind = 0;
-  iovec parts[] = {{&kind, 1}, {word->order.data(), word->order.size()}};
+  iovec parts[] = {{&kind, 1}, {buffer.get(), kMaxInline}};
   DescriptorSpace space{};
   msghdr message{};
   message.msg_iov = parts;
@@ -163,9 +165,8 @@ int ReceiveFromExecutor(int socket, ExecutorWord* word) {
   while ((count = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) < 0) {
     if (errno != EINTR) break;
   }
-  const int error = errno;
-  word->order.resize(static_cast<size_t>(std::max<ssize_t>(count - 1, 0)));
-  if (count < 0) return error;
+  if (count < 0) return errno;
+  word->order.assign(buffer.get(), static_cast<size_t>(std::max<ssize_t>(count - 1, 0)));
   const int file = TakeDescriptor(&message);
   int result = 0;
   if (count == 0) {

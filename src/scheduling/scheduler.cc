@@ -948,6 +948,7 @@ class Scheduler::Impl : public SchedulerState {
     task.started = now;
     task.started_in = schedules;
     Run(slot, members, now);
+    SleepAgain();
     victims_changed_ = true;
     DropRefusedReservations();
   }
@@ -957,6 +958,24 @@ class Scheduler::Impl : public SchedulerState {
     // One reservation binds all alike that would run longer than to its start.
     if (reservations.size() != 1 || reservations[0].claim) return task.expected;
     return reservations[0].start - now + Duration{1};
+  }
+
+  // What woke for room that is taken again sleeps on, without each of its lines being tried.
+  void SleepAgain() {
+    if (TriesEachLine() || OrderedByShares() || policy.backfill == Backfill::strict) return;
+    const auto finds_room = [&](DemandIndex index) {
+      DemandState& wanted = demands_[index];
+      if (std::any_of(changed_.begin(), changed_.end(),
+                      [&](NodeIndex node) { return cluster.Fits(node, wanted.demand); })) {
+        return true;
+      }
+      wanted.no_room = true;
+      wanted.partly = true;
+      CompeteAll(wanted);
+      return false;
+    };
+    const auto asleep = std::partition(woken_.begin(), woken_.end(), finds_room);
+    woken_.erase(asleep, woken_.end());
   }
 
   void HoldBack(LineIndex index, const TaskState& task, Time now) {
@@ -1106,6 +1125,7 @@ class Scheduler::Impl : public SchedulerState {
   // Demands that may have found room since the last time.
   void WakeWhatMayFit() {
     changed_.clear();
+    woken_.clear();
     if (seen_ < cluster.first_change()) {
       for (NodeIndex node = 0; node < cluster.size(); ++node) changed_.push_back(node);
     } else {
@@ -1126,6 +1146,7 @@ class Scheduler::Impl : public SchedulerState {
       // A placer finds room among all nodes; among few it is quicker to ask them.
       wanted.woken_in = changed_.size() <= 16 ? schedules : 0;
       wanted.had_no_room = wanted.no_room;
+      if (wanted.woken_in == schedules && wanted.had_no_room) woken_.push_back(index);
       wanted.was_held_back = wanted.held_back;
       wanted.no_room = false;
       wanted.partly = false;
@@ -1552,6 +1573,7 @@ class Scheduler::Impl : public SchedulerState {
   bool victims_changed_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;               // changes of the cluster that are dealt with
+  std::vector<DemandIndex> woken_;  // in this Schedule, by few nodes; there had been no room
   std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
   bool reservations_changed_ = false;
   bool beside_reservations_ = false;  // a task started on a node with a reservation

@@ -150,6 +150,8 @@ static void test_scheduler(void) {
   trackbed_placer placer;
   trackbed_quota quota;
   trackbed_tenant_usage usage;
+  trackbed_what_if what_if;
+  uint32_t first = 0;
   trackbed_status statuses[3];
   trackbed_bytes sentence = {NULL, 0};
   uint32_t node = 9;
@@ -208,6 +210,20 @@ static void test_scheduler(void) {
   tasks[2].tenant = 0;
   OK(trackbed_scheduler_predict(scheduler, &tasks[2], 5, &start, NULL, NULL, &error));
   CHECK(start == 5);
+  /* The same if there were another node, or if none took anything new. */
+  TRACKBED_INIT(&what_if);
+  what_if.drained = &first;
+  what_if.drained_count = 1;
+  OK(trackbed_scheduler_predict_if(scheduler, &tasks[2], &what_if, 5, &start, NULL, NULL, &error));
+  CHECK(start == TRACKBED_NEVER);
+  what_if.added = &capacity;
+  what_if.added_count = 1;
+  what_if.added_size = sizeof capacity;
+  OK(trackbed_scheduler_predict_if(scheduler, &tasks[2], &what_if, 5, &start, NULL, NULL, &error));
+  CHECK(start == 5);
+  first = 77;
+  EXPECT(TRACKBED_NOT_FOUND, trackbed_scheduler_predict_if(scheduler, &tasks[2], &what_if, 5,
+                                                           &start, NULL, NULL, &error));
   OK(trackbed_scheduler_finish(scheduler, 1, 10, &error));
   EXPECT(TRACKBED_NOT_FOUND, trackbed_scheduler_finish(scheduler, 1, 10, &error));
   tasks[0].id = 7;
@@ -262,6 +278,7 @@ static void test_groups(void) {
   trackbed_bytes names = {NULL, 0};
   uint32_t tenant = 0;
   uint32_t node = 0;
+  int64_t start = 0;
   OK(trackbed_groups_create(&groups, &error));
   OK(trackbed_groups_add_tenant(groups, NULL, 0, "ada", 3, &tenant, &error));
   OK(trackbed_groups_add_group(groups, NULL, "gpu", 3, NULL, NULL, &error));
@@ -278,6 +295,8 @@ static void test_groups(void) {
   task.id = 1;
   task.cpu = 500;
   task.tenant = tenant;
+  OK(trackbed_groups_predict(groups, &nobody, "gpu", 3, &task, 3, &start, NULL, NULL, &error));
+  CHECK(start == 3);
   OK(trackbed_groups_submit(groups, &nobody, "gpu", 3, &task, 0, &error));
   OK(trackbed_groups_withdraw(groups, &nobody, "gpu", 3, 1, 0, &error));
   OK(trackbed_groups_set_node_open(groups, NULL, "gpu", 3, "n", 1, 0, &error));

@@ -400,20 +400,20 @@ int main(int count, char** arguments) {
   for (i = 0; i < 4; ++i) snprintf(path[i], sizeof path[i], "%s/threads%d", arguments[2], i);
 
   /* In memory, the host ends attempts. */
-  hosts[0].rounds = 12;
+  hosts[0].rounds = 40;
   open_host(&hosts[0], NULL, NULL);
   both[0] = &hosts[0];
   run_hosts(both, 1, kThreads);
   /* On disk, processes run. */
-  hosts[1].rounds = 2;
+  hosts[1].rounds = 3;
   hosts[1].embedded = 1;
   open_host(&hosts[1], arguments[1], path[1]);
   both[0] = &hosts[1];
   run_hosts(both, 1, kThreads);
   /* Two engines at once. */
-  hosts[2].rounds = 6;
+  hosts[2].rounds = 20;
   open_host(&hosts[2], NULL, path[2]);
-  hosts[3].rounds = 6;
+  hosts[3].rounds = 20;
   open_host(&hosts[3], NULL, NULL);
   both[0] = &hosts[2];
   both[1] = &hosts[3];

@@ -105,6 +105,27 @@ TEST_CASE("Waiting for a try, for the end of a cancelled run, and for anybody to
         StatusCode::kNotFound);
 }
 
+TEST_CASE("Of equal tasks one does the work, and the others say that they wait for it") {
+  EngineLab lab;
+  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  Pipeline pipeline = NewPipeline("same");
+  AddTask(pipeline, "a").cache = CacheMode::automatic;
+  lab.executor.Script("a", Outcome::Waits());
+  const RunId first = lab.Submit(pipeline);
+  lab.Step();
+  const RunId second = lab.Submit(pipeline);
+  lab.Step();
+  REQUIRE(lab.executor.running() == 1);
+  const TaskExplanation same = Ask(lab, second, 0);
+  CHECK(same.situation == TaskSituation::same_work);
+  CHECK(same.waits_for == Names{first + "/a"});
+  CHECK(same.sentence == "waits for " + first + "/a, which does the same work");
+  lab.executor.Finish(first + "/a/1");
+  lab.Step();
+  CHECK(Ask(lab, second, 0).situation == TaskSituation::ended);
+  CHECK(lab.executor.running() == 0);
+}
+
 TEST_CASE("What nobody is before starts next") {
   EngineLab lab;
   Pipeline pipeline = NewPipeline("free");

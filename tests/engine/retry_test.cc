@@ -499,5 +499,36 @@ TEST_CASE("A run whose pipeline no longer fits is not resumed, and stays as it i
   CHECK(lab.StatusOf(run) == "cancelled");
 }
 
+TEST_CASE("A clock that is set back neither stops what is due nor puts it off") {
+  EngineLab lab;
+  Pipeline pipeline = NewPipeline("clock");
+  Task& flaky = AddTask(pipeline, "flaky");
+  flaky.retry.max_attempts = 2;
+  flaky.retry.delay = seconds(10);
+  flaky.resources = {Slot("cpu", 4)};
+  Task& other = AddTask(pipeline, "other");
+  other.resources = {Slot("cpu", 4)};
+  other.timeout = seconds(60);
+  lab.executor.Script("flaky", 1, Outcome::Failure());
+  lab.executor.Script("other", Outcome::Waits());
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  lab.StepAfter(seconds(11));
+  // It has waited long enough, and waits for room now.
+  REQUIRE(lab.StateOf(run, "flaky") == "pending");
+  REQUIRE(lab.StateOf(run, "other") == "running");
+  lab.StepAfter(-hours(1));
+  CHECK(lab.engine().NextDeadline() <= lab.clock.now() + seconds(1));
+  lab.StepAfter(seconds(61));  // time enough for the timeout, by the clock of anybody
+  lab.RunToEnd();
+  CHECK(lab.StatesOf(run) == "flaky:succeeded other:failed");
+  CHECK(lab.executor.StartedTasks() == Names{"flaky/1", "other/1", "flaky/2"});
+  Time last{};
+  for (const Event& event : lab.EventsOf(run)) {
+    CHECK(event.time >= last);
+    last = event.time;
+  }
+}
+
 }  // namespace
 }  // namespace trackbed

@@ -147,6 +147,10 @@ class Input {
         return Byte();
     }
   }
+  // One of the first few, and now and then anything.
+  uint32_t Index(size_t chances, size_t few) {
+    return OneIn(chances) ? static_cast<uint32_t>(Number()) : static_cast<uint32_t>(Below(few));
+  }
   int32_t Small() { return static_cast<int32_t>(OneIn(16) ? Number() : Byte() % 10) - 1; }
 
   const std::string& Text() {
@@ -607,6 +611,22 @@ class Session {
     }
   }
 
+  const trackbed_engine_tenant* Tenants(std::vector<trackbed_engine_tenant>* tenants,
+                                        const std::vector<trackbed_slot>& slots) {
+    for (std::string_view path : {"a", "a/b"}) {
+      trackbed_engine_tenant& tenant = tenants->emplace_back();
+      TRACKBED_INIT(&tenant);
+      if (in_->OneIn(12)) tenant.struct_size = in_->Byte();
+      tenant.path = in_->OneIn(8) ? in_->View() : trackbed_string{path.data(), path.size()};
+      tenant.limit = slots.data();
+      tenant.limit_count = in_->OneIn(4) ? slots.size() : 0;
+      tenant.max_running = static_cast<uint32_t>(in_->Below(3));
+      tenant.max_waiting = static_cast<uint32_t>(in_->Below(3));
+      tenant.weight = in_->OneIn(8) ? in_->Bits<double>() : 0;
+    }
+    return tenants->data();
+  }
+
   void OpenEngine(Result* result) {
     auto host = std::make_unique<Host>();
     host->input = in_;
@@ -626,6 +646,7 @@ class Session {
       made->next = Host::Next;
     });
     const std::vector<trackbed_slot> slots = SomeSlots();
+    std::vector<trackbed_engine_tenant> tenants;
     auto* options = in_->Make<trackbed_engine_options>([&](trackbed_engine_options* made) {
       made->in_memory = 1;
       made->node = in_->OneIn(4) ? in_->View() : trackbed_text("name: n\ncpu: 4\n");
@@ -635,6 +656,12 @@ class Session {
         made->slot_count = slots.size();
       }
       made->lease_time_ns = in_->OneIn(8) ? in_->Number() : 0;
+      if (in_->OneIn(4)) {
+        made->tenants = Tenants(&tenants, slots);
+        made->tenant_count = tenants.size();
+        made->tenant_size = sizeof tenants[0];
+        made->policy = in_->OneIn(4) ? SchedulerOptions() : nullptr;
+      }
       made->executor = executor;
       made->clock = clock;
       made->random = random;
@@ -651,6 +678,9 @@ class Session {
       made->no_cache = in_->OneIn(2) ? 1 : 0;
       if (in_->OneIn(4)) made->parameters = in_->View();
       made->base = trackbed_text("/dev/null/base");
+      if (in_->OneIn(8)) made->tenant = in_->View();
+      made->has_priority = in_->OneIn(4) ? 1 : 0;
+      made->priority = in_->Small();
     });
     if (options == nullptr) return;  // the current folder is not to be read
     if (options->struct_size < sizeof *options) options->struct_size = 0;
@@ -816,10 +846,10 @@ class Session {
   trackbed_task* Task() {
     return in_->Make<trackbed_task>([&](trackbed_task* made) {
       made->id = in_->Below(16);
-      made->tenant = static_cast<uint32_t>(in_->OneIn(8) ? in_->Number() : 0);
+      made->tenant = in_->Index(8, 1);
       made->priority = in_->Small();
       made->kind = in_->OneIn(8) ? in_->Small() : 0;
-      made->members = static_cast<uint32_t>(in_->OneIn(32) ? in_->Number() : in_->Below(4));
+      made->members = in_->Index(32, 4);
       made->on_different_nodes = in_->OneIn(4) ? 1 : 0;
       made->not_preemptible = in_->OneIn(4) ? 1 : 0;
       made->device_resource = in_->OneIn(16) ? in_->Small() : 0;
@@ -898,7 +928,7 @@ class Session {
     result.may_be_internal = true;  // of a placer of the host's
     trackbed_scheduler* scheduler = schedulers_.Pick(in_);
     const auto name = in_->Spans();
-    const auto number = static_cast<uint32_t>(in_->OneIn(16) ? in_->Number() : in_->Below(4));
+    const auto number = in_->Index(16, 4);
     const uint64_t task = in_->Below(16);
     trackbed_plan* plan = nullptr;
     uint32_t index = 0;
@@ -970,9 +1000,22 @@ class Session {
         break;
       case 17: {
         int64_t start = 0;
-        result.Check(trackbed_scheduler_predict(scheduler, Task(), Now(), &start,
-                                                in_->Out<trackbed_wait_reason>(), &result.bytes,
-                                                result.error()));
+        if (in_->OneIn(2)) {
+          result.Check(trackbed_scheduler_predict(scheduler, Task(), Now(), &start,
+                                                  in_->Out<trackbed_wait_reason>(), &result.bytes,
+                                                  result.error()));
+          break;
+        }
+        auto* what_if = in_->Make<trackbed_what_if>([&](trackbed_what_if* made) {
+          made->added = Capacity();
+          made->added_size = in_->OneIn(8) ? in_->Byte() : sizeof(trackbed_node_capacity);
+          made->added_count = in_->Below(2);
+          made->drained = &number;
+          made->drained_count = in_->Below(2);
+        });
+        result.Check(trackbed_scheduler_predict_if(scheduler, Task(), what_if, Now(), &start,
+                                                   in_->Out<trackbed_wait_reason>(), &result.bytes,
+                                                   result.error()));
         break;
       }
       case 18: {
@@ -1003,7 +1046,7 @@ class Session {
     });
     const auto group = in_->Spans();
     const auto name = in_->Spans();
-    const auto number = static_cast<uint32_t>(in_->OneIn(16) ? in_->Number() : in_->Below(4));
+    const auto number = in_->Index(16, 4);
     uint32_t index = 0;
     const uint32_t allowed[] = {number, 1};
     auto* rules = in_->Make<trackbed_group_rules>([&](trackbed_group_rules* made) {

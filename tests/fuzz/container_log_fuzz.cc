@@ -1,5 +1,6 @@
-// Feeds the reader of container logs, cut into pieces by the first bytes. Nothing may crash, however
-// the stream is cut the same comes out, and what a well-formed stream holds comes out whole.
+// Feeds the reader of container logs, cut into pieces by the first bytes. Nothing may crash,
+// however the stream is cut the same comes out, and what a well-formed stream holds comes out
+// whole.
 #include <algorithm>
 #include <cstdint>
 #include <string>

@@ -16,6 +16,7 @@ STRUCTS = {
     "trackbed_diagnostic": _native.Diagnostic,
     "trackbed_slot": _native.Slot,
     "trackbed_engine_options": engine.EngineOptions,
+    "trackbed_engine_tenant": engine.TenantStruct,
     "trackbed_submit_options": engine.SubmitOptions,
     "trackbed_events_options": engine.EventsOptions,
     "trackbed_event": engine.EventStruct,
@@ -38,6 +39,7 @@ STRUCTS = {
     "trackbed_scheduler_options": cluster.OptionsStruct,
     "trackbed_plan_item": cluster.ItemStruct,
     "trackbed_wait_reason": cluster.ReasonStruct,
+    "trackbed_what_if": cluster.WhatIfStruct,
     "trackbed_scheduler_stats": cluster.StatsStruct,
     "trackbed_simulation_options": simulation.SimulationOptions,
 }

@@ -13,10 +13,10 @@ namespace trackbed {
 namespace {
 
 std::string CommandFor(const SimulationOptions& options) {
-  std::string command = "./dev simulate --seed " + std::to_string(options.seed) + " --runs " +
-                        std::to_string(options.runs) + " --hours " +
-                        std::to_string(std::chrono::duration<double, std::ratio<3600>>(options.time)
-                                           .count());
+  std::string command =
+      "./dev simulate --seed " + std::to_string(options.seed) + " --runs " +
+      std::to_string(options.runs) + " --hours " +
+      std::to_string(std::chrono::duration<double, std::ratio<3600>>(options.time).count());
   for (size_t i = 0; i < kFaults; ++i) {
     if (!options.faults[i]) command += " --without " + std::string(ToString(static_cast<Fault>(i)));
   }
@@ -66,8 +66,8 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   if (fresh && seed->count() == 0) options.seed = SystemRandom().Next() % 1'000'000'000;
-  options.time = std::chrono::duration_cast<Duration>(
-      std::chrono::duration<double, std::ratio<3600>>(hours));
+  options.time =
+      std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::ratio<3600>>(hours));
   for (const std::string& name : without) {
     bool found = false;
     for (size_t i = 0; i < kFaults; ++i) {
@@ -119,13 +119,13 @@ int Main(int argc, char** argv) {
   }
 
   const double simulated = std::chrono::duration<double>(total.simulated).count();
-  std::printf("seeds %llu to %llu: %.0f simulated hours, %lld runs, %lld attempts, %lld events, "
-              "%lld writes and flushes; %.0f times real time\nfaults:",
-              static_cast<unsigned long long>(first),
-              static_cast<unsigned long long>(options.seed - 1), simulated / 3600,
-              static_cast<long long>(total.runs), static_cast<long long>(total.attempts),
-              static_cast<long long>(total.events), static_cast<long long>(total.disk_operations),
-              simulated / elapsed());
+  std::printf(
+      "seeds %llu to %llu: %.0f simulated hours, %lld runs, %lld attempts, %lld events, "
+      "%lld writes and flushes; %.0f times real time\nfaults:",
+      static_cast<unsigned long long>(first), static_cast<unsigned long long>(options.seed - 1),
+      simulated / 3600, static_cast<long long>(total.runs), static_cast<long long>(total.attempts),
+      static_cast<long long>(total.events), static_cast<long long>(total.disk_operations),
+      simulated / elapsed());
   for (size_t i = 0; i < kFaults; ++i) {
     std::printf(" %s %lld", std::string(ToString(static_cast<Fault>(i))).c_str(),
                 static_cast<long long>(total.faults[i]));

@@ -168,9 +168,9 @@ int Read(sqlite3_file* file, void* bytes, int amount, sqlite3_int64 offset) {
 int Write(sqlite3_file* file, const void* bytes, int amount, sqlite3_int64 offset) {
   Process& process = *Of(file)->process;
   SimulatedFile& target = FileOf(file);
-  SimulatedFile::Write write{static_cast<size_t>(offset),
-                             std::string(static_cast<const char*>(bytes), static_cast<size_t>(amount)),
-                             false};
+  SimulatedFile::Write write{
+      static_cast<size_t>(offset),
+      std::string(static_cast<const char*>(bytes), static_cast<size_t>(amount)), false};
   switch (process.Judge(&process.change, &process.changes)) {
     case Verdict::refused:
       return SQLITE_IOERR_WRITE;
@@ -305,11 +305,25 @@ int ShmUnmap(sqlite3_file* file, int /*remove*/) {
   return SQLITE_OK;
 }
 
-constexpr sqlite3_io_methods kMethods = {
-    2,        Close,       Read,    Write,      Truncate, Sync,
-    FileSize, Lock,        Unlock,  CheckReservedLock, FileControl, SectorSize,
-    DeviceCharacteristics, ShmMap,  ShmLock,    ShmBarrier, ShmUnmap, nullptr,
-    nullptr};
+constexpr sqlite3_io_methods kMethods = {2,
+                                         Close,
+                                         Read,
+                                         Write,
+                                         Truncate,
+                                         Sync,
+                                         FileSize,
+                                         Lock,
+                                         Unlock,
+                                         CheckReservedLock,
+                                         FileControl,
+                                         SectorSize,
+                                         DeviceCharacteristics,
+                                         ShmMap,
+                                         ShmLock,
+                                         ShmBarrier,
+                                         ShmUnmap,
+                                         nullptr,
+                                         nullptr};
 
 Process& Of(sqlite3_vfs* vfs) { return *static_cast<Process*>(vfs->pAppData); }
 

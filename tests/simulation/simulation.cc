@@ -24,9 +24,9 @@ namespace trackbed {
 
 std::string_view ToString(Fault fault) {
   constexpr std::array<std::string_view, kFaults> kNames = {
-      "crash",          "crash_in_write", "write_error", "disk_full",     "power_loss",
-      "rival",          "stall",          "stall_in_start", "clock_set",  "host_loss",
-      "busy_executor",  "wild_reports",   "user"};
+      "crash", "crash_in_write", "write_error", "disk_full", "power_loss",    "rival",
+      "stall", "stall_in_start", "clock_set",   "host_loss", "busy_executor", "wild_reports",
+      "user"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -53,11 +53,11 @@ struct HostProcess {
   std::unique_ptr<SimulatedExecutor> executor;
   std::unique_ptr<Store> store;
   std::unique_ptr<Engine> engine;
-  Time wake{};            // when it does something next
-  bool is_stalled = false;  // until `wake`
-  bool is_wanted = true;  // there is to be such a process at all
+  Time wake{};                      // when it does something next
+  bool is_stalled = false;          // until `wake`
+  bool is_wanted = true;            // there is to be such a process at all
   std::map<RunId, uint64_t> heard;  // the last event it told of each run
-  bool excused = false;   // something was done to it that its calls may fail for
+  bool excused = false;             // something was done to it that its calls may fail for
 };
 
 class Simulation {
@@ -112,8 +112,7 @@ class Simulation {
   template <typename... Parts>
   void Trace(const Parts&... parts) {
     if (!options_.trace) return;
-    std::string line = std::to_string(
-        std::chrono::duration<double>(now() - start_).count());
+    std::string line = std::to_string(std::chrono::duration<double>(now() - start_).count());
     ((line += " ", line += parts), ...);
     std::fprintf(stderr, "%s\n", line.c_str());
   }
@@ -123,7 +122,8 @@ class Simulation {
   // The next thing that happens, up to `end`.
   void Turn(Time end) {
     Time next = end;
-    if (!is_calm_) next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
+    if (!is_calm_)
+      next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
     next = std::min({next, world_.NextEnd(), full_until_, busy_until_});
     for (HostProcess& process : processes_) next = std::min(next, WakeOf(process));
     world_.clock.AdvanceTo(next);
@@ -299,13 +299,12 @@ class Simulation {
   void Submit() {
     ++submitted_;
     if (pipelines_.empty() || !work_.OneIn(3)) {
-      pipelines_.push_back(
-          RandomPipeline(work_, "p" + std::to_string(pipelines_.size())));
+      pipelines_.push_back(RandomPipeline(work_, "p" + std::to_string(pipelines_.size())));
     }
-    Pipeline pipeline = work_.OneIn(2)
-                            ? pipelines_.back()
-                            : pipelines_[static_cast<size_t>(
-                                  work_.Roll(static_cast<int>(pipelines_.size())))];
+    Pipeline pipeline =
+        work_.OneIn(2)
+            ? pipelines_.back()
+            : pipelines_[static_cast<size_t>(work_.Roll(static_cast<int>(pipelines_.size())))];
     SubmitOptions submit;
     submit.use_cache = !work_.OneIn(6);
     submit.tenant = work_.OneIn(3) ? "" : work_.OneIn(2) ? "a" : "b";
@@ -354,8 +353,7 @@ class Simulation {
         return true;
       case Fault::write_error:
         if (process.disk == nullptr) return false;
-        process.disk->FailAt(1 + size % 40,
-                             size % 3 == 0 ? DiskFault::refuses : DiskFault::fails);
+        process.disk->FailAt(1 + size % 40, size % 3 == 0 ? DiskFault::refuses : DiskFault::fails);
         return true;
       case Fault::disk_full:
         disk_.full = true;
@@ -454,8 +452,8 @@ class Simulation {
         status = process->engine->Cancel(record.id);
         break;
       case 1:
-        status = process->store->PostRequest({0, Request::Kind::cancel, record.id},
-                                             world_.clock.Now());
+        status =
+            process->store->PostRequest({0, Request::Kind::cancel, record.id}, world_.clock.Now());
         if (!status.ok()) {
           Break(*process, "post a request", status);
           return true;
@@ -588,8 +586,8 @@ class Simulation {
     if (store == nullptr) return false;
     const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
     return records.ok() && std::none_of(records->begin(), records->end(), [](const auto& record) {
-      return record.status == RunStatus::running;
-    });
+             return record.status == RunStatus::running;
+           });
   }
 
   std::string DescribeOpenRuns() {

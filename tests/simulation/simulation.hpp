@@ -14,19 +14,19 @@
 namespace trackbed {
 
 enum class Fault : uint8_t {
-  crash,            // a process of an engine is killed at some moment
-  crash_in_write,   // it dies in the middle of a write to the disk
-  write_error,      // a write or a flush fails
-  disk_full,        // for minutes
-  power_loss,       // everything dies; what was not flushed is kept, lost or torn
-  rival,            // a second engine wants the lease
-  stall,            // a process stands still, for longer than its lease
-  stall_in_start,   // the same, between deciding to start an attempt and starting it
-  clock_set,        // by up to ten minutes, either way
-  host_loss,        // every attempt vanishes
-  busy_executor,    // nothing can be started for minutes
-  wild_reports,     // of attempts that are over, or never were
-  user,             // cancels, resumes, retries, and posts requests
+  crash,           // a process of an engine is killed at some moment
+  crash_in_write,  // it dies in the middle of a write to the disk
+  write_error,     // a write or a flush fails
+  disk_full,       // for minutes
+  power_loss,      // everything dies; what was not flushed is kept, lost or torn
+  rival,           // a second engine wants the lease
+  stall,           // a process stands still, for longer than its lease
+  stall_in_start,  // the same, between deciding to start an attempt and starting it
+  clock_set,       // by up to ten minutes, either way
+  host_loss,       // every attempt vanishes
+  busy_executor,   // nothing can be started for minutes
+  wild_reports,    // of attempts that are over, or never were
+  user,            // cancels, resumes, retries, and posts requests
 };
 inline constexpr size_t kFaults = 13;
 std::string_view ToString(Fault fault);

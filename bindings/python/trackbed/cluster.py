@@ -127,6 +127,13 @@ class ReasonStruct(Struct):
     ]  # fmt: skip
 
 
+class WhatIfStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("added_size", c_uint32), ("added", POINTER(CapacityStruct)),
+        ("added_count", c_size_t), ("drained", POINTER(c_uint32)), ("drained_count", c_size_t),
+    ]  # fmt: skip
+
+
 class StatsStruct(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("nodes", c_uint32), ("waiting", c_uint64),

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import weakref
-from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Union
 
 from ._native import Bytes, NativePipeline, Slot, Struct, Text, bytes_of, library, slot_array, text
@@ -39,13 +39,24 @@ class EngineOptions(Struct):
         ("slots", ctypes.POINTER(Slot)), ("slot_count", c_size_t), ("description", Text),
         ("lease_time_ns", c_int64), ("supervisor", Text), ("inherit", c_void_p),
         ("inherit_count", c_size_t), ("executor", c_void_p), ("clock", c_void_p),
-        ("random", c_void_p), ("secrets", c_void_p), ("sink", c_void_p),
+        ("random", c_void_p), ("secrets", c_void_p), ("sink", c_void_p), ("tenants", c_void_p),
+        ("tenant_count", c_size_t), ("tenant_size", c_size_t), ("policy", c_void_p),
+    ]  # fmt: skip
+
+
+class TenantStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("max_running", c_uint32), ("path", Text),
+        ("guaranteed", ctypes.POINTER(Slot)), ("guaranteed_count", c_size_t),
+        ("limit", ctypes.POINTER(Slot)), ("limit_count", c_size_t), ("max_waiting", c_uint32),
+        ("reserved", c_uint32), ("weight", c_double),
     ]  # fmt: skip
 
 
 class SubmitOptions(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("no_cache", c_int32), ("parameters", Text), ("base", Text),
+        ("tenant", Text), ("has_priority", c_int32), ("priority", c_int32),
     ]  # fmt: skip
 
 

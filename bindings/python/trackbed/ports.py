@@ -147,6 +147,7 @@ class ExecutorTable(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("max_cluster_size", c_int32), ("user_data", c_void_p),
         ("drop", _Drop), ("start", _Start), ("adopt", _Adopt), ("stop", _Stop),
+        ("without_json", c_int32), ("reserved", c_int32),
     ]  # fmt: skip
 
 
@@ -196,7 +197,9 @@ def _executor_table(port: Executor) -> ExecutorTable:
     def stop(_: Any, key: int, size: int, mode: int, errors: Any) -> int:
         return contained(port, errors, lambda: port.stop(_string(key, size), _STOP[mode]))
 
-    return ExecutorTable(start=_Start(start), adopt=_Adopt(adopt), stop=_Stop(stop))
+    return ExecutorTable(
+        start=_Start(start), adopt=_Adopt(adopt), stop=_Stop(stop), without_json=1
+    )
 
 
 def _string(data: int, size: int) -> str:

@@ -18,6 +18,7 @@ enum class TaskSituation : uint8_t {
   ended,          // it has
   running,        // it does
   dependencies,   // those in `waits_for` have not ended
+  same_work,      // an equal task, the one in `waits_for`, does its work; it takes the result
   retry,          // its next try is at `until`
   cancelling,     // its run is being cancelled
   interrupted,    // nobody drives its run

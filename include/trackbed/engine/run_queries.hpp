@@ -31,7 +31,9 @@ std::string ExplanationToJson(const RunState& run, TaskIndex task,
 // Why a task is not running (explain.hpp).
 StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
                                         Time now,
-                                        const std::function<bool(const LeaseHolder&)>& is_gone);
+                                        const std::function<bool(const LeaseHolder&)>& is_gone,
+                                        const Tenancy& tenancy = Tenancy(),
+                                        const GroupPolicy& policy = GroupPolicy());
 // Why a task did or did not use an earlier result, field by field.
 StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::string_view task);
 

@@ -152,7 +152,7 @@ struct SqliteStoreOptions {
   bool read_only = false;  // never writes, not even to create
   // The SQLite VFS to keep the file on, registered by the host; empty: the system's. The mode of a
   // file that another VFS creates is that VFS's business.
-  std::string vfs;
+  std::string vfs = {};
 };
 
 // A store in one SQLite file (WAL), created with mode 0600 when missing. kDataLoss when the file is

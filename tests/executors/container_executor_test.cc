@@ -1,0 +1,421 @@
+// Attempts in containers against an engine that fails in all ways: what is reported, what is asked
+// again, and what never is. Against a real one they are tested by tests/system.
+#include "trackbed/executors/container_executor.hpp"
+
+#include <signal.h>
+
+#include <nlohmann/json.hpp>
+
+#include "executors/attempt_fixture.hpp"
+#include "executors/attempt_records.hpp"
+#include "executors/container_files.hpp"
+#include "executors/fake_container_engine.hpp"
+
+namespace trackbed {
+namespace {
+
+using Kind = AttemptReport::Kind;
+using Json = nlohmann::json;
+
+std::string Frame(int stream, const std::string& text) {
+  std::string frame = {static_cast<char>(stream),
+                       '\0',
+                       '\0',
+                       '\0',
+                       '\0',
+                       '\0',
+                       static_cast<char>(text.size() >> 8U),
+                       static_cast<char>(text.size())};
+  return frame + text;
+}
+
+// An executor on an engine that works, but for what a test changes. Its one container runs when it
+// is started, until `End`.
+struct Lab {
+  explicit Lab(ContainerExecutorOptions options = {}) {
+    spec = ScriptSpec(scratch, "true");
+    spec.image = "debian:12";
+    options.endpoint.socket = "/nowhere.sock";
+    if (options.init_path.empty()) options.init_path = std::filesystem::canonical("/bin/true");
+    auto transport = std::make_unique<FakeContainerEngine>();
+    engine = transport.get();
+    engine->answer = [this](const HttpRequest& request) { return Answer(request); };
+    auto created = ContainerExecutor::Create(std::move(options), std::move(transport));
+    REQUIRE(created.ok());
+    executor = *std::move(created);
+  }
+
+  // Leaves what the first process of the container would.
+  void End(const ExitRecord& record) {
+    state = "exited";
+    WriteAll(spec.folder + "/container/end", EncodeExit(record));
+  }
+  void Begin() {
+    state = "running";
+    WriteAll(spec.folder + "/container/begun", "");
+  }
+
+  FakeAnswer Answer(const HttpRequest& request) {
+    const std::string& path = request.path;
+    for (const auto& [part, answers] : instead) {
+      if (path.find(part) == std::string::npos) continue;
+      if (used[part] < answers.size()) return answers[used[part]++];
+    }
+    if (path == "/version")
+      return {200, R"({"ApiVersion":"1.41","Version":"20.10"})", "", false, {}};
+    if (path.find("/images/") != std::string::npos) {
+      return {200, R"({"Id":"sha256:abc","RepoDigests":["debian@sha256:def"]})", "", false, {}};
+    }
+    if (path.find("/create?name=") != std::string::npos) {
+      if (!state.empty()) return {409, R"({"message":"the name is in use"})", "", false, {}};
+      return {201, R"({"Id":"1"})", "", false, [this] { state = "created"; }};
+    }
+    if (path.find("/attach") != std::string::npos) {
+      return {200, Frame(1, "said\n"), "", state != "exited", {}};
+    }
+    if (path.find("/start") != std::string::npos) return {204, "", "", false, [this] { Begin(); }};
+    if (path.find("/logs") != std::string::npos) {
+      return {200, Frame(1, "whole ") + Frame(2, "log\n"), "", false, {}};
+    }
+    if (path.find("/kill") != std::string::npos) {
+      return {204, "", "", false, [this] {
+                ExitRecord record;
+                record.signal = SIGTERM;
+                End(record);
+                engine->End("/attach");
+              }};
+    }
+    if (request.method == "DELETE") return {204, "", "", false, [this] { state.clear(); }};
+    if (path.find("/json") != std::string::npos) {
+      if (state.empty()) return {404, R"({"message":"No such container"})", "", false, {}};
+      Json json = {{"State", {{"Status", state}, {"ExitCode", 0}}}};
+      json["Config"]["Env"] = environment;
+      return {200, json.dump(), "", false, {}};
+    }
+    return {500, "unexpected " + path, "", false, {}};
+  }
+
+  // The attempt ends well as soon as it runs.
+  void EndWhenStarted(const ExitRecord& record = {}) {
+    instead["/start"] = {{204, "", "", false, [this, record] {
+                            Begin();
+                            End(record);
+                            engine->End("/attach");
+                          }}};
+  }
+
+  AttemptReport Run() {
+    const Status status = executor->Start(spec);
+    INFO(status);
+    REQUIRE(status.ok());
+    return WaitForEnd(executor.get(), spec.key);
+  }
+
+  const ScratchFolder scratch;
+  AttemptSpec spec;
+  FakeContainerEngine* engine = nullptr;
+  std::map<std::string, std::vector<FakeAnswer>> instead;  // part of a path -> its first answers
+  std::map<std::string, size_t> used;
+  std::string state;  // of the container; empty: there is none
+  std::vector<std::string> environment;
+  std::unique_ptr<ContainerExecutor> executor;
+};
+
+FakeAnswer Broken(const std::string& error, std::function<void()> then = {}) {
+  return {0, "", error, false, std::move(then)};
+}
+
+TEST_CASE("an attempt in a container: one request after another, and what they say") {
+  Lab lab;
+  lab.spec.environment = {{"PLAIN", "seen"}, {"TOKEN", "geheim"}};
+  lab.spec.secret_names = {"TOKEN"};
+  lab.spec.resources = {{"mem", *Quantity::FromUnits(64 << 20)},
+                        {"cpu", Quantity::FromThousandths(1500)}};
+  lab.instead["/attach"] = {{200, Frame(1, "it is geheim\n"), "", true, {}}};
+  ExitRecord record;
+  record.exit_code = 3;
+  lab.EndWhenStarted(record);
+  const AttemptReport report = lab.Run();
+  CHECK(report.exit_code == 3);
+  CHECK(LogOf(lab.spec) == "it is ***\n");
+  CHECK(lab.engine->Count("GET", "/logs") == 0);
+  CHECK(report.image_digest == "debian@sha256:def");
+  CHECK(lab.engine->Count("POST", "/create?name=") == 1);
+  CHECK(lab.engine->Count("POST", "/start") == 1);
+  CHECK(lab.engine->Count("DELETE", "/containers/") == 1);
+  CHECK(lab.state.empty());
+
+  Json body;
+  for (const HttpRequest& request : lab.engine->requests) {
+    if (request.path.find("/create?name=") != std::string::npos) body = Json::parse(request.body);
+  }
+  CHECK(body["Image"] == "sha256:abc");
+  CHECK(body["Labels"]["trackbed.key"] == lab.spec.key);
+  CHECK(body["Labels"].dump().find("geheim") == std::string::npos);
+  CHECK(body["HostConfig"]["Memory"] == 64 << 20);
+  CHECK(body["HostConfig"]["MemorySwap"] == 64 << 20);
+  CHECK(body["HostConfig"]["NanoCpus"] == 1'500'000'000);
+  CHECK(body["HostConfig"]["SecurityOpt"] == Json::array({"no-new-privileges"}));
+  const auto& env = body["Env"];
+  CHECK(std::find(env.begin(), env.end(), "TOKEN=geheim") != env.end());
+  CHECK(std::find(env.begin(), env.end(), "PLAIN=seen") != env.end());
+  for (const Json& mount : body["HostConfig"]["Mounts"]) {
+    const auto source = mount["Source"].get<std::string>();
+    INFO(source);
+    CHECK((source.starts_with(lab.spec.folder + "/") ||
+           source == std::filesystem::canonical("/bin/true")));
+  }
+}
+
+TEST_CASE("an endpoint that cannot be reached is told after some patience, and blocks nobody") {
+  ContainerExecutorOptions options;
+  options.patience = std::chrono::milliseconds(50);
+  Lab lab(options);
+  lab.engine->answer = [](const HttpRequest&) { return Broken("Could not connect to server"); };
+  const AttemptReport report = lab.Run();
+  CHECK(report.kind == Kind::failed_to_start);
+  CHECK(report.message ==
+        "cannot reach the container engine at unix:///nowhere.sock: Could not connect to server");
+}
+
+TEST_CASE("one that hangs keeps its attempt waiting, which can still be stopped") {
+  Lab lab;
+  lab.instead["/images/"] = {{200, "", "", true, {}}};
+  REQUIRE(lab.executor->Start(lab.spec).ok());
+  std::vector<AttemptReport> reports;
+  REQUIRE(Eventually([&] {
+    REQUIRE(lab.executor->Poll(&reports).ok());
+    return lab.engine->Count("GET", "/images/") == 1;
+  }));
+  CHECK(reports.empty());
+  REQUIRE(lab.executor->Stop(lab.spec.key, StopMode::terminate).ok());
+  const AttemptReport report = WaitForEnd(lab.executor.get(), lab.spec.key);
+  CHECK(report.kind == Kind::failed_to_start);
+  CHECK(report.message == "stopped before it started");
+}
+
+TEST_CASE("what answers but is no container engine is said so") {
+  ContainerExecutorOptions options;
+  options.patience = std::chrono::milliseconds(1);
+  Lab lab(options);
+  lab.engine->answer = [](const HttpRequest&) { return FakeAnswer{200, "<html>", "", false, {}}; };
+  CHECK(lab.Run().message.ends_with("what answers is no Docker Engine API"));
+}
+
+TEST_CASE("an answer that is lost is followed by a look, not by a second container") {
+  Lab lab;
+  SECTION("of the creation, which was done") {
+    lab.instead["/create?name="] = {Broken("timed out", [&] { lab.state = "created"; })};
+  }
+  SECTION("of the creation, which was not done") {
+    lab.instead["/create?name="] = {Broken("timed out")};
+  }
+  SECTION("of looking after it") {
+    lab.instead["/create?name="] = {Broken("timed out", [&] { lab.state = "created"; })};
+    lab.instead["/json"] = {
+        {500, "busy", "", false, {}}, {200, "{\"State\":", "", false, {}}, Broken("reset")};
+    lab.instead["/images/"] = {{200, R"({"Id":"sha256:abc"})", "", false, {}}};
+  }
+  lab.EndWhenStarted();
+  const AttemptReport report = lab.Run();
+  INFO(report.message);
+  CHECK(report.kind == Kind::exited);
+  CHECK(report.exit_code == 0);
+  CHECK(lab.engine->Count("POST", "/start") == 1);
+  CHECK(lab.state.empty());
+}
+
+TEST_CASE("a start whose answer is lost is not repeated when it was done") {
+  Lab lab;
+  ExitRecord record;
+  record.exit_code = 4;
+  lab.instead["/start"] = {Broken("timed out", [&] {
+    lab.Begin();
+    lab.End(record);
+  })};
+  CHECK(lab.Run().exit_code == 4);
+  CHECK(lab.engine->Count("POST", "/start") == 1);
+  CHECK(LogOf(lab.spec) == "whole log\n");
+}
+
+TEST_CASE("a container that cannot be made or started is a failure that says why, and is removed") {
+  Lab lab;
+  SECTION("refused") {
+    lab.instead["/create?name="] = {{400, R"({"message":"invalid mount"})", "", false, {}}};
+    const AttemptReport report = lab.Run();
+    CHECK(report.kind == Kind::failed_to_start);
+    CHECK(report.message == "its container could not be made: invalid mount");
+  }
+  SECTION("an error of the engine, again and again") {
+    const FakeAnswer busy = {500, R"({"message":"no space left"})", "", false, {}};
+    lab.instead["/create?name="] = {busy, busy, busy, busy, busy, busy};
+    const AttemptReport report = lab.Run();
+    CHECK(report.kind == Kind::failed_to_start);
+    CHECK(report.message.find("no space left") != std::string::npos);
+  }
+  SECTION("not started") {
+    lab.instead["/start"] = {{500, R"({"message":"runc: exec format error"})", "", false, {}}};
+    const AttemptReport report = lab.Run();
+    CHECK(report.kind == Kind::failed_to_start);
+    CHECK(report.message == "its container could not be started: runc: exec format error");
+  }
+  CHECK(lab.state.empty());
+}
+
+TEST_CASE("a stream that is cut or damaged is read again from the beginning") {
+  Lab lab;
+  SECTION("no frames") {
+    lab.instead["/attach"] = {{200, "plain text, as of a terminal", "", true, {}}};
+    lab.EndWhenStarted();
+    CHECK(lab.Run().exit_code == 0);
+  }
+  SECTION("half a frame") {
+    lab.instead["/attach"] = {{200, Frame(1, "whole ").substr(0, 10), "reset", false, {}}};
+    lab.EndWhenStarted();
+    CHECK(lab.Run().exit_code == 0);
+  }
+  SECTION("refused") {
+    lab.instead["/attach"] = {{500, "busy", "", false, {}}};
+    lab.EndWhenStarted();
+    CHECK(lab.Run().exit_code == 0);
+  }
+  SECTION("the second try is cut as well") {
+    lab.instead["/attach"] = {{200, "", "reset", false, {}}};
+    lab.instead["/logs"] = {{200, Frame(1, "who").substr(0, 9), "reset", false, {}}};
+    lab.EndWhenStarted();
+    CHECK(lab.Run().exit_code == 0);
+  }
+  CHECK(LogOf(lab.spec) == "whole log\n");
+}
+
+TEST_CASE("a log that cannot be had is no reason to lose the attempt") {
+  Lab lab;
+  lab.instead["/attach"] = {{500, "", "", false, {}}};
+  lab.instead["/logs"] = {{500, R"({"message":"log driver"})", "", false, {}}};
+  lab.EndWhenStarted();
+  const AttemptReport report = lab.Run();
+  CHECK(report.exit_code == 0);
+  CHECK(report.message == "the log is not complete: log driver");
+}
+
+TEST_CASE("a container that somebody removed is lost, unless it had left word of its end") {
+  Lab lab;
+  lab.instead["/start"] = {{204, "", "", false, [&] { lab.Begin(); }}};
+  REQUIRE(lab.executor->Start(lab.spec).ok());
+  std::vector<AttemptReport> reports;
+  REQUIRE(Eventually([&] {
+    REQUIRE(lab.executor->Poll(&reports).ok());
+    return !reports.empty();
+  }));
+  SECTION("lost") {
+    lab.state.clear();
+    lab.engine->End("/attach", "reset");
+    const AttemptReport report = WaitForEnd(lab.executor.get(), lab.spec.key);
+    CHECK(report.kind == Kind::lost);
+    CHECK(report.message == "its container is gone and left no record of the end");
+  }
+  SECTION("ended") {
+    ExitRecord record;
+    record.exit_code = 6;
+    lab.End(record);
+    lab.state.clear();
+    lab.engine->End("/attach", "reset");
+    CHECK(WaitForEnd(lab.executor.get(), lab.spec.key).exit_code == 6);
+  }
+  CHECK(lab.engine->Count("POST", "/start") == 1);
+}
+
+TEST_CASE("the endpoint goes away while an attempt runs: it is taken up when it comes back") {
+  Lab lab;
+  REQUIRE(lab.executor->Start(lab.spec).ok());
+  std::vector<AttemptReport> reports;
+  REQUIRE(Eventually([&] {
+    REQUIRE(lab.executor->Poll(&reports).ok());
+    return !reports.empty();
+  }));
+  const auto gone = [](const HttpRequest&) { return Broken("Could not connect"); };
+  lab.engine->answer = gone;
+  lab.engine->End("/attach", "reset");
+  const size_t before = lab.engine->requests.size();
+  REQUIRE(Eventually([&] {
+    REQUIRE(lab.executor->Poll(&reports).ok());
+    return lab.engine->requests.size() > before + 3;
+  }));
+  CHECK(reports.size() == 1);  // nothing but that it started
+  lab.engine->answer = [&lab](const HttpRequest& request) { return lab.Answer(request); };
+  ExitRecord record;
+  record.exit_code = 2;
+  lab.End(record);
+  CHECK(WaitForEnd(lab.executor.get(), lab.spec.key).exit_code == 2);
+  CHECK(LogOf(lab.spec) == "whole log\n");
+}
+
+TEST_CASE("an image that is missing is pulled once for all who want it") {
+  ContainerExecutorOptions options;
+  options.logins = {{"ghcr.io", "ada", "secret://env/TOKEN"}};
+  bool known = true;
+  options.resolve_secret = [&known](const std::string& reference) -> StatusOr<std::string> {
+    if (!known) return NotFound("there is no variable TOKEN");
+    return "value of " + reference;
+  };
+  Lab lab(options);
+  lab.spec.image = "ghcr.io/owner/name";
+  const FakeAnswer missing = {404, R"({"message":"no such image"})", "", false, {}};
+  SECTION("with a login") {
+    lab.instead["/images/ghcr.io"] = {missing, missing};
+    lab.instead["/images/create"] = {
+        {200, "{\"status\":\"Pulling\"}\n{\"status\":\"Done\"}\n", "", false, {}}};
+    AttemptSpec other = lab.spec;
+    other.key = "run/other/1";
+    other.folder = lab.scratch / "attempts/other";
+    REQUIRE(lab.executor->Start(other).ok());
+    lab.EndWhenStarted();
+    REQUIRE(lab.executor->Start(lab.spec).ok());
+    std::vector<AttemptReport> reports;
+    REQUIRE(Eventually([&] {
+      REQUIRE(lab.executor->Poll(&reports).ok());
+      return lab.engine->Count("POST", "/create?name=") == 2;
+    }));
+    REQUIRE(lab.engine->Count("POST", "/images/create") == 1);
+    for (const HttpRequest& request : lab.engine->requests) {
+      if (request.path.find("/images/create") == std::string::npos) continue;
+      CHECK(request.path == "/v1.41/images/create?fromImage=ghcr.io%2Fowner%2Fname&tag=latest");
+      REQUIRE(request.headers.size() == 1);
+      CHECK(request.headers[0].starts_with("X-Registry-Auth: ey"));
+    }
+  }
+  SECTION("a login whose secret there is not") {
+    known = false;
+    lab.instead["/images/ghcr.io"] = {missing};
+    CHECK(lab.Run().message ==
+          "cannot pull the image \"ghcr.io/owner/name\": login to ghcr.io: "
+          "there is no variable TOKEN");
+    CHECK(lab.engine->Count("POST", "/images/create") == 0);
+  }
+  SECTION("the error comes in the stream") {
+    lab.instead["/images/ghcr.io"] = {missing};
+    lab.instead["/images/create"] = {
+        {200, "{\"status\":\"Pulling\"}\n{\"error\":\"manifest unknown\"}\n", "", false, {}}};
+    const AttemptReport report = lab.Run();
+    CHECK(report.kind == Kind::failed_to_start);
+    CHECK(report.message == "cannot pull the image \"ghcr.io/owner/name\": manifest unknown");
+  }
+}
+
+TEST_CASE("an attempt of another endpoint is not mistaken for a lost one") {
+  Lab lab;
+  lab.EndWhenStarted();
+  REQUIRE(lab.executor->Start(lab.spec).ok());
+  ContainerExecutorOptions options;
+  options.endpoint.socket = "/elsewhere.sock";
+  options.init_path = "/bin/true";
+  auto elsewhere =
+      ContainerExecutor::Create(std::move(options), std::make_unique<FakeContainerEngine>());
+  REQUIRE(elsewhere.ok());
+  const Status status = (*elsewhere)->Adopt(lab.spec.key, lab.spec.folder);
+  CHECK(absl::IsFailedPrecondition(status));
+  CHECK(Message(status).find("was started on unix:///nowhere.sock") != std::string_view::npos);
+}
+
+}  // namespace
+}  // namespace trackbed

@@ -1,0 +1,167 @@
+// The parts of the container executor that are plain functions: the log's frames, what is said to
+// the engine and what it says, endpoints.
+#include <stdlib.h>
+
+#include <nlohmann/json.hpp>
+
+#include "executors/attempt_fixture.hpp"
+#include "executors/container_log.hpp"
+#include "executors/container_order.hpp"
+
+namespace trackbed {
+namespace {
+
+using Json = nlohmann::json;
+
+TEST_CASE("frames of a container's log are taken apart, however they are cut") {
+  const std::string stream("\1\0\0\0\0\0\0\3out\2\0\0\0\0\0\0\4err\n\1\0\0\0\0\0\0\0", 31);
+  for (size_t piece = 1; piece <= stream.size(); ++piece) {
+    ContainerLogReader reader;
+    std::string out;
+    for (size_t i = 0; i < stream.size(); i += piece) {
+      REQUIRE(reader.Feed(std::string_view(stream).substr(i, piece), &out).ok());
+    }
+    CHECK(out == "outerr\n");
+    CHECK(reader.AtFrameEnd());
+  }
+  ContainerLogReader reader;
+  std::string out;
+  REQUIRE(reader.Feed(std::string_view(stream).substr(0, 9), &out).ok());
+  CHECK_FALSE(reader.AtFrameEnd());
+  reader.Reset();
+  CHECK(reader.AtFrameEnd());
+  CHECK(absl::IsDataLoss(reader.Feed("plain text\n", &out)));
+}
+
+TEST_CASE("names of containers are legal, and an attempt's alone") {
+  const std::string name = ContainerName("digits-7kq2m4/train model/2", "/home/a");
+  CHECK(name.starts_with("trackbed-digits-7kq2m4-train-model-2-"));
+  CHECK(name != ContainerName("digits-7kq2m4/train-model/2", "/home/a"));
+  CHECK(name != ContainerName("digits-7kq2m4/train model/2", "/home/b"));
+  CHECK(name == ContainerName("digits-7kq2m4/train model/2", "/home/a"));
+  const std::string odd = ContainerName("r/\xc3\xa9\xf0\x9f\x9a\x82/1", "/");
+  CHECK(
+      odd.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+      std::string::npos);
+  CHECK(ContainerName("r/" + std::string(5000, 'x') + "/1", "/").size() < 128);
+}
+
+TEST_CASE("images: which registry, and what is no name") {
+  CHECK(RegistryOf("debian:12") == "docker.io");
+  CHECK(RegistryOf("library/debian") == "docker.io");
+  CHECK(RegistryOf("ghcr.io/owner/name:1") == "ghcr.io");
+  CHECK(RegistryOf("localhost/name") == "localhost");
+  CHECK(RegistryOf("node1:5000/name") == "node1:5000");
+  for (const char* good : {"debian", "debian:12", "ghcr.io/a/b:c", "node1:5000/x@sha256:0123"}) {
+    CHECK(CheckImageName(good).ok());
+  }
+  for (const char* bad : {"", "../x", "a b", "a?b=c", "a#b", "a//b", "-x", "a\nb", "%2e"}) {
+    INFO(bad);
+    CHECK(absl::IsInvalidArgument(CheckImageName(bad)));
+  }
+}
+
+TEST_CASE("answers of container engines, good and bad") {
+  CHECK(ErrorText(404, R"({"message":"no such\nimage\n"})") == "no such image");
+  CHECK(ErrorText(500, "") == "HTTP status 500");
+  CHECK(ErrorText(500, "plain") == "plain");
+  CHECK(ErrorText(500, std::string(100000, 'x')).size() == 1000);
+
+  CHECK(ReadVersion(R"({"ApiVersion":"1.24"})")->api == "1.24");
+  CHECK(ReadVersion(R"({"ApiVersion":"1.99"})")->api == "1.47");
+  const auto podman = ReadVersion(
+      R"({"ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]})");
+  CHECK(podman->is_podman);
+  CHECK(podman->description == "Podman 4.3.1");
+  for (const char* bad : {"", "[]", "{}", R"({"ApiVersion":7})", R"({"ApiVersion":"2.0"})",
+                          R"({"ApiVersion":"1.x"})"}) {
+    CHECK_FALSE(ReadVersion(bad).has_value());
+  }
+  CHECK_FALSE(ReadContainer(R"({"State":"running"})").has_value());
+  CHECK_FALSE(ReadContainer(R"({"State":{"Status":7}})").has_value());
+  using State = ContainerAnswer::State;
+  CHECK(ReadContainer(R"({"State":{"Status":"created"}})")->state == State::created);
+  CHECK(ReadContainer(R"({"State":{"Status":"paused"}})")->state == State::running);
+  const auto ended =
+      ReadContainer(R"({"State":{"Status":"exited","ExitCode":137,"OOMKilled":true}})");
+  CHECK(ended->state == State::ended);
+  CHECK(ended->exit_code == 137);
+  CHECK(ended->out_of_memory);
+  CHECK(ReadImage(R"({"Id":"sha256:a","RepoDigests":null})")->digest == "sha256:a");
+  CHECK_FALSE(ReadImage("{}").has_value());
+
+  PullReader pull;
+  for (const char c : std::string("{\"status\":\"a\"}\nnonsense\n{\"error\":\"denied\"}\n")) {
+    pull.Feed({&c, 1});
+  }
+  CHECK(pull.error() == "denied");
+  CHECK(pull.last() == "a");
+}
+
+TEST_CASE("what a login says is Base64 that may stand in a header") {
+  const std::string text = RegistryAuthorization({"docker.io", "ada", ""}, "p\"w?~~");
+  CHECK(text.find_first_of("+/\n ") == std::string::npos);
+  CHECK(text.size() % 4 == 0);
+}
+
+Json BodyFor(const AttemptSpec& spec, ContainerDevices devices, bool is_podman) {
+  ContainerOrder order;
+  order.spec = spec;
+  ContainerExecutorOptions options;
+  options.devices = devices;
+  options.init_path = "/init";
+  const auto body = CreationBody(order, "sha256:abc", options, is_podman);
+  INFO(body.status());
+  REQUIRE(body.ok());
+  return Json::parse(*body);
+}
+
+TEST_CASE("accelerators: those of the allocation, and none else") {
+  AttemptSpec spec;
+  spec.key = "run/task/1";
+  spec.folder = "/f";
+  const Json none = BodyFor(spec, ContainerDevices::automatic, false);
+  CHECK_FALSE(none["HostConfig"].contains("DeviceRequests"));
+  CHECK(none["Env"].dump().find("NVIDIA_VISIBLE_DEVICES=void") != std::string::npos);
+
+  const Quantity half = Quantity::FromThousandths(500);
+  spec.devices = {{"cuda.shares", "GPU-1", "GPU-1", 0, half, 0},
+                  {"cuda.device:1g.5gb-mig", "MIG-7", "GPU-2", 1, half, 0}};
+  const Json docker = BodyFor(spec, ContainerDevices::automatic, false);
+  const Json& request = docker["HostConfig"]["DeviceRequests"][0];
+  CHECK(request["Driver"] == "nvidia");
+  CHECK(request["DeviceIDs"] == Json::array({"GPU-1", "MIG-7"}));
+  CHECK(request["Capabilities"] == Json::array({Json::array({"gpu"})}));
+  const Json podman = BodyFor(spec, ContainerDevices::automatic, true);
+  CHECK(podman["HostConfig"]["DeviceRequests"][0]["Driver"] == "cdi");
+  CHECK(podman["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] ==
+        Json::array({"nvidia.com/gpu=GPU-1", "nvidia.com/gpu=MIG-7"}));
+
+  spec.devices = {{"rocm.device", "gpu1", "gpu1", 1, half, 0}};
+  CHECK(
+      BodyFor(spec, ContainerDevices::cdi, false)["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] ==
+      Json::array({"amd.com/gpu=1"}));
+}
+
+TEST_CASE("endpoints are read as Docker's own program reads them") {
+  CHECK(ParseContainerEndpoint("unix:///run/docker.sock")->socket == "/run/docker.sock");
+  CHECK(ParseContainerEndpoint("tcp://node1:2375")->url == "http://node1:2375");
+  CHECK(ParseContainerEndpoint("https://[::1]:2376/")->url == "https://[::1]:2376");
+  for (const char* bad :
+       {"", "docker", "unix://", "unix://relative", "tcp://", "tcp://node1",
+        "tcp://node1:", "tcp://:2375", "ftp://x:1", "tcp://u@h:1", "tcp://h:1/p"}) {
+    INFO(bad);
+    CHECK(absl::IsInvalidArgument(ParseContainerEndpoint(bad).status()));
+  }
+  const ScratchFolder scratch;
+  CHECK(
+      Message(ParseContainerEndpoint("tcp://node1:2376", scratch.path()).status()).find("ca.pem") !=
+      std::string_view::npos);
+  for (const char* name : {"ca.pem", "cert.pem", "key.pem"}) WriteAll(scratch / name, "x");
+  const auto secure = ParseContainerEndpoint("tcp://node1:2376", scratch.path());
+  CHECK(secure->url == "https://node1:2376");
+  CHECK(secure->key_file == scratch / "key.pem");
+}
+
+}  // namespace
+}  // namespace trackbed
