@@ -53,7 +53,7 @@ struct AttemptSpec {
   bool shell = true;
   // Complete but for what the executor adds (PATH, HOME, TRACKBED_* and BACKENDAI_* places).
   std::vector<EnvironmentVariable> environment;
-  // Names in `environment` whose values are secret: kept out of every file, masked in the log.
+  // Names in `environment` whose values are secret: in no file that stays, masked in the log.
   std::vector<std::string> secret_names;
 
   std::string source_path;         // host folder of the code; empty: none

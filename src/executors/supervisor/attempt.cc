@@ -216,7 +216,8 @@ void Attempt::CollectJobEnvironment() {
     const bool known =
         std::any_of(environment_.begin(), environment_.end(),
                     [&](const std::string& other) { return other.starts_with(name); });
-    if (passed && !known) environment_.emplace_back(text);
+    // The login of who submitted is none of a task's business.
+    if (passed && !known && name != "SLURM_JWT=") environment_.emplace_back(text);
   }
 }
 
