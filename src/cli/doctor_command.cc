@@ -1,5 +1,6 @@
 // doctor: what works here, what does not, and what to do about it.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -59,6 +60,30 @@ bool CheckContainers(const ExecutorChoice& choice) {
   return true;
 }
 
+bool CheckSlurm(const ExecutorChoice& choice) {
+  const auto options = ChooseSlurm(choice);
+  if (!options.ok()) {
+    Say("bad", "slurm", std::string(Message(options.status())));
+    return false;
+  }
+  const bool asked = !choice.partitions.empty();
+  const StatusOr<SlurmReport> report = ProbeSlurm(options->place);
+  if (!report.ok()) {
+    const bool absent = absl::IsNotFound(report.status()) && !asked;
+    Say(absent ? "note" : "bad", "slurm", std::string(Message(report.status())));
+    return absent;
+  }
+  Say("ok", "slurm",
+      absl::StrCat(report->version, ", partitions ", absl::StrJoin(report->partitions, ", "),
+                   ": run --on slurm"));
+  for (const std::string& warning : report->warnings) Say("note", "slurm", warning);
+  if (const auto executor = SlurmExecutor::Create(*options); !executor.ok()) {
+    Say("bad", "slurm", std::string(Message(executor.status())));
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 int Diagnose(const CommonOptions& common, const ExecutorChoice& executor) {
@@ -68,7 +93,8 @@ int Diagnose(const CommonOptions& common, const ExecutorChoice& executor) {
   Say("ok", "home", exists ? home : home + " (nothing has run here yet)");
   const bool processes = CheckProcesses();
   const bool containers = CheckContainers(executor);
-  return processes && containers ? kSuccess : kEnvironment;
+  const bool slurm = CheckSlurm(executor);
+  return processes && containers && slurm ? kSuccess : kEnvironment;
 }
 
 }  // namespace trackbed::cli

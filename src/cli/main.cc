@@ -40,9 +40,20 @@ void AddEndpointOption(CLI::App* command, ExecutorChoice* executor) {
                       "(default: $DOCKER_HOST, else the usual sockets)");
 }
 
+void AddSlurmOptions(CLI::App* command, ExecutorChoice* executor) {
+  command->add_option("--partition", executor->partitions,
+                      "Partition of Slurm: NAME, or GROUP=NAME for a resource group");
+  command->add_option("--account", executor->accounts, "Account of Slurm: NAME or GROUP=NAME");
+  command->add_option("--qos", executor->qualities,
+                      "Quality of service of Slurm: NAME or GROUP=NAME");
+  command->add_option("--sbatch", executor->submit_options,
+                      "One more option for sbatch, written --sbatch=--constraint=NAME");
+}
+
 void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
-  command->add_option("--on", executor->on, "Run tasks as processes, or in containers")
-      ->check(CLI::IsMember({"process", "docker"}))
+  command
+      ->add_option("--on", executor->on, "Run tasks as processes, in containers, or as Slurm jobs")
+      ->check(CLI::IsMember({"process", "docker", "slurm"}))
       ->capture_default_str();
   AddEndpointOption(command, executor);
   command->add_option("--image", executor->image, "Image of tasks that name none");
@@ -51,6 +62,7 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
                       "User in containers: UID:GID, or image (default: who runs this)");
   command->add_option("--registry", executor->registries,
                       "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
+  AddSlurmOptions(command, executor);
 }
 
 int Main(int argc, char** argv) {
@@ -122,9 +134,10 @@ int Main(int argc, char** argv) {
   AddEndpointOption(takes_run(command("cancel", "Stop a run, whoever drives it",
                                       [&] { return CancelRun(common, run_id, executor); })),
                     &executor);
-  AddEndpointOption(command("doctor", "Check what tasks need of this machine, and how to mend it",
-                            [&] { return Diagnose(common, executor); }),
-                    &executor);
+  CLI::App* doctor = command("doctor", "Check what tasks need of this machine, and how to mend it",
+                             [&] { return Diagnose(common, executor); });
+  AddEndpointOption(doctor, &executor);
+  AddSlurmOptions(doctor, &executor);
 
   size_t limit = 20;
   CLI::App* runs_command =

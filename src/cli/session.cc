@@ -45,6 +45,49 @@ StatusOr<std::string> ResolveReference(SecretSource* secrets, std::string_view r
   return secrets->Resolve(reference.substr(0, slash), reference.substr(slash + 1));
 }
 
+// Reads NAME or GROUP=NAME into what `field` of a place is.
+void AddPlaces(const std::vector<std::string>& texts, std::string SlurmPlace::* field,
+               SlurmExecutorOptions* options) {
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos) options->place.*field = text;
+  }
+  for (const std::string& text : texts) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos) continue;
+    options->groups[text.substr(0, equals)].*field = text.substr(equals + 1);
+  }
+}
+
+StatusOr<std::unique_ptr<SlurmExecutor>> OpenSlurm(const ExecutorChoice& choice,
+                                                   SandboxMode sandbox) {
+  TRACKBED_ASSIGN_OR_RETURN(SlurmExecutorOptions options, ChooseSlurm(choice));
+  options.sandbox = sandbox;
+  // Who asks for Slurm is told at once when it does not answer.
+  if (choice.on == "slurm") TRACKBED_RETURN_IF_ERROR(ProbeSlurm(options.place).status());
+  return SlurmExecutor::Create(std::move(options));
+}
+
+// Slurm decides what runs when: it is handed all that is ready.
+NodeDescription UnlimitedNode(const std::vector<std::string>& slots, NodeDescription given) {
+  constexpr int64_t kProcessors = 1'000'000;
+  constexpr int64_t kMemory = int64_t{1} << 52;
+  constexpr int64_t kDevices = 1024;
+  std::vector<SlotRequest> all;
+  const auto has = [&](std::string_view name) {
+    return std::any_of(slots.begin(), slots.end(), [&](const std::string& text) {
+      return text.starts_with(std::string(name) + "=");
+    });
+  };
+  const std::pair<const char*, int64_t> amounts[] = {
+      {"cpu", kProcessors}, {"mem", kMemory}, {"cuda.device", kDevices}};
+  for (const auto& [name, amount] : amounts) {
+    if (!has(name)) all.push_back({name, *Quantity::FromUnits(amount)});
+  }
+  OfferSlots(all, &given);
+  return given;
+}
+
 StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(const ExecutorChoice& choice,
                                                             SecretSource* secrets) {
   ContainerExecutorOptions options;
@@ -67,6 +110,30 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(const ExecutorChoice
 }
 
 }  // namespace
+
+StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice) {
+  SlurmExecutorOptions options;
+  AddPlaces(choice.partitions, &SlurmPlace::partition, &options);
+  // A group that has one of its own has the others as everybody.
+  AddPlaces(choice.accounts, &SlurmPlace::account, &options);
+  AddPlaces(choice.qualities, &SlurmPlace::quality_of_service, &options);
+  for (auto& [group, place] : options.groups) {
+    if (place.partition.empty()) place.partition = options.place.partition;
+    if (place.account.empty()) place.account = options.place.account;
+    if (place.quality_of_service.empty()) {
+      place.quality_of_service = options.place.quality_of_service;
+    }
+  }
+  for (const std::string& option : choice.submit_options) {
+    if (!option.starts_with("--") || option.starts_with("--wrap") ||
+        option.starts_with("--array")) {
+      return InvalidArgument("--sbatch: found \"" + option +
+                             "\", expected an option of sbatch such as --constraint=NAME");
+    }
+    options.arguments.push_back(option);
+  }
+  return options;
+}
 
 StatusOr<ContainerEndpoint> ChooseEndpoint(const ExecutorChoice& choice) {
   if (choice.endpoint.empty()) return FindContainerEndpoint();
@@ -145,13 +212,23 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   // Attempts of earlier runs may be in containers, whatever is chosen now.
   StatusOr<std::unique_ptr<ContainerExecutor>> containers =
       OpenContainers(options.executor, session->secrets_.get());
-  const bool contained = options.executor.on == "docker";
-  if (contained && !containers.ok()) return containers.status();
-  TRACKBED_ASSIGN_OR_RETURN(
-      session->executor_,
-      ExecutorRouter::Create(std::move(processes),
-                             containers.ok() ? *std::move(containers) : nullptr, contained,
-                             std::string(Message(containers.status()))));
+  StatusOr<std::unique_ptr<SlurmExecutor>> slurm = OpenSlurm(options.executor, options.sandbox);
+  ExecutorRoutes routes;
+  routes.processes = std::move(processes);
+  if (options.executor.on == "docker") {
+    if (!containers.ok()) return containers.status();
+    routes.new_attempts = ExecutorKind::containers;
+  }
+  if (options.executor.on == "slurm") {
+    if (!slurm.ok()) return slurm.status();
+    routes.new_attempts = ExecutorKind::slurm;
+    session->node_ = UnlimitedNode(options.slots, std::move(session->node_));
+  }
+  routes.no_containers = std::string(Message(containers.status()));
+  if (containers.ok()) routes.containers = *std::move(containers);
+  routes.no_slurm = std::string(Message(slurm.status()));
+  if (slurm.ok()) routes.slurm = *std::move(slurm);
+  TRACKBED_ASSIGN_OR_RETURN(session->executor_, ExecutorRouter::Create(std::move(routes)));
 
   EngineOptions engine;
   engine.store = session->store_.get();

@@ -25,12 +25,17 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options);
 
 // Where attempts run.
 struct ExecutorChoice {
-  std::string on = "process";           // process, docker
+  std::string on = "process";           // process, docker, slurm
   std::string endpoint;                 // of the container engine; empty: FindContainerEndpoint
   std::string image;                    // of tasks that name none
   std::string network;                  // of containers; empty: the engine's default
   std::string user;                     // in containers; empty: who we are
   std::vector<std::string> registries;  // SERVER=USER:secret://SOURCE/NAME
+  // NAME, or GROUP=NAME for tasks of one resource group.
+  std::vector<std::string> partitions;
+  std::vector<std::string> accounts;
+  std::vector<std::string> qualities;
+  std::vector<std::string> submit_options;  // more for sbatch
 };
 
 struct SessionOptions {
@@ -66,6 +71,9 @@ class Session {
 
 // The endpoint that is meant, which need not answer.
 StatusOr<ContainerEndpoint> ChooseEndpoint(const ExecutorChoice& choice);
+
+// Where jobs of Slurm are meant to go, all but how they are run. kInvalidArgument.
+StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice);
 
 // What the machine offers, with `slots` (NAME=AMOUNT) laid over it.
 StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots);

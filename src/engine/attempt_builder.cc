@@ -196,6 +196,8 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.pipeline_paths = IsFastTrack(pipeline);
   spec.image = task.image;
   spec.resources = task.resources;
+  spec.resource_group = task.resource_group;
+  spec.timeout = task.timeout;
   return spec;
 }
 

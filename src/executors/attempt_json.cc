@@ -49,6 +49,8 @@ std::string AttemptToJson(const AttemptSpec& spec) {
   for (const SlotRequest& slot : spec.resources) {
     json["resources"][slot.slot] = FormatSlotAmount(slot.slot, slot.amount);
   }
+  json["resource_group"] = spec.resource_group;
+  json["timeout_ns"] = spec.timeout.count();
   json["devices"] = Json::array();
   for (const AssignedDevice& device : spec.devices) {
     json["devices"].push_back({{"slot", device.slot},

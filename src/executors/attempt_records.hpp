@@ -114,6 +114,11 @@ std::string BootIdentity();
 inline constexpr int kOrdersDescriptor = 3;
 // With this argument it takes orders.
 inline constexpr const char* kServeFlag = "--serve";
+// With this one and an attempt's folder, it runs the order in kOrderFile there, once.
+inline constexpr const char* kJobFlag = "--job";
+inline constexpr const char* kOrderFile = "order";
+// Made by it when somebody asked that attempt to end.
+inline constexpr const char* kAskedFile = "asked";
 // By signals talk those that have no socket to it. This one makes a supervisor kill its attempt;
 // SIGTERM makes it ask.
 inline constexpr int kKillSignal = 12;  // SIGUSR2

@@ -11,19 +11,11 @@
 
 namespace trackbed {
 
-StatusOr<std::unique_ptr<ExecutorRouter>> ExecutorRouter::Create(
-    std::unique_ptr<ProcessExecutor> processes, std::unique_ptr<ContainerExecutor> containers,
-    bool new_in_containers, std::string reason) {
-  std::unique_ptr<ExecutorRouter> router(new ExecutorRouter());
-  router->processes_ = std::move(processes);
-  router->containers_ = std::move(containers);
-  router->new_in_containers_ = new_in_containers;
-  router->reason_ = std::move(reason);
+StatusOr<std::unique_ptr<ExecutorRouter>> ExecutorRouter::Create(ExecutorRoutes routes) {
+  std::unique_ptr<ExecutorRouter> router(new ExecutorRouter(std::move(routes)));
   router->epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (router->epoll_ < 0) return HostStatus(errno, "cannot make a descriptor");
-  for (const Executor* executor : {static_cast<const Executor*>(router->processes_.get()),
-                                   static_cast<const Executor*>(router->containers_.get())}) {
-    if (executor == nullptr) continue;
+  for (const Executor* executor : router->All()) {
     epoll_event event{};
     event.events = EPOLLIN;
     if (epoll_ctl(router->epoll_, EPOLL_CTL_ADD, executor->WakeDescriptor(), &event) != 0) {
@@ -37,12 +29,31 @@ ExecutorRouter::~ExecutorRouter() {
   if (epoll_ >= 0) close(epoll_);
 }
 
+std::vector<Executor*> ExecutorRouter::All() const {
+  std::vector<Executor*> all = {routes_.processes.get()};
+  if (routes_.containers != nullptr) all.push_back(routes_.containers.get());
+  if (routes_.slurm != nullptr) all.push_back(routes_.slurm.get());
+  return all;
+}
+
 StatusOr<Executor*> ExecutorRouter::For(const std::string& folder) const {
-  const bool claimed = PathExists(folder + "/" + kClaimFile);
-  const bool contained = claimed ? StartedInContainer(folder) : new_in_containers_;
-  if (!contained) return processes_.get();
-  if (containers_ == nullptr) return FailedPrecondition("it runs in a container: " + reason_);
-  return containers_.get();
+  ExecutorKind kind = routes_.new_attempts;
+  if (StartedInSlurm(folder)) {
+    kind = ExecutorKind::slurm;
+  } else if (PathExists(folder + "/" + kClaimFile)) {
+    kind = StartedInContainer(folder) ? ExecutorKind::containers : ExecutorKind::processes;
+  }
+  switch (kind) {
+    case ExecutorKind::containers:
+      if (routes_.containers != nullptr) return routes_.containers.get();
+      return FailedPrecondition("it runs in a container: " + routes_.no_containers);
+    case ExecutorKind::slurm:
+      if (routes_.slurm != nullptr) return routes_.slurm.get();
+      return FailedPrecondition("it is a job of Slurm: " + routes_.no_slurm);
+    case ExecutorKind::processes:
+      break;
+  }
+  return routes_.processes.get();
 }
 
 Status ExecutorRouter::Start(const AttemptSpec& spec) {
@@ -61,14 +72,17 @@ Status ExecutorRouter::Observe(const AttemptKey& key, const std::string& folder)
 }
 
 Status ExecutorRouter::Poll(std::vector<AttemptReport>* reports) {
-  TRACKBED_RETURN_IF_ERROR(processes_->Poll(reports));
-  return containers_ == nullptr ? absl::OkStatus() : containers_->Poll(reports);
+  for (Executor* executor : All()) TRACKBED_RETURN_IF_ERROR(executor->Poll(reports));
+  return absl::OkStatus();
 }
 
 Status ExecutorRouter::Stop(const AttemptKey& key, StopMode mode) {
-  Status status = processes_->Stop(key, mode);
-  if (!absl::IsNotFound(status) || containers_ == nullptr) return status;
-  return containers_->Stop(key, mode);
+  Status status = absl::OkStatus();
+  for (Executor* executor : All()) {
+    status = executor->Stop(key, mode);
+    if (!absl::IsNotFound(status)) return status;
+  }
+  return status;
 }
 
 }  // namespace trackbed

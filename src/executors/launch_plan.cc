@@ -1,5 +1,7 @@
 #include "executors/launch_plan.hpp"
 
+#include <stdlib.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -404,6 +406,20 @@ StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptio
                                   std::string* script, std::vector<SandboxMount>* view) {
   TRACKBED_RETURN_IF_ERROR(CheckSpec(spec));
   return Planner(spec, options).Plan(script, view);
+}
+
+std::vector<std::pair<std::string, std::string>> HostEnvironment(
+    const std::vector<std::string>& inherited) {
+  std::map<std::string, std::string> environment = {
+      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+      {"LANG", "C.UTF-8"}};
+  std::vector<std::string> names = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"};
+  names.insert(names.end(), inherited.begin(), inherited.end());
+  for (const std::string& name : names) {
+    const char* value = getenv(name.c_str());
+    if (value != nullptr) environment[name] = value;
+  }
+  return {environment.begin(), environment.end()};
 }
 
 std::vector<std::string> SecretEnvironment(const AttemptSpec& spec) {

@@ -33,6 +33,11 @@ bool WantsSandbox(const AttemptSpec& spec);
 StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptions& options,
                                   std::string* script, std::vector<SandboxMount>* view = nullptr);
 
+// What every command gets from this process's environment: PATH, HOME, USER, LOGNAME, LANG, LC_ALL
+// and TZ, where set, and those of `inherited`.
+std::vector<std::pair<std::string, std::string>> HostEnvironment(
+    const std::vector<std::string>& inherited);
+
 // "NAME=VALUE" of the secrets, which travel beside the record.
 std::vector<std::string> SecretEnvironment(const AttemptSpec& spec);
 

@@ -20,6 +20,7 @@
 #include <optional>
 #include <utility>
 
+#include "executors/attempt_end.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/control_group.hpp"
 #include "executors/host_files.hpp"
@@ -50,20 +51,6 @@ struct Watch {
   bool started = false;          // reported
   bool attached = false;         // `process` is in the epoll set
 };
-
-std::vector<std::pair<std::string, std::string>> BaseEnvironment(
-    const std::vector<std::string>& inherited) {
-  std::map<std::string, std::string> environment = {
-      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-      {"LANG", "C.UTF-8"}};
-  std::vector<std::string> names = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"};
-  names.insert(names.end(), inherited.begin(), inherited.end());
-  for (const std::string& name : names) {
-    const char* value = getenv(name.c_str());
-    if (value != nullptr) environment[name] = value;
-  }
-  return {environment.begin(), environment.end()};
-}
 
 bool ProcessEnded(int process) {
   pollfd ended{process, POLLIN, 0};
@@ -161,7 +148,7 @@ Status ProcessExecutor::Impl::Initialize() {
   boot_ = BootIdentity();
   TRACKBED_ASSIGN_OR_RETURN(supervisor_, FindSupervisor(options_.supervisor_path));
   bubblewrap_ = FindInPath("bwrap");
-  plan_options_.base_environment = BaseEnvironment(options_.inherit_environment);
+  plan_options_.base_environment = HostEnvironment(options_.inherit_environment);
   if (options_.cgroup_mode == CgroupMode::automatic) {
     TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> parts,
                               PathParts(options_.cgroup_parent, "the control group"));
@@ -588,28 +575,7 @@ void ProcessExecutor::Impl::ReportExit(Watch* watch, const ExitRecord& record) {
     return;
   }
   ReportStarted(watch);
-  AttemptReport report;
-  report.key = watch->key;
-  report.kind = AttemptReport::Kind::exited;
-  report.exit_code = record.exit_code;
-  report.signal = record.signal;
-  report.out_of_memory = record.out_of_memory;
-  report.message = record.message;
-  report.output_digest = record.output_digest;
-  report.wall_time = Duration(record.wall_ns);
-  report.cpu_time = Duration(record.cpu_ns);
-  report.max_rss_bytes = record.max_rss_bytes;
-  const int error =
-      ReadSmallFile(watch->folder + "/" + kOutputFile, kMaxOutputBytes, &report.output_text);
-  if (error != 0 && error != ENOENT) {
-    if (!report.message.empty()) report.message += "; ";
-    report.message += error == EFBIG
-                          ? "the output file has more than 1 MiB; the rest is left out"
-                          : std::string("the output file cannot be read: ") + strerror(error);
-    // Not half a line: half a value would look like a whole one.
-    if (error == EFBIG) report.output_text.resize(report.output_text.rfind('\n') + 1);
-  }
-  Report(std::move(report));
+  Report(ReportOfEnd(watch->key, watch->folder, record));
   RemoveWatch(watch);
 }
 

@@ -53,7 +53,7 @@ struct AttemptSpec {
   bool shell = true;
   // Complete but for what the executor adds (PATH, HOME, TRACKBED_* and BACKENDAI_* places).
   std::vector<EnvironmentVariable> environment;
-  // Names in `environment` whose values are secret: kept out of every file, masked in the log.
+  // Names in `environment` whose values are secret: in no file that stays, masked in the log.
   std::vector<std::string> secret_names;
 
   std::string source_path;         // host folder of the code; empty: none
@@ -67,6 +67,9 @@ struct AttemptSpec {
   bool pipeline_paths = false;
   std::string image;
   std::vector<SlotRequest> resources;  // limits: "cpu" in cores, "mem" in bytes
+  std::string resource_group;          // of the task; empty: none named
+  // After which the engine stops the attempt; 0: none. For executors that have to announce it.
+  Duration timeout{0};
   // Of the accelerators that the node hands out, the slots of which are `offered_slots`, the
   // attempt may use these and no others.
   std::vector<AssignedDevice> devices;

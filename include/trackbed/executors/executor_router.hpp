@@ -1,23 +1,34 @@
-// One executor made of two: new attempts run as chosen; what runs already is watched by the one
+// One executor made of several: new attempts run as chosen; what runs already is watched by the one
 // that started it. So a run can be resumed with another choice than it was begun with.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trackbed/executors/container_executor.hpp"
 #include "trackbed/executors/process_executor.hpp"
+#include "trackbed/executors/slurm_executor.hpp"
 
 namespace trackbed {
 
+enum class ExecutorKind : uint8_t { processes, containers, slurm };
+
+// What a router is made of. One that is null has a reason, with which its attempts fail.
+struct ExecutorRoutes {
+  std::unique_ptr<ProcessExecutor> processes;  // never null
+  std::unique_ptr<ContainerExecutor> containers;
+  std::string no_containers;
+  std::unique_ptr<SlurmExecutor> slurm;
+  std::string no_slurm;
+  ExecutorKind new_attempts = ExecutorKind::processes;  // who starts what nobody has started yet
+};
+
 class ExecutorRouter : public Executor {
  public:
-  // `new_in_containers`: who starts attempts that nobody has started yet. `containers` may be null;
-  // then attempts in containers fail with `reason`.
-  static StatusOr<std::unique_ptr<ExecutorRouter>> Create(
-      std::unique_ptr<ProcessExecutor> processes, std::unique_ptr<ContainerExecutor> containers,
-      bool new_in_containers, std::string reason);
+  static StatusOr<std::unique_ptr<ExecutorRouter>> Create(ExecutorRoutes routes);
   ~ExecutorRouter() override;
 
   Status Start(const AttemptSpec& spec) override;
@@ -28,15 +39,13 @@ class ExecutorRouter : public Executor {
   int WakeDescriptor() const override { return epoll_; }
 
  private:
-  ExecutorRouter() = default;
-  // Who looks after what is in `folder`. kFailedPrecondition, with the reason, when that would be
-  // the containers and there are none.
+  explicit ExecutorRouter(ExecutorRoutes routes) : routes_(std::move(routes)) {}
+  std::vector<Executor*> All() const;
+  // Who looks after what is in `folder`. kFailedPrecondition, with the reason, when there is none
+  // of that kind.
   StatusOr<Executor*> For(const std::string& folder) const;
 
-  std::unique_ptr<ProcessExecutor> processes_;
-  std::unique_ptr<ContainerExecutor> containers_;
-  bool new_in_containers_ = false;
-  std::string reason_;
+  const ExecutorRoutes routes_;
   int epoll_ = -1;
 };
 

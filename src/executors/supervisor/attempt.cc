@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 
 #include "data/tree_walk.hpp"
@@ -65,14 +66,15 @@ Attempt::~Attempt() {
   if (output_ != log_ && output_ >= 0) close(output_);
 }
 
-void Attempt::Run(std::string_view order) {
+int Attempt::Run(std::string_view order) {
   int error = Load(order);
   if (error == 0) error = Claim();
   if (error != 0) {
     station_.Tell(error == EEXIST ? SupervisorWord::Kind::taken : SupervisorWord::Kind::refused,
                   error);
-    return;
+    return error;
   }
+  if (station_.alone()) unlink(kOrderFile);
   std::string message;
   if (Prepare(&message) && Start(&message)) {
     WatchUntilEnd();
@@ -83,6 +85,7 @@ void Attempt::Run(std::string_view order) {
     AddMessage(message);
   }
   Finish();
+  return 0;
 }
 
 int Attempt::Load(std::string_view order) {
@@ -190,6 +193,31 @@ void Attempt::CollectEnvironment() {
   for (const std::string& secret : order_.secrets) {
     environment_.push_back(secret);
     mask_.AddSecret(std::string_view(secret).substr(secret.find('=') + 1));
+  }
+  if (station_.alone()) CollectJobEnvironment();
+}
+
+// What a cluster tells its jobs: about themselves, and which accelerators are theirs.
+void Attempt::CollectJobEnvironment() {
+  constexpr std::string_view kPassed[] = {"SLURM_",
+                                          "CUDA_VISIBLE_DEVICES=",
+                                          "CUDA_MPS_",
+                                          "NVIDIA_VISIBLE_DEVICES=",
+                                          "ROCR_VISIBLE_DEVICES=",
+                                          "HIP_VISIBLE_DEVICES=",
+                                          "GPU_DEVICE_ORDINAL=",
+                                          "ZE_AFFINITY_MASK="};
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('=') + 1);
+    const bool passed =
+        std::any_of(std::begin(kPassed), std::end(kPassed),
+                    [&](std::string_view begin) { return text.starts_with(begin); });
+    const bool known =
+        std::any_of(environment_.begin(), environment_.end(),
+                    [&](const std::string& other) { return other.starts_with(name); });
+    // The login of who submitted is none of a task's business.
+    if (passed && !known && name != "SLURM_JWT=") environment_.emplace_back(text);
   }
 }
 
@@ -383,8 +411,15 @@ void Attempt::OnSignals() {
 
 void Attempt::AskToEnd() {
   asked_to_end_ = true;
+  if (station_.alone()) NoteAsked();
   SignalAll(SIGTERM);
   SignalAll(SIGCONT);  // what is stopped cannot heed the request
+}
+
+// So that who reads the record can tell an end that the command chose from one that was asked for.
+void Attempt::NoteAsked() const {
+  const int file = openat(folder_, kAskedFile, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file >= 0) close(file);
 }
 
 void Attempt::OnOutput() {

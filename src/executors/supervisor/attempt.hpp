@@ -24,8 +24,12 @@ class Attempt {
   Attempt& operator=(const Attempt&) = delete;
 
   // Runs what the order says and tells the executor how that went. Leaves nothing of it behind in
-  // this process, or retires the station.
-  void Run(std::string_view order);
+  // this process, or retires the station. 0, or the errno for which nothing ran and nothing was
+  // recorded: EEXIST when somebody else has claimed the attempt.
+  int Run(std::string_view order);
+
+  // How it ended, once it has.
+  const ExitRecord& exit() const { return exit_; }
 
  private:
   int Load(std::string_view order);
@@ -36,6 +40,7 @@ class Attempt {
   bool MakeWorkFolder(std::string* message);
   bool OpenLog(std::string* message);
   void CollectEnvironment();
+  void CollectJobEnvironment();
   std::string ShortenTmp(const std::string& path);
   void MakeControlGroup();
 
@@ -50,6 +55,7 @@ class Attempt {
   void OnOutput();
   void OnSandboxStatus();
   void AskToEnd();
+  void NoteAsked() const;
   void Reap();
   pid_t ReapOne(int* status);
   void SignalAll(int signal);

@@ -1,19 +1,24 @@
 // trackbed-supervisor: runs attempts, one at a time, and records how they ended. Started by
-// ProcessExecutor, never by hand; see process_executor.hpp for the records it shares with the
-// engine.
+// ProcessExecutor, or in a job of SlurmExecutor, never by hand; see process_executor.hpp for the
+// records it shares with the engine.
 //
-//   trackbed-supervisor --serve    takes orders from the socket kOrdersDescriptor
-//   trackbed-supervisor --check    does nothing, successfully
+//   trackbed-supervisor --serve        takes orders from the socket kOrdersDescriptor
+//   trackbed-supervisor --job FOLDER   runs the attempt in FOLDER, as a job of a cluster
+//   trackbed-supervisor --check        does nothing, successfully
 #include <string.h>
 #include <unistd.h>
 
 #include "executors/attempt_records.hpp"
+#include "executors/supervisor/job.hpp"
 #include "executors/supervisor/sandboxed.hpp"
 #include "executors/supervisor/station.hpp"
 
 int main(int argument_count, char** arguments) {
   if (argument_count >= 2 && strcmp(arguments[1], trackbed::kSandboxedFlag) == 0) {
     return trackbed::RunSandboxed(argument_count, arguments);
+  }
+  if (argument_count == 3 && strcmp(arguments[1], trackbed::kJobFlag) == 0) {
+    _exit(trackbed::RunJob(arguments[2]));
   }
   if (argument_count != 2) return 64;
   if (strcmp(arguments[1], "--check") == 0) return 0;

@@ -39,11 +39,15 @@ int OpenPeer(int socket) {
 bool Station::Open() {
   if (fcntl(kOrdersDescriptor, F_SETFD, FD_CLOEXEC) != 0) return false;
   orders_ = kOrdersDescriptor;
+  engine_ = OpenPeer(orders_);
+  return OpenAlone();
+}
+
+bool Station::OpenAlone() {
   BlockSignals();
   sigset_t all;
   sigfillset(&all);
   signals_ = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-  engine_ = OpenPeer(orders_);
   pid_ = getpid();
   pid_t parent = 0;
   boot_ = BootIdentity();

@@ -14,6 +14,9 @@ class Station {
  public:
   // False when this process cannot be a supervisor. Blocks all signals, for good.
   bool Open();
+  // The same without an executor to take orders from: as a job, which runs one attempt.
+  bool OpenAlone();
+  bool alone() const { return orders_taken_ == 0 && orders_ < 0; }
 
   // Waits for the next order. False when the process should end: its executor is gone, has had
   // nothing for it for long, or somebody wants it to.

@@ -1,5 +1,5 @@
 // The executor that the suite is about, chosen by the environment:
-//   TRACKBED_SUITE           process, docker
+//   TRACKBED_SUITE           process, docker, slurm
 //   TRACKBED_SUITE_ENDPOINT  of the container engine
 //   TRACKBED_SUITE_IMAGE     with a shell
 // And what its tests share: a scratch folder, attempts in it, waiting with a deadline.
@@ -15,6 +15,7 @@
 #include "executors/attempt_fixture.hpp"
 #include "trackbed/executors/container_executor.hpp"
 #include "trackbed/executors/process_executor.hpp"
+#include "trackbed/executors/slurm_executor.hpp"
 
 namespace trackbed {
 
@@ -25,7 +26,20 @@ inline std::string Setting(const char* name) {
 
 inline bool InContainers() { return Setting("TRACKBED_SUITE") == "docker"; }
 
+inline bool InSlurm() { return Setting("TRACKBED_SUITE") == "slurm"; }
+
+inline std::unique_ptr<Executor> NewSlurmSubject() {
+  SlurmExecutorOptions options;
+  options.poll_interval = std::chrono::milliseconds(300);
+  options.record_patience = std::chrono::seconds(1);
+  auto executor = SlurmExecutor::Create(std::move(options));
+  INFO(executor.status());
+  REQUIRE(executor.ok());
+  return *std::move(executor);
+}
+
 inline std::unique_ptr<Executor> NewSubject() {
+  if (InSlurm()) return NewSlurmSubject();
   if (!InContainers()) {
     auto executor = ProcessExecutor::Create();
     INFO(executor.status());

@@ -274,7 +274,7 @@ TEST_CASE("suite: secrets reach the command, and neither files nor the log") {
   CHECK(report.exit_code == 0);
   CHECK(report.output_text == "token=***\n");
   CHECK(LogOf(spec) == "it is ***\n");
-  for (const char* name : {"launch", "claim", "exit", "log", "output"}) {
+  for (const char* name : {"launch", "claim", "exit", "log", "output", "order", "slurm"}) {
     INFO(name);
     CHECK(ReadAll(spec.folder + "/" + name).find("geheim") == std::string::npos);
   }
@@ -315,8 +315,7 @@ TEST_CASE("suite: files go in and out") {
 TEST_CASE("suite: the places that FastTrack scripts expect") {
   const ScratchFolder scratch;
   const auto executor = NewSubject();
-  if (auto* processes = dynamic_cast<ProcessExecutor*>(executor.get());
-      processes != nullptr && !processes->SandboxWorks()) {
+  if (!InContainers() && !MakeExecutor()->SandboxWorks()) {
     WARN("there is no bubblewrap: not tested");
     return;
   }
@@ -392,7 +391,7 @@ TEST_CASE("suite: an engine that dies at any moment of a start leaves at most on
       }
       _exit(2);
     }
-    usleep(static_cast<useconds_t>(round) * (InContainers() ? 40000 : 2000));
+    usleep(static_cast<useconds_t>(round) * (InContainers() || InSlurm() ? 40000 : 2000));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     const auto executor = NewSubject();
@@ -465,6 +464,18 @@ TEST_CASE("suite: what cannot be run is refused, and says why") {
   CHECK(absl::IsInvalidArgument(executor->Start(climbing)));
   AttemptSpec empty = NewAttempt(scratch, "", "suite/empty/1");
   CHECK(absl::IsInvalidArgument(executor->Start(empty)));
+  if (InSlurm()) {
+    AttemptSpec large = NewAttempt(scratch, "true", "suite/large/1");
+    large.resources = {{"mem", *Quantity::FromUnits(int64_t{1} << 50)}};
+    const AttemptReport report = RunToEnd(executor.get(), large);
+    CHECK(report.kind == Kind::failed_to_start);
+    CHECK(report.message.starts_with("Slurm refuses the job: "));
+    AttemptSpec longest = NewAttempt(scratch, "true", "suite/longest/1");
+    longest.timeout = std::chrono::hours(1000);
+    const AttemptReport waiting = RunToEnd(executor.get(), longest);
+    CHECK(waiting.kind == Kind::failed_to_start);
+    CHECK(waiting.message.ends_with("would wait for ever: PartitionTimeLimit"));
+  }
   if (!InContainers()) return;
   AttemptSpec nowhere = NewAttempt(scratch, "true", "suite/nowhere/1");
   nowhere.image = "localhost/no-such-image:7";

@@ -1,0 +1,293 @@
+// The part that the engine's thread runs: it reads and writes the attempt's folder. All that has to
+// do with Slurm happens on the thread of SlurmWorker.
+#include "trackbed/executors/slurm_executor.hpp"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "executors/attempt_records.hpp"
+#include "executors/host_files.hpp"
+#include "executors/launch_plan.hpp"
+#include "executors/slurm_jobs.hpp"
+#include "executors/slurm_worker.hpp"
+#include "executors/supervisor_channel.hpp"
+#include "executors/supervisor_process.hpp"
+
+namespace trackbed {
+namespace {
+
+std::string SlurmFile(const std::string& folder) { return folder + "/" + kSlurmFile; }
+
+// How the attempt is submitted, as a record: the arguments stand in the place of a command.
+std::string EncodeSubmission(const AttemptKey& key, const std::vector<std::string>& arguments) {
+  LaunchRecord record;
+  record.key = key;
+  record.command = arguments;
+  return EncodeLaunch(record);
+}
+
+}  // namespace
+
+class SlurmExecutor::Impl {
+ public:
+  explicit Impl(SlurmExecutorOptions options) : options_(std::move(options)) {}
+
+  Status Initialize();
+  Status Start(const AttemptSpec& spec);
+  Status Adopt(const AttemptKey& key, const std::string& folder);
+  Status Observe(const AttemptKey& key, const std::string& folder);
+  Status Poll(std::vector<AttemptReport>* reports);
+  Status Stop(const AttemptKey& key, StopMode mode);
+  int WakeDescriptor() const { return worker_->WakeDescriptor(); }
+
+ private:
+  enum class Found { nothing, something };
+
+  Status CheckOwner() const;
+  StatusOr<std::string> Plan(AttemptSpec spec, std::string* script);
+  static Status PrepareFolder(const AttemptSpec& spec, const std::string& script,
+                              const std::string& order);
+  StatusOr<Found> WatchExisting(const AttemptKey& key, const std::string& folder);
+  void Watch(SlurmOrder order);
+  bool SandboxWorks();
+
+  const SlurmExecutorOptions options_;
+  LaunchPlanOptions plan_options_;
+  std::string supervisor_;        // as nodes see it
+  std::string local_supervisor_;  // to try bubblewrap with; empty: there is none
+  std::string bubblewrap_;
+  std::optional<bool> sandbox_works_;
+  pid_t owner_ = 0;
+  std::unique_ptr<SlurmWorker> worker_;
+  std::map<AttemptKey, std::string> watched_;  // folders
+};
+
+Status SlurmExecutor::Impl::Initialize() {
+  owner_ = getpid();
+  TRACKBED_ASSIGN_OR_RETURN(SlurmCommands commands, FindSlurmCommands());
+  const StatusOr<std::string> local = FindSupervisor("");
+  if (local.ok()) local_supervisor_ = *local;
+  supervisor_ = options_.supervisor_path;
+  if (supervisor_.empty()) {
+    if (!local.ok()) return local.status();
+    supervisor_ = local_supervisor_;
+  }
+  bubblewrap_ = FindInPath("bwrap");
+  plan_options_.base_environment = HostEnvironment(options_.inherit_environment);
+  worker_ = std::make_unique<SlurmWorker>(std::move(commands), options_.poll_interval,
+                                          options_.record_patience);
+  return worker_->Initialize();
+}
+
+Status SlurmExecutor::Impl::CheckOwner() const {
+  if (getpid() == owner_) return absl::OkStatus();
+  return FailedPrecondition("an executor cannot be used after fork() in the child");
+}
+
+bool SlurmExecutor::Impl::SandboxWorks() {
+  if (!sandbox_works_) {
+    DetachedSpawner spawner;
+    sandbox_works_ = !bubblewrap_.empty() && !local_supervisor_.empty() && spawner.Prepare().ok() &&
+                     BubblewrapWorks(bubblewrap_, local_supervisor_, spawner);
+  }
+  return *sandbox_works_;
+}
+
+Status SlurmExecutor::Impl::Start(const AttemptSpec& spec) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (const auto known = watched_.find(spec.key); known != watched_.end()) {
+    if (known->second == spec.folder) return absl::OkStatus();
+    return InvalidArgument("the attempt " + spec.key + " was started in another folder");
+  }
+  // Twice: another executor may start it between our look and our own mark.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (PathExists(spec.folder)) {
+      const StatusOr<Found> found = WatchExisting(spec.key, spec.folder);
+      if (absl::IsNotFound(found.status())) return FailedPrecondition(Message(found.status()));
+      if (!found.ok()) return found.status();
+      if (*found == Found::something) return absl::OkStatus();
+    }
+    std::string script;
+    TRACKBED_ASSIGN_OR_RETURN(const std::string order, Plan(spec, &script));
+    TRACKBED_ASSIGN_OR_RETURN(std::vector<std::string> arguments,
+                              SubmitArguments(spec, options_, supervisor_));
+    TRACKBED_RETURN_IF_ERROR(PrepareFolder(spec, script, order));
+    const int error =
+        WriteWholeFile(SlurmFile(spec.folder), EncodeSubmission(spec.key, arguments), true);
+    if (error == 0) {
+      Watch({spec.key, spec.folder, std::move(arguments), true});
+      return absl::OkStatus();
+    }
+    if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + spec.folder);
+  }
+  return Internal("the mark in " + spec.folder + " appears and disappears");
+}
+
+// What the job is to run, with the values of secrets.
+StatusOr<std::string> SlurmExecutor::Impl::Plan(AttemptSpec spec, std::string* script) {
+  // Which devices are its own, the job learns from Slurm.
+  spec.devices.clear();
+  spec.offered_slots.clear();
+  plan_options_.bubblewrap.clear();
+  plan_options_.sandbox_reason = "bubblewrap is missing or not permitted";
+  if (options_.sandbox == SandboxMode::never) {
+    plan_options_.sandbox_reason = "no sandbox is used";
+  } else if (options_.sandbox == SandboxMode::always || WantsSandbox(spec)) {
+    if (SandboxWorks()) {
+      plan_options_.bubblewrap = bubblewrap_;
+    } else if (options_.sandbox == SandboxMode::always) {
+      return FailedPrecondition(
+          "a sandbox is asked for, but bubblewrap is missing or not permitted");
+    }
+  }
+  TRACKBED_ASSIGN_OR_RETURN(LaunchRecord record, PlanLaunch(spec, plan_options_, script));
+  // Slurm holds its jobs to what they were given.
+  record.memory_bytes = 0;
+  record.cpu_thousandths = 0;
+  std::string order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
+  if (order.size() <= kMaxRecordBytes) return order;
+  return InvalidArgument("the attempt's command, environment and folders have " +
+                         std::to_string(order.size()) + " bytes, expected at most " +
+                         std::to_string(kMaxRecordBytes));
+}
+
+Status SlurmExecutor::Impl::PrepareFolder(const AttemptSpec& spec, const std::string& script,
+                                          const std::string& order) {
+  TRACKBED_RETURN_IF_ERROR(MakeFolders(spec.folder));
+  chmod(spec.folder.c_str(), 0700);
+  // A draft is made with mode 0600, so nobody else can read the secrets at any time.
+  int error = WriteWholeFile(spec.folder + "/" + kOrderFile, order, false);
+  if (error == 0 && !script.empty()) {
+    error = WriteWholeFile(spec.folder + "/" + kScriptFile, script, false);
+  }
+  if (error != 0) return HostStatus(error, "cannot write to the folder " + spec.folder);
+  return absl::OkStatus();
+}
+
+// Begins to watch what the folder says was started; `nothing` when it says nothing, kNotFound when
+// it says that the attempt was given up.
+StatusOr<SlurmExecutor::Impl::Found> SlurmExecutor::Impl::WatchExisting(const AttemptKey& key,
+                                                                        const std::string& folder) {
+  std::string text;
+  ClaimRecord claim;
+  std::optional<ExitRecord> exit;
+  std::string damage;
+  int error = ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text);
+  if (error != 0 && error != ENOENT) return HostStatus(error, "cannot read the claim in " + folder);
+  const bool claimed = error == 0;
+  if (claimed && DecodeClaimFile(text, &claim, &exit, &damage)) {
+    if (claim.key != key) {
+      return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
+    }
+    if (claim.given_up) {
+      return NotFound("the attempt " + key + " was given up before it started");
+    }
+  }
+  error = ReadSmallFile(SlurmFile(folder), kMaxRecordBytes, &text);
+  if (error == ENOENT && claimed) {
+    return FailedPrecondition("the attempt " + key + " was started elsewhere than in Slurm");
+  }
+  if (error == ENOENT) return Found::nothing;
+  if (error != 0) return HostStatus(error, "cannot read " + SlurmFile(folder));
+  LaunchRecord record;
+  if (!DecodeLaunch(text, &record, &damage)) {
+    return absl::DataLossError(SlurmFile(folder) + " is damaged: " + damage);
+  }
+  if (record.key != key) {
+    return FailedPrecondition("the folder " + folder + " belongs to the attempt " + record.key);
+  }
+  Watch({key, folder, std::move(record.command), false});
+  return Found::something;
+}
+
+void SlurmExecutor::Impl::Watch(SlurmOrder order) {
+  watched_[order.key] = order.folder;
+  worker_->Watch(std::move(order));
+}
+
+Status SlurmExecutor::Impl::Adopt(const AttemptKey& key, const std::string& folder) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (watched_.contains(key)) return absl::OkStatus();
+  ClaimRecord given_up;
+  given_up.key = key;
+  given_up.given_up = true;
+  // Twice: somebody may claim the attempt between our look and our own claim.
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (PathExists(folder)) {
+      const StatusOr<Found> found = WatchExisting(key, folder);
+      if (!found.ok()) return found.status();
+      if (*found == Found::something) return absl::OkStatus();
+    } else {
+      TRACKBED_RETURN_IF_ERROR(MakeFolders(folder));
+      chmod(folder.c_str(), 0700);
+    }
+    const int error = WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
+    if (error == 0) {
+      unlink((folder + "/" + kOrderFile).c_str());  // of a Start that did not get far
+      return NotFound("the attempt " + key + " was never started");
+    }
+    if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
+  }
+  return Internal("the claim in " + folder + " appears and disappears");
+}
+
+Status SlurmExecutor::Impl::Observe(const AttemptKey& key, const std::string& folder) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (watched_.contains(key)) return absl::OkStatus();
+  if (PathExists(folder)) {
+    const StatusOr<Found> found = WatchExisting(key, folder);
+    if (!found.ok()) return found.status();
+    if (*found == Found::something) return absl::OkStatus();
+  }
+  return NotFound("the attempt " + key + " was never started");
+}
+
+Status SlurmExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  const size_t before = reports->size();
+  worker_->TakeReports(reports);
+  for (size_t i = before; i < reports->size(); ++i) {
+    const AttemptReport& report = (*reports)[i];
+    if (report.kind != AttemptReport::Kind::started) watched_.erase(report.key);
+  }
+  return absl::OkStatus();
+}
+
+Status SlurmExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  if (!watched_.contains(key)) return NotFound("the attempt " + key + " is not being watched");
+  worker_->Stop(key, mode);
+  return absl::OkStatus();
+}
+
+// --- The public face ---
+
+StatusOr<std::unique_ptr<SlurmExecutor>> SlurmExecutor::Create(SlurmExecutorOptions options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  TRACKBED_RETURN_IF_ERROR(impl->Initialize());
+  return std::unique_ptr<SlurmExecutor>(new SlurmExecutor(std::move(impl)));
+}
+
+SlurmExecutor::SlurmExecutor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SlurmExecutor::~SlurmExecutor() = default;
+
+Status SlurmExecutor::Start(const AttemptSpec& spec) { return impl_->Start(spec); }
+Status SlurmExecutor::Adopt(const AttemptKey& key, const std::string& folder) {
+  return impl_->Adopt(key, folder);
+}
+Status SlurmExecutor::Observe(const AttemptKey& key, const std::string& folder) {
+  return impl_->Observe(key, folder);
+}
+Status SlurmExecutor::Poll(std::vector<AttemptReport>* reports) { return impl_->Poll(reports); }
+Status SlurmExecutor::Stop(const AttemptKey& key, StopMode mode) { return impl_->Stop(key, mode); }
+int SlurmExecutor::WakeDescriptor() const { return impl_->WakeDescriptor(); }
+
+bool StartedInSlurm(const std::string& folder) { return PathExists(SlurmFile(folder)); }
+
+}  // namespace trackbed

@@ -1,0 +1,14 @@
+#!/bin/sh
+# The conformance suite of executors (tests/system/executor_suite), on a Slurm cluster of its own;
+# afterwards no job is left.
+set -eu
+# shellcheck source=tests/support/slurm_cluster.sh
+. "$ROOT/tests/support/slurm_cluster.sh"
+TRACKBED_SUITE=slurm "$(dirname "$TRACKBED")/trackbed_executor_suite" "$@" || {
+  squeue --all --states=all
+  sinfo --list-reasons
+  slurm_log
+  exit 1
+}
+left=$(squeue --noheader --format='%i %T %j')
+[ -z "$left" ] || { echo "jobs are left:"; echo "$left"; exit 1; }
