@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "executors/command_runner.hpp"
@@ -26,7 +27,14 @@ StatusOr<SlurmReport> ProbeSlurm(const SlurmPlace& place, Duration patience) {
   TRACKBED_ASSIGN_OR_RETURN(const SlurmCommands commands, FindSlurmCommands());
   CommandRunner runner(SlurmCommandEnvironment());
   SlurmReport report;
-  TRACKBED_ASSIGN_OR_RETURN(report.version, Ask(&runner, {commands.submit, "--version"}, patience));
+  const StatusOr<std::string> version = Ask(&runner, {commands.submit, "--version"}, patience);
+  // Without a configuration none of the commands works, not even this.
+  if (!version.ok() && std::getenv("SLURM_CONF") == nullptr) {
+    return NotFound("the commands of Slurm are here, but know no cluster: " +
+                    std::string(Message(version.status())));
+  }
+  if (!version.ok()) return version.status();
+  report.version = *version;
   const StatusOr<std::string> queue =
       Ask(&runner, {commands.queue, "--me", "--noheader", "--format=%i"}, patience);
   if (!queue.ok()) {

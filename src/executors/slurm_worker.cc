@@ -621,8 +621,9 @@ void SlurmWorker::ReportExit(Job* job, const ExitRecord& record) {
     return;
   }
   ReportStarted(job);
-  Report(ReportOfEnd(job->order.key, job->order.folder, record));
+  AttemptReport report = ReportOfEnd(job->order.key, job->order.folder, record);
   Finish(job);
+  Report(std::move(report));
 }
 
 void SlurmWorker::ReportFailed(Job* job, std::string message) {
@@ -630,8 +631,8 @@ void SlurmWorker::ReportFailed(Job* job, std::string message) {
   report.key = job->order.key;
   report.kind = AttemptReport::Kind::failed_to_start;
   report.message = std::move(message);
-  Report(std::move(report));
   Finish(job);
+  Report(std::move(report));
 }
 
 void SlurmWorker::ReportLost(Job* job, std::string message) {
@@ -640,10 +641,10 @@ void SlurmWorker::ReportLost(Job* job, std::string message) {
   report.key = job->order.key;
   report.kind = AttemptReport::Kind::lost;
   report.message = std::move(message);
-  Report(std::move(report));
   // It may have been put back, or be there in spite of what Slurm says.
   if (!job->id.empty() && !HasEnded(job->state)) Abandon(job->id);
   Finish(job);
+  Report(std::move(report));
 }
 
 void SlurmWorker::Report(AttemptReport report) {
@@ -655,6 +656,7 @@ void SlurmWorker::Report(AttemptReport report) {
   [[maybe_unused]] const ssize_t written = write(news_, &one, sizeof(one));
 }
 
+// Before the end is told: whoever hears of it finds nothing left.
 void SlurmWorker::Finish(Job* job) {
   // Where no job has taken it, it still holds the secrets.
   unlink((job->order.folder + "/" + kOrderFile).c_str());

@@ -94,7 +94,8 @@ struct SlurmReport {
 };
 
 // Asks Slurm about itself; waits for its answers, at most `patience` for each. kNotFound when its
-// commands are not installed; kUnavailable says why the controller does not answer.
+// commands are not installed, or know no cluster; kUnavailable says why the controller does not
+// answer.
 StatusOr<SlurmReport> ProbeSlurm(const SlurmPlace& place = {},
                                  Duration patience = std::chrono::seconds(15));
 
