@@ -383,7 +383,6 @@ TEST_CASE("A damaged page is found, or harms nothing") {
 
 TEST_CASE("A file that has been cut is found to be, or harms nothing") {
   const Contents sound = Told(false);
-  Tally tally;
   for (size_t size = 0; size < sound.at(kPath).size(); size += 509) {
     Contents damaged = sound;
     damaged[kPath].resize(size);
