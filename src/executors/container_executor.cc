@@ -222,12 +222,12 @@ class ContainerExecutor::Impl {
 
   // --- Requests ---
   void Connect();
-  void Request(Watch* watch, HttpRequest request, void (Impl::*then)(Watch*, HttpOutcome));
-  void OnImage(Watch* watch, HttpOutcome outcome);
-  void OnCreated(Watch* watch, HttpOutcome outcome);
-  void OnStarted(Watch* watch, HttpOutcome outcome);
-  void OnState(Watch* watch, HttpOutcome outcome);
-  void OnRemoved(Watch* watch, HttpOutcome outcome);
+  void Request(Watch* watch, HttpRequest request, void (Impl::*then)(Watch*, const HttpOutcome&));
+  void OnImage(Watch* watch, const HttpOutcome& outcome);
+  void OnCreated(Watch* watch, const HttpOutcome& outcome);
+  void OnStarted(Watch* watch, const HttpOutcome& outcome);
+  void OnState(Watch* watch, const HttpOutcome& outcome);
+  void OnRemoved(Watch* watch, const HttpOutcome& outcome);
   void CheckRunning();
   std::string Path(const std::string& rest) const { return "/v" + version_.api + rest; }
   std::string ContainerPath(const Watch& watch, const std::string& rest) const {
@@ -326,6 +326,7 @@ Status ContainerExecutor::Impl::Start(const AttemptSpec& spec) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     std::string script;
     StatusOr<std::unique_ptr<ContainerOrder>> planned = Plan(spec, &script);
+    const Status plan_status = planned.status();
     std::unique_ptr<ContainerOrder> order = planned.ok() ? *std::move(planned) : nullptr;
     if (PathExists(spec.folder)) {
       // What was started is watched, even if it could not be started now.
@@ -334,7 +335,7 @@ Status ContainerExecutor::Impl::Start(const AttemptSpec& spec) {
       if (!found.ok()) return found.status();
       if (*found == Found::something) return absl::OkStatus();
     }
-    if (order == nullptr) return planned.status();
+    if (order == nullptr) return plan_status;
     TRACKBED_RETURN_IF_ERROR(WriteFiles(*order, script));
     ClaimRecord claim;
     claim.key = spec.key;
@@ -538,7 +539,7 @@ void ContainerExecutor::Impl::FindImage(Watch* watch) {
   Request(watch, std::move(request), &Impl::OnImage);
 }
 
-void ContainerExecutor::Impl::OnImage(Watch* watch, HttpOutcome outcome) {
+void ContainerExecutor::Impl::OnImage(Watch* watch, const HttpOutcome& outcome) {
   if (!Reached(outcome)) {
     Unreached(watch, outcome, &Impl::FindImage);
     return;
@@ -643,7 +644,7 @@ void ContainerExecutor::Impl::CreateContainer(Watch* watch) {
   Request(watch, std::move(request), &Impl::OnCreated);
 }
 
-void ContainerExecutor::Impl::OnCreated(Watch* watch, HttpOutcome outcome) {
+void ContainerExecutor::Impl::OnCreated(Watch* watch, const HttpOutcome& outcome) {
   if (outcome.status == kCreated) {
     AttachBeforeStart(watch);
     return;
@@ -760,7 +761,7 @@ void ContainerExecutor::Impl::StartContainer(Watch* watch) {
   Request(watch, std::move(request), &Impl::OnStarted);
 }
 
-void ContainerExecutor::Impl::OnStarted(Watch* watch, HttpOutcome outcome) {
+void ContainerExecutor::Impl::OnStarted(Watch* watch, const HttpOutcome& outcome) {
   if (outcome.status == kNoContent || outcome.status == kNotModified) {
     ReportStarted(watch);
     if (watch->stopping) SendStop(watch);
@@ -810,7 +811,7 @@ void ContainerExecutor::Impl::Look(Watch* watch) {
   Request(watch, std::move(request), &Impl::OnState);
 }
 
-void ContainerExecutor::Impl::OnState(Watch* watch, HttpOutcome outcome) {
+void ContainerExecutor::Impl::OnState(Watch* watch, const HttpOutcome& outcome) {
   if (outcome.status == kNotFoundStatus && outcome.error.empty()) {
     OnGone(watch);
     return;
@@ -1017,7 +1018,7 @@ void ContainerExecutor::Impl::Remove(Watch* watch) {
   Request(watch, std::move(request), &Impl::OnRemoved);
 }
 
-void ContainerExecutor::Impl::OnRemoved(Watch* watch, HttpOutcome outcome) {
+void ContainerExecutor::Impl::OnRemoved(Watch* watch, const HttpOutcome& outcome) {
   const bool gone = outcome.error.empty() && outcome.status != 0 && outcome.status < kServerError;
   if (gone || ++watch->tries >= kMaxRemoveTries) {
     if (!gone) {
@@ -1087,7 +1088,7 @@ void ContainerExecutor::Impl::Connect() {
 
 // Sends `request`, whose path lacks the version; one at a time for each watch.
 void ContainerExecutor::Impl::Request(Watch* watch, HttpRequest request,
-                                      void (Impl::*then)(Watch*, HttpOutcome)) {
+                                      void (Impl::*then)(Watch*, const HttpOutcome&)) {
   SetDue(watch, SteadyTime{}, nullptr);
   if (!connected_) {
     watch->again = [this, id = watch->id, request, then] {
@@ -1100,11 +1101,11 @@ void ContainerExecutor::Impl::Request(Watch* watch, HttpRequest request,
   request.path = Path(request.path);
   if (request.timeout == Duration(0)) request.timeout = kRequestTimeout;
   HttpHandler handler;
-  handler.on_done = [this, id = watch->id, then](HttpOutcome outcome) {
+  handler.on_done = [this, id = watch->id, then](const HttpOutcome& outcome) {
     Watch* answered = Find(id);
     if (answered == nullptr) return;
     answered->request = 0;
-    (this->*then)(answered, std::move(outcome));
+    (this->*then)(answered, outcome);
   };
   watch->request = transport_->Send(std::move(request), std::move(handler));
 }
