@@ -1,4 +1,5 @@
 // Nodes and the slot allocator.
+#include <memory>
 #include <vector>
 
 #include "common.hpp"
@@ -195,7 +196,7 @@ trackbed_status trackbed_slot_allocator_create(const char* node, size_t node_siz
     if (Outcome read = ReadNodeText(text, "node", format, &description); !read.ok()) return read;
     StatusOr<SlotAllocator> made = SlotAllocator::Create(description, *std::move(chosen));
     if (!made.ok()) return made.status();
-    *out = new trackbed_slot_allocator(*std::move(made));
+    *out = std::make_unique<trackbed_slot_allocator>(*std::move(made)).release();
     return absl::OkStatus();
   });
 }
@@ -206,7 +207,7 @@ trackbed_status trackbed_slot_allocator_copy(const trackbed_slot_allocator* allo
   return Guard(error, [&]() -> Status {
     TRACKBED_NEED(allocator);
     TRACKBED_NEED(out);
-    *out = new trackbed_slot_allocator(allocator->allocator);
+    *out = std::make_unique<trackbed_slot_allocator>(allocator->allocator).release();
     return absl::OkStatus();
   });
 }
@@ -227,7 +228,7 @@ trackbed_status trackbed_slot_allocator_prepare(const trackbed_slot_allocator* a
                               ReadSlots(slots, slot_count, "slots"));
     TRACKBED_ASSIGN_OR_RETURN(SlotDemand demand, allocator->allocator.Prepare(
                                                      request, static_cast<Enforcement>(at_least)));
-    *out = new trackbed_slot_demand{std::move(demand)};
+    *out = std::make_unique<trackbed_slot_demand>(std::move(demand)).release();
     return absl::OkStatus();
   });
 }
