@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -19,6 +20,8 @@ void AttemptLog::Begin(const std::string& path) {
   position_ = 0;
   file_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (file_ < 0 && error_ == 0) error_ = errno;
+  struct stat status{};
+  held_ = file_ >= 0 && fstat(file_, &status) == 0 ? status.st_size : 0;
 }
 
 void AttemptLog::Write(std::string_view bytes) {

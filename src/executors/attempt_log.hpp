@@ -26,6 +26,9 @@ class AttemptLog {
   // `path` is made when missing.
   void Begin(const std::string& path);
   void Write(std::string_view bytes);
+  // The stream has brought less so far than the file held when it began.
+  bool FallsShort() const { return position_ < held_; }
+  bool IsEmpty() const { return position_ == 0; }
   // The stream has ended, and this was all of it: cuts off what else the file held.
   void Finish();
 
@@ -39,6 +42,7 @@ class AttemptLog {
 
   int file_ = -1;
   int64_t position_ = 0;
+  int64_t held_ = 0;  // bytes of the file when the stream began
   int error_ = 0;
   SecretMask fresh_mask_;
   SecretMask mask_;

@@ -51,6 +51,7 @@ constexpr auto kLongestDelay = std::chrono::seconds(5);
 constexpr auto kCheckInterval = std::chrono::seconds(20);
 constexpr int kMaxTries = 4;  // of what is refused rather than unanswered
 constexpr int kMaxRemoveTries = 6;
+constexpr int kEmptyLogTries = 2;
 constexpr int kMaxEndTries = 8;  // looks, between the end of the output and that of the container
 constexpr mode_t kOpenToAll = 0777;
 
@@ -940,11 +941,16 @@ void ContainerExecutor::Impl::FetchLog(Watch* watch) {
     fetched->log_request = 0;
     const bool whole = outcome.error.empty() && outcome.status == kOk &&
                        fetched->log_reader.AtFrameEnd() && fetched->problem.empty();
-    if (whole) {
+    // A busy Podman 4.3 may answer before all of the log has been written: what was there already
+    // is not taken back, and nothing is not believed at once.
+    const bool is_early = whole && (fetched->log.FallsShort() ||
+                                    (fetched->log.IsEmpty() && fetched->failures < kEmptyLogTries));
+    if (whole && !is_early) {
       fetched->log.Finish();
       Conclude(fetched);
       return;
     }
+    if (is_early) fetched->problem = "the container engine tells less of it than it did";
     const bool refused = outcome.error.empty() && outcome.status >= 300;
     if (!refused && ++fetched->failures < kMaxRemoveTries) {
       fetched->problem.clear();

@@ -285,6 +285,12 @@ TEST_CASE("a stream that is cut or damaged is read again from the beginning") {
     lab.EndWhenStarted();
     CHECK(lab.Run().exit_code == 0);
   }
+  SECTION("the second try is answered before the log has been written") {
+    lab.instead["/attach"] = {{200, Frame(1, "whole "), "reset", false, {}}};
+    lab.instead["/logs"] = {{200, "", "", false, {}}, {200, Frame(1, "who"), "", false, {}}};
+    lab.EndWhenStarted();
+    CHECK(lab.Run().exit_code == 0);
+  }
   CHECK(LogOf(lab.spec) == "whole log\n");
 }
 

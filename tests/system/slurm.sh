@@ -84,8 +84,10 @@ grep -q 'Slurm refuses the job: ' out || { cat out; fail "the refusal is not tol
 cat >cancel.yaml <<'Y'
 name: cancel
 tasks:
-- {name: runs, command: "touch $WITNESS/runs; exec sleep 613", resources: {cpu: 8}, cache: false}
-- {name: waits, command: "touch $WITNESS/waits", resources: {cpu: 8}, cache: false, priority: -1}
+- {name: runs, command: "touch $WITNESS/runs; exec sleep 613", resources: {cpu: 7}, cache: false}
+# Jobs that are submitted at once may change places in Slurm's queue.
+- {name: first, command: "until [ -e $WITNESS/runs ]; do sleep 0.1; done", cache: false}
+- {name: waits, command: "touch $WITNESS/waits", resources: {cpu: 8}, cache: false, dependencies: [first]}
 environment: {WITNESS: WITNESS_FOLDER}
 Y
 sed -i "s|WITNESS_FOLDER|$PWD|" cancel.yaml
