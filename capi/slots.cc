@@ -228,7 +228,8 @@ trackbed_status trackbed_slot_allocator_prepare(const trackbed_slot_allocator* a
                               ReadSlots(slots, slot_count, "slots"));
     TRACKBED_ASSIGN_OR_RETURN(SlotDemand demand, allocator->allocator.Prepare(
                                                      request, static_cast<Enforcement>(at_least)));
-    *out = std::make_unique<trackbed_slot_demand>(std::move(demand)).release();
+    *out =
+        std::make_unique<trackbed_slot_demand>(trackbed_slot_demand{std::move(demand)}).release();
     return absl::OkStatus();
   });
 }

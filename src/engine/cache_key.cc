@@ -15,9 +15,10 @@ std::string DigestOfSeenFiles(const SourceBinding& source, const std::vector<std
   if (files.empty()) return source.digest;
   Sha256 hash;
   for (const auto& [path, digest] : source.files) {
-    const bool seen = std::any_of(files.begin(), files.end(), [&](const std::string& wanted) {
-      return path == wanted || (path.starts_with(wanted) && path[wanted.size()] == '/');
-    });
+    const bool seen =
+        std::any_of(files.begin(), files.end(), [&path = path](const std::string& wanted) {
+          return path == wanted || (path.starts_with(wanted) && path[wanted.size()] == '/');
+        });
     if (!seen) continue;
     hash.UpdateField(path);
     hash.UpdateField(digest);

@@ -85,7 +85,7 @@ StatusOr<std::map<std::string, Value>> BindParameters(
   }
   for (const auto& [name, text] : given) {
     const bool known = std::any_of(pipeline.parameters.begin(), pipeline.parameters.end(),
-                                   [&](const Parameter& p) { return p.name == name; });
+                                   [&name = name](const Parameter& p) { return p.name == name; });
     if (!known) complain(name, UnknownParameter(pipeline, name));
   }
   if (!problems.empty()) return InvalidArgument(absl::StrJoin(problems, "\n"));
