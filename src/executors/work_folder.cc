@@ -11,6 +11,8 @@
 namespace trackbed {
 namespace {
 
+constexpr off_t kLargestCopy = 16 << 20;
+
 bool IsRealFolderAt(const std::string& path) {
   struct stat status{};
   return lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);

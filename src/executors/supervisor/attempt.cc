@@ -24,6 +24,7 @@
 #include "executors/process_tree.hpp"
 #include "executors/supervisor/sandboxed.hpp"
 #include "executors/supervisor/spawn.hpp"
+#include "executors/work_folder.hpp"
 
 namespace trackbed {
 namespace {
@@ -32,7 +33,6 @@ namespace {
 // there as a whole or not at all, whatever kills this process.
 constexpr size_t kRecordSpace = 4096;
 constexpr size_t kMaxMessage = 2000;
-constexpr off_t kLargestCopy = 16 << 20;
 constexpr size_t kMaxTmpPath = 60;
 constexpr size_t kPipeRead = size_t{64} * 1024;
 // Most of what ends at all ends soon or runs for long. The executor is woken once for the former.
@@ -124,45 +124,10 @@ bool Attempt::Prepare(std::string* message) {
     *message = Failure("cannot open the attempt's folder", errno);
     return false;
   }
-  if (!MakeWorkFolder(message)) return false;
+  if (!MakeWorkFolder(".", launch_, message)) return false;
   CollectEnvironment();
   if (!OpenLog(message)) return false;
   MakeControlGroup();
-  return true;
-}
-
-namespace {
-
-// Makes `target` appear at `path`: a file as a copy, whatever else, and what is too large for a
-// script, as a link. Programs such as Python look beside the real place of a script for what it
-// imports, and must find there only what the task sees; and a task that writes into its script must
-// not change the copy of the source that others use.
-bool MakeAppear(const std::string& target, const std::string& path) {
-  struct stat status{};
-  if (lstat(target.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
-      status.st_size <= kLargestCopy) {
-    std::error_code error;
-    if (std::filesystem::copy_file(target, path, error)) return true;
-    unlink(path.c_str());
-  }
-  return symlink(target.c_str(), path.c_str()) == 0;
-}
-
-}  // namespace
-
-bool Attempt::MakeWorkFolder(std::string* message) {
-  for (const std::string& folder : launch_.folders) {
-    if (mkdir(folder.c_str(), 0777) != 0 && !(errno == EEXIST && IsRealFolder(folder.c_str()))) {
-      *message = Failure("cannot make the folder " + folder, errno);
-      return false;
-    }
-  }
-  for (const auto& [path, target] : launch_.links) {
-    if (!MakeAppear(target, path)) {
-      *message = Failure("cannot make the link " + path, errno);
-      return false;
-    }
-  }
   return true;
 }
 

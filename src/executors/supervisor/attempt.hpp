@@ -37,7 +37,6 @@ class Attempt {
 
   // Preparation: false with *message when the command cannot be started.
   bool Prepare(std::string* message);
-  bool MakeWorkFolder(std::string* message);
   bool OpenLog(std::string* message);
   void CollectEnvironment();
   void CollectJobEnvironment();
