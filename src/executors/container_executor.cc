@@ -21,6 +21,7 @@
 #include <set>
 #include <utility>
 
+#include "executors/adoption.hpp"
 #include "executors/attempt_log.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/container_end.hpp"
@@ -187,9 +188,6 @@ class ContainerExecutor::Impl {
 
  private:
   using Step = void (Impl::*)(Watch*);
-  enum class Found { nothing, something };
-
-  Status CheckOwner() const;
 
   // --- Starting ---
   StatusOr<std::unique_ptr<ContainerOrder>> Plan(const AttemptSpec& spec, std::string* script);
@@ -310,15 +308,10 @@ Status ContainerExecutor::Impl::Initialize() {
   return absl::OkStatus();
 }
 
-Status ContainerExecutor::Impl::CheckOwner() const {
-  if (getpid() == owner_) return absl::OkStatus();
-  return FailedPrecondition("an executor cannot be used after fork() in the child");
-}
-
 // --- Starting ---
 
 Status ContainerExecutor::Impl::Start(const AttemptSpec& spec) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (const auto known = by_key_.find(spec.key); known != by_key_.end()) {
     if (watches_[known->second].folder == spec.folder) return absl::OkStatus();
     return InvalidArgument("the attempt " + spec.key + " was started in another folder");
@@ -329,13 +322,11 @@ Status ContainerExecutor::Impl::Start(const AttemptSpec& spec) {
     StatusOr<std::unique_ptr<ContainerOrder>> planned = Plan(spec, &script);
     const Status plan_status = planned.status();
     std::unique_ptr<ContainerOrder> order = planned.ok() ? *std::move(planned) : nullptr;
-    if (PathExists(spec.folder)) {
-      // What was started is watched, even if it could not be started now.
-      const StatusOr<Found> found = WatchExisting(spec.key, spec.folder, &order);
-      if (absl::IsNotFound(found.status())) return FailedPrecondition(Message(found.status()));
-      if (!found.ok()) return found.status();
-      if (*found == Found::something) return absl::OkStatus();
-    }
+    // What was started is watched, even if it could not be started now.
+    TRACKBED_ASSIGN_OR_RETURN(const Found found, FindStarted(spec.folder, [&] {
+                                return WatchExisting(spec.key, spec.folder, &order);
+                              }));
+    if (found == Found::something) return absl::OkStatus();
     if (order == nullptr) return plan_status;
     TRACKBED_RETURN_IF_ERROR(WriteFiles(*order, script));
     ClaimRecord claim;
@@ -393,42 +384,22 @@ Status ContainerExecutor::Impl::WriteFiles(const ContainerOrder& order, const st
 }
 
 Status ContainerExecutor::Impl::Adopt(const AttemptKey& key, const std::string& folder) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (by_key_.contains(key)) return absl::OkStatus();
-  ClaimRecord given_up;
-  given_up.key = key;
-  given_up.given_up = true;
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (PathExists(folder)) {
-      const StatusOr<Found> found = WatchExisting(key, folder, nullptr);
-      if (!found.ok()) return found.status();
-      if (*found == Found::something) return absl::OkStatus();
-    } else {
-      TRACKBED_RETURN_IF_ERROR(MakeFolders(folder));
-      chmod(folder.c_str(), 0700);
-    }
-    const int error = WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
-    if (error == 0) return NotFound("the attempt " + key + " was never started");
-    if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
-  }
-  return Internal("the claim in " + folder + " appears and disappears");
+  return AdoptOrGiveUp(key, folder, [&] { return WatchExisting(key, folder, nullptr); });
 }
 
 Status ContainerExecutor::Impl::Observe(const AttemptKey& key, const std::string& folder) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (by_key_.contains(key)) return absl::OkStatus();
-  if (PathExists(folder)) {
-    const StatusOr<Found> found = WatchExisting(key, folder, nullptr);
-    if (!found.ok()) return found.status();
-    if (*found == Found::something) return absl::OkStatus();
-  }
-  return NotFound("the attempt " + key + " was never started");
+  return ObserveStarted(key, folder, [&] { return WatchExisting(key, folder, nullptr); });
 }
 
 // Begins to watch what the folder says was started, and takes *order then; `nothing` when it says
 // nothing, kNotFound when it says that the attempt was given up.
-StatusOr<ContainerExecutor::Impl::Found> ContainerExecutor::Impl::WatchExisting(
-    const AttemptKey& key, const std::string& folder, std::unique_ptr<ContainerOrder>* order) {
+StatusOr<Found> ContainerExecutor::Impl::WatchExisting(const AttemptKey& key,
+                                                       const std::string& folder,
+                                                       std::unique_ptr<ContainerOrder>* order) {
   std::string text;
   const int error = ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text);
   if (error == ENOENT) return Found::nothing;
@@ -438,10 +409,7 @@ StatusOr<ContainerExecutor::Impl::Found> ContainerExecutor::Impl::WatchExisting(
   if (!DecodeClaim(text, &claim, &damage) || claim.pid != 0) {
     return FailedPrecondition("the attempt " + key + " was not started in a container");
   }
-  if (claim.key != key) {
-    return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
-  }
-  if (claim.given_up) return NotFound("the attempt " + key + " was given up before it started");
+  TRACKBED_RETURN_IF_ERROR(CheckClaim(claim, key, folder));
 
   // Elsewhere it would not be found, and be taken for lost.
   if (ReadSmallFile(folder + "/" + kContainerEndpointFile, kMaxRecordBytes, &text) == 0 &&
@@ -1210,7 +1178,7 @@ void ContainerExecutor::Impl::ArmTimer() {
 // --- The port ---
 
 Status ContainerExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   uint64_t ignored = 0;
   [[maybe_unused]] const ssize_t drained = read(wake_, &ignored, sizeof(ignored));
   [[maybe_unused]] const ssize_t expired = read(timer_, &ignored, sizeof(ignored));
@@ -1227,7 +1195,7 @@ Status ContainerExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
 }
 
 Status ContainerExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   const auto found = by_key_.find(key);
   if (found == by_key_.end()) {
     const bool ended = std::any_of(reports_.begin(), reports_.end(),

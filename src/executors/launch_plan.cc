@@ -10,6 +10,7 @@
 #include "executors/device_environment.hpp"
 #include "executors/host_files.hpp"
 #include "executors/sandbox_plan.hpp"
+#include "executors/supervisor_channel.hpp"
 #include "executors/work_folder.hpp"
 #include "executors/work_tree.hpp"
 #include "trackbed/base/sha256.hpp"
@@ -394,12 +395,29 @@ class Planner {
   LaunchRecord record_;
 };
 
-}  // namespace
-
+// True when the attempt has folders that only a sandbox can put in their place.
 bool WantsSandbox(const AttemptSpec& spec) {
   return spec.pipeline_paths ||
          std::any_of(spec.mounts.begin(), spec.mounts.end(),
                      [](const BoundFolder& mount) { return mount.path.starts_with('/'); });
+}
+
+}  // namespace
+
+Status ChooseSandbox(const AttemptSpec& spec, SandboxMode mode, const std::string& bubblewrap,
+                     absl::FunctionRef<bool()> works, LaunchPlanOptions* options) {
+  constexpr const char* kCannot = "bubblewrap is missing or not permitted";
+  options->bubblewrap.clear();
+  options->sandbox_reason = mode == SandboxMode::never ? "no sandbox is used" : kCannot;
+  const bool asked = mode == SandboxMode::always;
+  if (!asked && (mode == SandboxMode::never || !WantsSandbox(spec))) return absl::OkStatus();
+  if (works()) {
+    options->bubblewrap = bubblewrap;
+    options->sandbox_reason.clear();
+  } else if (asked) {
+    return FailedPrecondition(std::string("a sandbox is asked for, but ") + kCannot);
+  }
+  return absl::OkStatus();
 }
 
 StatusOr<LaunchRecord> PlanLaunch(const AttemptSpec& spec, const LaunchPlanOptions& options,
@@ -434,6 +452,14 @@ std::vector<std::string> SecretEnvironment(const AttemptSpec& spec) {
   environment.reserve(values.size());
   for (const auto& [name, value] : values) environment.push_back(name + "=" + value);
   return environment;
+}
+
+StatusOr<std::string> MakeOrder(const AttemptSpec& spec, const LaunchRecord& record) {
+  std::string order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
+  if (order.size() <= kMaxRecordBytes) return order;
+  return InvalidArgument("the attempt's command, environment and folders have " +
+                         std::to_string(order.size()) + " bytes, expected at most " +
+                         std::to_string(kMaxRecordBytes));
 }
 
 }  // namespace trackbed

@@ -1,6 +1,8 @@
 // From an AttemptSpec to what the supervisor is told: environment, working folder, mounts, limits.
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "executors/sandbox_plan.hpp"
 #include "trackbed/base/status.hpp"
 #include "trackbed/executors/executor.hpp"
+#include "trackbed/executors/process_executor.hpp"
 
 namespace trackbed {
 
@@ -23,8 +26,11 @@ struct LaunchPlanOptions {
   bool container = false;
 };
 
-// True when the attempt has folders that only a sandbox can put in their place.
-bool WantsSandbox(const AttemptSpec& spec);
+// Whether this attempt runs in a sandbox: sets `bubblewrap` (that program, or empty) and
+// `sandbox_reason`. `works` says whether the program does, and is asked only where that matters.
+// kFailedPrecondition when a sandbox must be and cannot.
+Status ChooseSandbox(const AttemptSpec& spec, SandboxMode mode, const std::string& bubblewrap,
+                     absl::FunctionRef<bool()> works, LaunchPlanOptions* options);
 
 // Reads folders of the host; makes the missing host folders of mounts and nothing else.
 // A script too long for a command line is left in *script, to be written to kScriptFile.
@@ -40,5 +46,9 @@ std::vector<std::pair<std::string, std::string>> HostEnvironment(
 
 // "NAME=VALUE" of the secrets, which travel beside the record.
 std::vector<std::string> SecretEnvironment(const AttemptSpec& spec);
+
+// The order to run the record, with its secrets (EncodeOrder). kInvalidArgument when it is larger
+// than kMaxRecordBytes.
+StatusOr<std::string> MakeOrder(const AttemptSpec& spec, const LaunchRecord& record);
 
 }  // namespace trackbed

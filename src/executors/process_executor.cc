@@ -20,6 +20,7 @@
 #include <optional>
 #include <utility>
 
+#include "executors/adoption.hpp"
 #include "executors/attempt_end.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/control_group.hpp"
@@ -76,9 +77,6 @@ class ProcessExecutor::Impl {
   bool SandboxWorks();
 
  private:
-  enum class Found { nothing, something };
-
-  Status CheckOwner() const;
   StatusOr<LaunchRecord> Plan(const AttemptSpec& spec, std::string* script);
   Status PrepareFolder(const AttemptSpec& spec, const std::string& script);
   Status GiveOrder(Watch* watch);
@@ -166,11 +164,6 @@ Status ProcessExecutor::Impl::Initialize() {
   return pool_.Prepare(supervisor_, epoll_);
 }
 
-Status ProcessExecutor::Impl::CheckOwner() const {
-  if (getpid() == owner_) return absl::OkStatus();
-  return FailedPrecondition("an executor cannot be used after fork() in the child");
-}
-
 bool ProcessExecutor::Impl::SandboxWorks() {
   if (!sandbox_works_) {
     sandbox_works_ =
@@ -182,25 +175,18 @@ bool ProcessExecutor::Impl::SandboxWorks() {
 // --- Starting ---
 
 Status ProcessExecutor::Impl::Start(const AttemptSpec& spec) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (const auto known = by_key_.find(spec.key); known != by_key_.end()) {
     if (watches_[known->second].folder == spec.folder) return absl::OkStatus();
     return InvalidArgument("the attempt " + spec.key + " was started in another folder");
   }
-  if (PathExists(spec.folder)) {
-    const StatusOr<Found> found = WatchExisting(spec.key, spec.folder);
-    if (absl::IsNotFound(found.status())) return FailedPrecondition(Message(found.status()));
-    if (!found.ok()) return found.status();
-    if (*found == Found::something) return absl::OkStatus();
-  }
+  TRACKBED_ASSIGN_OR_RETURN(const Found found, FindStarted(spec.folder, [&] {
+                              return WatchExisting(spec.key, spec.folder);
+                            }));
+  if (found == Found::something) return absl::OkStatus();
   std::string script;
   TRACKBED_ASSIGN_OR_RETURN(const LaunchRecord record, Plan(spec, &script));
-  std::string order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
-  if (order.size() > kMaxRecordBytes) {
-    return InvalidArgument("the attempt's command, environment and folders have " +
-                           std::to_string(order.size()) + " bytes, expected at most " +
-                           std::to_string(kMaxRecordBytes));
-  }
+  TRACKBED_ASSIGN_OR_RETURN(std::string order, MakeOrder(spec, record));
   TRACKBED_RETURN_IF_ERROR(PrepareFolder(spec, script));
   Watch* watch = NewWatch(spec.key, spec.folder);
   watch->order = std::move(order);
@@ -210,20 +196,8 @@ Status ProcessExecutor::Impl::Start(const AttemptSpec& spec) {
 }
 
 StatusOr<LaunchRecord> ProcessExecutor::Impl::Plan(const AttemptSpec& spec, std::string* script) {
-  plan_options_.bubblewrap.clear();
-  plan_options_.sandbox_reason.clear();
-  const bool wanted = WantsSandbox(spec);
-  if (options_.sandbox == SandboxMode::always && !SandboxWorks()) {
-    return FailedPrecondition("a sandbox is asked for, but bubblewrap is missing or not permitted");
-  }
-  if (options_.sandbox == SandboxMode::always ||
-      (options_.sandbox == SandboxMode::automatic && wanted && SandboxWorks())) {
-    plan_options_.bubblewrap = bubblewrap_;
-  } else if (options_.sandbox == SandboxMode::never) {
-    plan_options_.sandbox_reason = "no sandbox is used";
-  } else {
-    plan_options_.sandbox_reason = "bubblewrap is missing or not permitted";
-  }
+  TRACKBED_RETURN_IF_ERROR(ChooseSandbox(
+      spec, options_.sandbox, bubblewrap_, [&] { return SandboxWorks(); }, &plan_options_));
   return PlanLaunch(spec, plan_options_, script);
 }
 
@@ -248,41 +222,19 @@ Status ProcessExecutor::Impl::GiveOrder(Watch* watch) {
 }
 
 Status ProcessExecutor::Impl::Adopt(const AttemptKey& key, const std::string& folder) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (by_key_.contains(key)) return absl::OkStatus();
-  ClaimRecord given_up;
-  given_up.key = key;
-  given_up.given_up = true;
-  // Twice: a supervisor may claim the attempt between our look and our own claim.
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (PathExists(folder)) {
-      const StatusOr<Found> found = WatchExisting(key, folder);
-      if (!found.ok()) return found.status();
-      if (*found == Found::something) return absl::OkStatus();
-    } else {
-      TRACKBED_RETURN_IF_ERROR(MakeFolders(folder));
-      chmod(folder.c_str(), 0700);
-    }
-    const int error = WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
-    if (error == 0) return NotFound("the attempt " + key + " was never started");
-    if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
-  }
-  return Internal("the claim in " + folder + " appears and disappears");
+  return AdoptOrGiveUp(key, folder, [&] { return WatchExisting(key, folder); });
 }
 
 Status ProcessExecutor::Impl::Observe(const AttemptKey& key, const std::string& folder) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (by_key_.contains(key)) return absl::OkStatus();
-  if (PathExists(folder)) {
-    const StatusOr<Found> found = WatchExisting(key, folder);
-    if (!found.ok()) return found.status();
-    if (*found == Found::something) return absl::OkStatus();
-  }
-  return NotFound("the attempt " + key + " was never started");
+  return ObserveStarted(key, folder, [&] { return WatchExisting(key, folder); });
 }
 
-StatusOr<ProcessExecutor::Impl::Found> ProcessExecutor::Impl::WatchExisting(
-    const AttemptKey& key, const std::string& folder) {
+StatusOr<Found> ProcessExecutor::Impl::WatchExisting(const AttemptKey& key,
+                                                     const std::string& folder) {
   std::string text;
   const int error = ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text);
   if (error == ENOENT) return Found::nothing;
@@ -291,12 +243,7 @@ StatusOr<ProcessExecutor::Impl::Found> ProcessExecutor::Impl::WatchExisting(
   std::optional<ExitRecord> exit;
   std::string damage;
   if (DecodeClaimFile(text, &claim, &exit, &damage)) {
-    if (claim.key != key) {
-      return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
-    }
-    if (claim.given_up) {
-      return NotFound("the attempt " + key + " was given up before it started");
-    }
+    TRACKBED_RETURN_IF_ERROR(CheckClaim(claim, key, folder));
   }
   Watch* watch = NewWatch(key, folder);
   Resolve(watch);
@@ -479,7 +426,7 @@ void ProcessExecutor::Impl::Retry() {
 }
 
 Status ProcessExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   Unwake();
   polling_ = true;
   Retry();
@@ -512,7 +459,7 @@ Status ProcessExecutor::Impl::TakeEvents() {
 }
 
 Status ProcessExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   const auto found = by_key_.find(key);
   if (found == by_key_.end()) {
     const bool ended = std::any_of(reports_.begin(), reports_.end(),

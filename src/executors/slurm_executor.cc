@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "executors/adoption.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/host_files.hpp"
 #include "executors/launch_plan.hpp"
@@ -47,9 +48,6 @@ class SlurmExecutor::Impl {
   int WakeDescriptor() const { return worker_->WakeDescriptor(); }
 
  private:
-  enum class Found { nothing, something };
-
-  Status CheckOwner() const;
   StatusOr<std::string> Plan(AttemptSpec spec, std::string* script);
   static Status PrepareFolder(const AttemptSpec& spec, const std::string& script,
                               const std::string& order);
@@ -85,11 +83,6 @@ Status SlurmExecutor::Impl::Initialize() {
   return worker_->Initialize();
 }
 
-Status SlurmExecutor::Impl::CheckOwner() const {
-  if (getpid() == owner_) return absl::OkStatus();
-  return FailedPrecondition("an executor cannot be used after fork() in the child");
-}
-
 bool SlurmExecutor::Impl::SandboxWorks() {
   if (!sandbox_works_) {
     DetachedSpawner spawner;
@@ -100,19 +93,17 @@ bool SlurmExecutor::Impl::SandboxWorks() {
 }
 
 Status SlurmExecutor::Impl::Start(const AttemptSpec& spec) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (const auto known = watched_.find(spec.key); known != watched_.end()) {
     if (known->second == spec.folder) return absl::OkStatus();
     return InvalidArgument("the attempt " + spec.key + " was started in another folder");
   }
   // Twice: another executor may start it between our look and our own mark.
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (PathExists(spec.folder)) {
-      const StatusOr<Found> found = WatchExisting(spec.key, spec.folder);
-      if (absl::IsNotFound(found.status())) return FailedPrecondition(Message(found.status()));
-      if (!found.ok()) return found.status();
-      if (*found == Found::something) return absl::OkStatus();
-    }
+    TRACKBED_ASSIGN_OR_RETURN(const Found found, FindStarted(spec.folder, [&] {
+                                return WatchExisting(spec.key, spec.folder);
+                              }));
+    if (found == Found::something) return absl::OkStatus();
     std::string script;
     TRACKBED_ASSIGN_OR_RETURN(const std::string order, Plan(spec, &script));
     TRACKBED_ASSIGN_OR_RETURN(std::vector<std::string> arguments,
@@ -134,27 +125,13 @@ StatusOr<std::string> SlurmExecutor::Impl::Plan(AttemptSpec spec, std::string* s
   // Which devices are its own, the job learns from Slurm.
   spec.devices.clear();
   spec.offered_slots.clear();
-  plan_options_.bubblewrap.clear();
-  plan_options_.sandbox_reason = "bubblewrap is missing or not permitted";
-  if (options_.sandbox == SandboxMode::never) {
-    plan_options_.sandbox_reason = "no sandbox is used";
-  } else if (options_.sandbox == SandboxMode::always || WantsSandbox(spec)) {
-    if (SandboxWorks()) {
-      plan_options_.bubblewrap = bubblewrap_;
-    } else if (options_.sandbox == SandboxMode::always) {
-      return FailedPrecondition(
-          "a sandbox is asked for, but bubblewrap is missing or not permitted");
-    }
-  }
+  TRACKBED_RETURN_IF_ERROR(ChooseSandbox(
+      spec, options_.sandbox, bubblewrap_, [&] { return SandboxWorks(); }, &plan_options_));
   TRACKBED_ASSIGN_OR_RETURN(LaunchRecord record, PlanLaunch(spec, plan_options_, script));
   // Slurm holds its jobs to what they were given.
   record.memory_bytes = 0;
   record.cpu_thousandths = 0;
-  std::string order = EncodeOrder({spec.folder, SecretEnvironment(spec), EncodeLaunch(record)});
-  if (order.size() <= kMaxRecordBytes) return order;
-  return InvalidArgument("the attempt's command, environment and folders have " +
-                         std::to_string(order.size()) + " bytes, expected at most " +
-                         std::to_string(kMaxRecordBytes));
+  return MakeOrder(spec, record);
 }
 
 Status SlurmExecutor::Impl::PrepareFolder(const AttemptSpec& spec, const std::string& script,
@@ -172,8 +149,8 @@ Status SlurmExecutor::Impl::PrepareFolder(const AttemptSpec& spec, const std::st
 
 // Begins to watch what the folder says was started; `nothing` when it says nothing, kNotFound when
 // it says that the attempt was given up.
-StatusOr<SlurmExecutor::Impl::Found> SlurmExecutor::Impl::WatchExisting(const AttemptKey& key,
-                                                                        const std::string& folder) {
+StatusOr<Found> SlurmExecutor::Impl::WatchExisting(const AttemptKey& key,
+                                                   const std::string& folder) {
   std::string text;
   ClaimRecord claim;
   std::optional<ExitRecord> exit;
@@ -182,12 +159,7 @@ StatusOr<SlurmExecutor::Impl::Found> SlurmExecutor::Impl::WatchExisting(const At
   if (error != 0 && error != ENOENT) return HostStatus(error, "cannot read the claim in " + folder);
   const bool claimed = error == 0;
   if (claimed && DecodeClaimFile(text, &claim, &exit, &damage)) {
-    if (claim.key != key) {
-      return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
-    }
-    if (claim.given_up) {
-      return NotFound("the attempt " + key + " was given up before it started");
-    }
+    TRACKBED_RETURN_IF_ERROR(CheckClaim(claim, key, folder));
   }
   error = ReadSmallFile(SlurmFile(folder), kMaxRecordBytes, &text);
   if (error == ENOENT && claimed) {
@@ -212,44 +184,23 @@ void SlurmExecutor::Impl::Watch(SlurmOrder order) {
 }
 
 Status SlurmExecutor::Impl::Adopt(const AttemptKey& key, const std::string& folder) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (watched_.contains(key)) return absl::OkStatus();
-  ClaimRecord given_up;
-  given_up.key = key;
-  given_up.given_up = true;
-  // Twice: somebody may claim the attempt between our look and our own claim.
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (PathExists(folder)) {
-      const StatusOr<Found> found = WatchExisting(key, folder);
-      if (!found.ok()) return found.status();
-      if (*found == Found::something) return absl::OkStatus();
-    } else {
-      TRACKBED_RETURN_IF_ERROR(MakeFolders(folder));
-      chmod(folder.c_str(), 0700);
-    }
-    const int error = WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
-    if (error == 0) {
-      unlink((folder + "/" + kOrderFile).c_str());  // of a Start that did not get far
-      return NotFound("the attempt " + key + " was never started");
-    }
-    if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
+  Status status = AdoptOrGiveUp(key, folder, [&] { return WatchExisting(key, folder); });
+  if (absl::IsNotFound(status)) {
+    unlink((folder + "/" + kOrderFile).c_str());  // of a Start that did not get far
   }
-  return Internal("the claim in " + folder + " appears and disappears");
+  return status;
 }
 
 Status SlurmExecutor::Impl::Observe(const AttemptKey& key, const std::string& folder) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (watched_.contains(key)) return absl::OkStatus();
-  if (PathExists(folder)) {
-    const StatusOr<Found> found = WatchExisting(key, folder);
-    if (!found.ok()) return found.status();
-    if (*found == Found::something) return absl::OkStatus();
-  }
-  return NotFound("the attempt " + key + " was never started");
+  return ObserveStarted(key, folder, [&] { return WatchExisting(key, folder); });
 }
 
 Status SlurmExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   const size_t before = reports->size();
   worker_->TakeReports(reports);
   for (size_t i = before; i < reports->size(); ++i) {
@@ -260,7 +211,7 @@ Status SlurmExecutor::Impl::Poll(std::vector<AttemptReport>* reports) {
 }
 
 Status SlurmExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
-  TRACKBED_RETURN_IF_ERROR(CheckOwner());
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_));
   if (!watched_.contains(key)) return NotFound("the attempt " + key + " is not being watched");
   worker_->Stop(key, mode);
   return absl::OkStatus();
