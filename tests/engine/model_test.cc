@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/engine_lab.hpp"
+#include "support/random_pipeline.hpp"
 #include "support/story.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -17,48 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-class Dice {
- public:
-  explicit Dice(uint64_t seed) : random_(seed) {}
-  // From 0 to below `n`.
-  int Roll(int n) { return static_cast<int>(random_.Next() % static_cast<uint64_t>(n)); }
-  bool OneIn(int n) { return Roll(n) == 0; }
-
- private:
-  SeededRandom random_;
-};
-
-Pipeline RandomPipeline(Dice& dice, int number) {
-  Pipeline pipeline = NewPipeline("random" + std::to_string(number));
-  const int count = 1 + dice.Roll(12);
-  for (int i = 0; i < count; ++i) {
-    std::vector<std::string> dependencies;
-    for (int j = 0; j < i; ++j) {
-      if (dice.OneIn(3)) dependencies.push_back("t" + std::to_string(j));
-    }
-    Task& task = AddTask(pipeline, "t" + std::to_string(i), dependencies);
-    task.trigger = static_cast<Trigger>(dice.OneIn(2) ? 0 : dice.Roll(4));
-    task.skip = dice.OneIn(15);
-    task.allow_failure = dice.OneIn(6);
-    if (dice.OneIn(8)) task.when = dice.OneIn(3) ? "task.attempt > 100" : "run.id != 'x'";
-    if (dice.OneIn(30)) task.when = "params.missing";
-    task.retry.max_attempts = static_cast<uint32_t>(1 + dice.Roll(3));
-    task.retry.delay = milliseconds(dice.Roll(3) * 700);
-    task.retry.jitter = 0.5F;
-    if (dice.OneIn(4)) task.timeout = seconds(1 + dice.Roll(4));
-    task.grace_period = seconds(dice.Roll(3));
-    if (dice.OneIn(2)) {
-      task.resources = {Slot("cpu", 1 + dice.Roll(4))};
-      if (dice.OneIn(3)) task.resources.push_back(Slot("cuda.device", 1));
-    }
-    if (dice.OneIn(2)) {
-      task.cache = CacheMode::automatic;
-      task.command = {"work " + std::to_string(dice.Roll(4))};  // some are equal
-    }
-    if (dice.OneIn(4)) task.outputs = {{"n", ValueType::integer}};
-  }
-  return pipeline;
-}
+constexpr Pace kPace = {
+    .retry = milliseconds(700), .timeout = seconds(1), .timeouts = 4, .graces = 3};
 
 Outcome RandomOutcome(Dice& dice, const Task& task) {
   Outcome outcome;
@@ -147,7 +108,7 @@ class Model {
     Pipeline pipeline =
         dice_.OneIn(2) && !pipelines_.empty()
             ? pipelines_[static_cast<size_t>(dice_.Roll(static_cast<int>(pipelines_.size())))]
-            : RandomPipeline(dice_, static_cast<int>(pipelines_.size()));
+            : RandomPipeline(dice_, "random" + std::to_string(pipelines_.size()), kPace);
     pipelines_.push_back(pipeline);
     SubmitOptions options;
     options.use_cache = !dice_.OneIn(6);

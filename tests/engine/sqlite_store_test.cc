@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/first_format.hpp"
 #include "support/temporary_folder.hpp"
 #include "trackbed/engine/store.hpp"
 
@@ -254,28 +255,8 @@ TEST_CASE("A store of a newer Trackbed is not touched") {
   }
 }
 
-// What the first version wrote: kept so that its stores can always be opened.
-constexpr char kFormat1[] = R"sql(
-CREATE TABLE pipelines(version TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE runs(
-  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL,
-  version TEXT NOT NULL REFERENCES pipelines, submitted_ns INTEGER NOT NULL,
-  status INTEGER NOT NULL, finished_ns INTEGER NOT NULL);
-CREATE TABLE events(
-  run INTEGER NOT NULL, sequence INTEGER NOT NULL, time_ns INTEGER NOT NULL,
-  type INTEGER NOT NULL, task INTEGER, attempt INTEGER, detail BLOB,
-  PRIMARY KEY(run, sequence)) WITHOUT ROWID;
-CREATE TABLE cache(
-  key TEXT PRIMARY KEY, pipeline TEXT NOT NULL, task TEXT NOT NULL, time_ns INTEGER NOT NULL,
-  detail BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX cache_by_task ON cache(pipeline, task, time_ns);
-CREATE TABLE lease(
-  one INTEGER PRIMARY KEY CHECK(one = 1), fence INTEGER NOT NULL, expires_ns INTEGER NOT NULL,
-  host TEXT NOT NULL, boot_id TEXT NOT NULL, process INTEGER NOT NULL,
-  process_start INTEGER NOT NULL, description TEXT NOT NULL);
-CREATE TABLE requests(
-  number INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind INTEGER NOT NULL,
-  run TEXT NOT NULL);
+// What the first version wrote into its tables.
+constexpr char kFirstRows[] = R"sql(
 INSERT INTO lease VALUES(1, 7, 0, 'lab1', 'boot1', 4711, 1, 'trackbed run old.yaml');
 INSERT INTO pipelines VALUES('sha256:1', x'01');
 INSERT INTO runs VALUES(1, 'old-1', 'old', 'sha256:1', 5, 0, 0);
@@ -287,7 +268,7 @@ PRAGMA user_version=1;
 TEST_CASE("A store of an older Trackbed is brought up to date, and keeps what it holds") {
   TemporaryFolder folder;
   const std::string path = folder / "trackbed.db";
-  ExecuteSql(path, kFormat1);
+  ExecuteSql(path, std::string(kFirstFormatTables) + kFirstRows);
   const Status read_only = OpenSqliteStore(path, {Durability::power, true}).status();
   CHECK(read_only.code() == StatusCode::kFailedPrecondition);
   CHECK(Message(read_only) ==

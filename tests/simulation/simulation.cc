@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "simulation/simulated_disk.hpp"
-#include "simulation/workload.hpp"
 #include "simulation/world.hpp"
 #include "support/pipelines.hpp"
 #include "support/run_state_text.hpp"
@@ -39,6 +38,7 @@ using std::chrono::seconds;
 
 constexpr const char* kStorePath = "/trackbed.db";
 constexpr size_t kProcesses = 2;
+constexpr Pace kPace = {.retry = seconds(20), .timeout = minutes(1), .timeouts = 40, .graces = 30};
 // Runs take minutes; a few stay behind hanging attempts, retries and quotas.
 constexpr Duration kTimeToEnd = hours(24);
 
@@ -79,7 +79,7 @@ class Simulation {
     durability_ = work_.OneIn(3) ? Durability::process : Durability::power;
     is_gone_known_ = work_.OneIn(2);
     start_ = world_.clock.now();
-    next_fault_ = start_ + chance_.Gap(minutes(3));
+    next_fault_ = start_ + Gap(chance_, minutes(3));
     next_run_ = start_;
     processes_[1].is_wanted = false;
   }
@@ -140,11 +140,11 @@ class Simulation {
     }
     if (!is_calm_ && now() >= next_fault_) {
       Disturb();
-      next_fault_ = now() + chance_.Gap(minutes(3));
+      next_fault_ = now() + Gap(chance_, minutes(3));
     }
     if (!is_calm_ && submitted_ < options_.runs && now() >= next_run_) {
       Submit();
-      next_run_ = now() + work_.Gap(options_.time / 80);
+      next_run_ = now() + Gap(work_, options_.time / 80);
     }
     for (HostProcess& process : processes_) {
       if (Holds() && WakeOf(process) <= now()) Act(process);
@@ -299,7 +299,7 @@ class Simulation {
   void Submit() {
     ++submitted_;
     if (pipelines_.empty() || !work_.OneIn(3)) {
-      pipelines_.push_back(RandomPipeline(work_, "p" + std::to_string(pipelines_.size())));
+      pipelines_.push_back(RandomPipeline(work_, "p" + std::to_string(pipelines_.size()), kPace));
     }
     Pipeline pipeline =
         work_.OneIn(2)
@@ -333,7 +333,7 @@ class Simulation {
     HostProcess& process = processes_[static_cast<size_t>(chance_.Roll(kProcesses))];
     // Drawn in any case, so that leaving a fault out leaves the others as they are.
     const int size = chance_.Roll(1000);
-    const Duration while_long = chance_.Gap(minutes(2));
+    const Duration while_long = Gap(chance_, minutes(2));
     if (!options_.faults[static_cast<size_t>(fault)]) return;
     if (Do(fault, process, size, while_long)) {
       ++result_.faults[static_cast<size_t>(fault)];

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "simulation/store_torture.hpp"
+#include "support/first_format.hpp"
 
 namespace trackbed {
 namespace {
@@ -173,27 +174,7 @@ StatusOr<Picture> Read(Store& store) {
 }
 
 namespace {
-constexpr char kFirstFormat[] = R"sql(
-CREATE TABLE pipelines(version TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE runs(
-  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, pipeline TEXT NOT NULL,
-  version TEXT NOT NULL REFERENCES pipelines, submitted_ns INTEGER NOT NULL,
-  status INTEGER NOT NULL, finished_ns INTEGER NOT NULL);
-CREATE TABLE events(
-  run INTEGER NOT NULL, sequence INTEGER NOT NULL, time_ns INTEGER NOT NULL,
-  type INTEGER NOT NULL, task INTEGER, attempt INTEGER, detail BLOB,
-  PRIMARY KEY(run, sequence)) WITHOUT ROWID;
-CREATE TABLE cache(
-  key TEXT PRIMARY KEY, pipeline TEXT NOT NULL, task TEXT NOT NULL, time_ns INTEGER NOT NULL,
-  detail BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX cache_by_task ON cache(pipeline, task, time_ns);
-CREATE TABLE lease(
-  one INTEGER PRIMARY KEY CHECK(one = 1), fence INTEGER NOT NULL, expires_ns INTEGER NOT NULL,
-  host TEXT NOT NULL, boot_id TEXT NOT NULL, process INTEGER NOT NULL,
-  process_start INTEGER NOT NULL, description TEXT NOT NULL);
-CREATE TABLE requests(
-  number INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, kind INTEGER NOT NULL,
-  run TEXT NOT NULL);
+constexpr char kFirstRows[] = R"sql(
 INSERT INTO lease VALUES(1, 0, 0, '', '', 0, 0, '');
 INSERT INTO pipelines VALUES('sha256:old-1', x'70');
 INSERT INTO runs VALUES(1, 'old-1', 'digits', 'sha256:old-1', 1000001000000000, 0, 0);
@@ -206,7 +187,8 @@ PRAGMA user_version=1;
 std::string FirstFormat() {
   const std::string detail = Encode(RunSubmitted{});
   return absl::StrReplaceAll(
-      kFirstFormat, {{"@DETAIL@", absl::StrCat("x'", absl::BytesToHexString(detail), "'")}});
+      absl::StrCat(kFirstFormatTables, kFirstRows),
+      {{"@DETAIL@", absl::StrCat("x'", absl::BytesToHexString(detail), "'")}});
 }
 
 }  // namespace trackbed

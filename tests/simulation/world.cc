@@ -9,10 +9,10 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-Duration Dice::Gap(Duration mean) {
+Duration Gap(Dice& dice, Duration mean) {
   // A table-free logarithm would differ among libraries in the last digits; rounded to
   // milliseconds it does not matter.
-  const double uniform = (static_cast<double>(random_.Next() >> 11U) + 1) * 0x1.0p-53;
+  const double uniform = (static_cast<double>(dice.Next() >> 11U) + 1) * 0x1.0p-53;
   const double gap = -std::log(uniform) * std::chrono::duration<double, std::milli>(mean).count();
   return milliseconds(1 + static_cast<int64_t>(gap));
 }
@@ -44,7 +44,7 @@ void World::Decide(SimulatedAttempt* attempt) const {
   Dice dice(SeedOf(seed_, attempt->spec.key));
   AttemptReport& end = attempt->end;
   end.key = attempt->spec.key;
-  Duration takes = dice.OneIn(3) ? Duration(milliseconds(dice.Roll(2000))) : dice.Gap(minutes(4));
+  Duration takes = dice.OneIn(3) ? Duration(milliseconds(dice.Roll(2000))) : Gap(dice, minutes(4));
   switch (dice.Roll(16)) {
     case 0:
     case 1:
@@ -61,7 +61,7 @@ void World::Decide(SimulatedAttempt* attempt) const {
       end.out_of_memory = true;
       break;
     case 5:
-      takes += dice.Gap(minutes(30));
+      takes += Gap(dice, minutes(30));
       break;
     default:
       break;
@@ -71,7 +71,7 @@ void World::Decide(SimulatedAttempt* attempt) const {
   attempt->started = clock.now();
   attempt->ends = dice.OneIn(40) ? kNever : attempt->started + takes;
   attempt->told_from = attempt->ends;
-  if (attempt->ends != kNever && dice.OneIn(12)) attempt->told_from += dice.Gap(minutes(5));
+  if (attempt->ends != kNever && dice.OneIn(12)) attempt->told_from += Gap(dice, minutes(5));
   if (dice.OneIn(60)) attempt->told_from = kNever;
   if (is_healed_) {
     if (attempt->ends == kNever) attempt->ends = attempt->started + takes;

@@ -11,24 +11,14 @@
 #include <utility>
 #include <vector>
 
-#include "trackbed/base/random.hpp"
+#include "support/random_pipeline.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/executors/executor.hpp"
 
 namespace trackbed {
 
-class Dice {
- public:
-  explicit Dice(uint64_t seed) : random_(seed) {}
-  // From 0 to below `n`.
-  int Roll(int n) { return static_cast<int>(random_.Next() % static_cast<uint64_t>(n)); }
-  bool OneIn(int n) { return Roll(n) == 0; }
-  // Around `mean`, as gaps between independent events are (exponential), at least a millisecond.
-  Duration Gap(Duration mean);
-
- private:
-  SeededRandom random_;
-};
+// Around `mean`, as gaps between independent events are (exponential), at least a millisecond.
+Duration Gap(Dice& dice, Duration mean);
 
 // The time that the simulation has, and the time that clocks show, which people set.
 class SimulatedClock final : public Clock {
