@@ -229,7 +229,7 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
   for (const auto& [field, value] : intended->cache_fields) {
     const auto difference =
         std::find_if(differences.begin(), differences.end(),
-                     [&field = field](const CacheFieldDifference& d) { return d.name == field; });
+                     [&wanted = field](const CacheFieldDifference& d) { return d.name == wanted; });
     if (difference == differences.end()) {
       std::printf("  same     %s\n", field.c_str());
     } else if (difference->before.empty()) {

@@ -16,8 +16,8 @@ std::string DigestOfSeenFiles(const SourceBinding& source, const std::vector<std
   Sha256 hash;
   for (const auto& [path, digest] : source.files) {
     const bool seen =
-        std::any_of(files.begin(), files.end(), [&path = path](const std::string& wanted) {
-          return path == wanted || (path.starts_with(wanted) && path[wanted.size()] == '/');
+        std::any_of(files.begin(), files.end(), [&file = path](const std::string& wanted) {
+          return file == wanted || (file.starts_with(wanted) && file[wanted.size()] == '/');
         });
     if (!seen) continue;
     hash.UpdateField(path);

@@ -172,7 +172,7 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   for (const auto& [name, value] : intended->cache_fields) {
     const auto difference =
         std::find_if(differences.begin(), differences.end(),
-                     [&name = name](const CacheFieldDifference& d) { return d.name == name; });
+                     [&wanted = name](const CacheFieldDifference& d) { return d.name == wanted; });
     const bool same = difference == differences.end();
     Json field = {{"name", name}, {"after", value}, {"same", same}};
     if (!same) field["before"] = difference->before;

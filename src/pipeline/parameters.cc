@@ -84,8 +84,9 @@ StatusOr<std::map<std::string, Value>> BindParameters(
     values.emplace(parameter.name, *std::move(value));
   }
   for (const auto& [name, text] : given) {
-    const bool known = std::any_of(pipeline.parameters.begin(), pipeline.parameters.end(),
-                                   [&name = name](const Parameter& p) { return p.name == name; });
+    const bool known =
+        std::any_of(pipeline.parameters.begin(), pipeline.parameters.end(),
+                    [&wanted = name](const Parameter& p) { return p.name == wanted; });
     if (!known) complain(name, UnknownParameter(pipeline, name));
   }
   if (!problems.empty()) return InvalidArgument(absl::StrJoin(problems, "\n"));
