@@ -41,6 +41,14 @@ struct AssignedDevice {
   friend bool operator==(const AssignedDevice&, const AssignedDevice&) = default;
 };
 
+// One of the processes that an attempt consists of when its task is a gang. All run the same
+// command, start together or not at all, and the attempt succeeds when all of them do.
+struct GangMember {
+  std::string host;  // by which the others reach it: "main1", then "sub1", "sub2", …
+  std::string node;  // on which it runs: NodeDescription::name
+  std::vector<AssignedDevice> devices;
+};
+
 // Everything an executor needs to know to run one attempt.
 struct AttemptSpec {
   AttemptKey key;
@@ -74,6 +82,12 @@ struct AttemptSpec {
   // attempt may use these and no others.
   std::vector<AssignedDevice> devices;
   std::vector<std::string> offered_slots;
+
+  std::string node;              // it runs on: NodeDescription::name; empty: this machine
+  std::vector<GangMember> gang;  // all members, main1 first; empty: a single process
+  // Which of `gang` this is about; a specification of the whole gang, as executors that run gangs
+  // are given, is that of main1. `folder`, `node` and `devices` are this member's.
+  size_t rank = 0;
 };
 
 struct AttemptReport {
@@ -133,7 +147,7 @@ class Executor {
   // by the executor.
   virtual int WakeDescriptor() const = 0;
 
-  // The longest gang it can run; 1: single processes only.
+  // The longest gang it can run; 1: single processes only. Start is given a gang as a whole.
   virtual int MaxClusterSize() const { return 1; }
 };
 
