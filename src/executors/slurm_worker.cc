@@ -34,6 +34,8 @@ constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr int kQuietFactor = 10;
 constexpr Duration kPartingPatience = std::chrono::seconds(3);
 constexpr size_t kMaxWords = 400;
+// From the end of an attempt to that of its job.
+constexpr Duration kEndPatience = std::chrono::seconds(20);
 constexpr const char* kGivenUpGang = "given up";
 
 // Of a file that was opened for it, so that it is none that a network file system remembers; 0
@@ -46,6 +48,12 @@ int64_t ModificationTime(const std::string& path) {
   close(file);
   constexpr int64_t kNanoseconds = 1'000'000'000;
   return known ? status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec : 0;
+}
+
+std::string DescribeEnd(const ExitRecord& end) {
+  if (!end.message.empty()) return end.message;
+  if (end.signal != 0) return "ended by signal " + std::to_string(end.signal);
+  return "exited with code " + std::to_string(end.exit_code);
 }
 
 // What Slurm left in the attempt's folder about the job, in one line.
@@ -137,15 +145,20 @@ void SlurmWorker::Loop() {
     AskAccounts();
     PassStops();
     Sweep();
-    cluster_->Wait(inbox_, jobs_.empty() && abandoned_.empty() ? kIdlePeriod : kFilePeriod);
+    const bool idle = jobs_.empty() && abandoned_.empty() && ended_.empty();
+    cluster_->Wait(inbox_, idle ? kIdlePeriod : kFilePeriod);
   }
   WithdrawAbandoned();
 }
 
-// Nobody will know of these jobs any more. An answer is waited for, but not for long.
+// Nobody will know of these jobs any more. Answers are waited for, but not for long.
 void SlurmWorker::WithdrawAbandoned() {
-  CancelAbandoned();
   const auto until = Clock::now() + kPartingPatience;
+  if (!ended_.empty() && !asking_) StartQuestion();
+  while (asking_ && !ended_.empty() && Clock::now() < until) {
+    cluster_->Wait(-1, until - Clock::now());
+  }
+  CancelAbandoned();
   while (cancelling_ > 0 && Clock::now() < until) cluster_->Wait(-1, until - Clock::now());
 }
 
@@ -249,13 +262,19 @@ void SlurmWorker::AskQueue() {
   const bool any = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
     return !entry.second.done && entry.second.phase == Job::Phase::submitted;
   });
-  if (!any) return;
+  if (any || !ended_.empty()) StartQuestion();
+}
+
+void SlurmWorker::StartQuestion() {
+  const auto now = Clock::now();
   const uint64_t question = ++questions_;
   next_question_ = now + poll_interval_;
   const Status status = cluster_->Query([this, question, now](const auto& lines) {
     asking_ = false;
     next_question_ = std::max(next_question_, Clock::now() + kQuietFactor * (Clock::now() - now));
-    if (lines.ok()) OnQueue(question, *lines);
+    if (!lines.ok()) return;
+    CheckEnded(question, *lines);
+    OnQueue(question, *lines);
   });
   asking_ = status.ok();
 }
@@ -275,6 +294,28 @@ void SlurmWorker::OnQueue(uint64_t question, const std::multimap<std::string, Jo
       continue;
     }
     Settle(&job);
+  }
+}
+
+void SlurmWorker::CheckEnded(uint64_t question, const std::multimap<std::string, JobLine>& lines) {
+  const auto now = Clock::now();
+  for (auto entry = ended_.begin(); entry != ended_.end();) {
+    const auto& [name, ended] = *entry;
+    if (ended.settled >= question) {
+      ++entry;
+      continue;
+    }
+    bool over = true;
+    const auto [begin, end] = lines.equal_range(name);
+    for (auto line = begin; line != end; ++line) {
+      const JobState state = line->second.state;
+      // It takes a moment until the end of a job has come to the controller.
+      const bool left = state == JobState::waiting ||
+                        (state == JobState::running && now > ended.at + kEndPatience);
+      if (left) abandoned_.push_back({line->second.id, name});
+      over = over && (left || HasEnded(state));
+    }
+    entry = over ? ended_.erase(entry) : std::next(entry);
   }
 }
 
@@ -395,6 +436,11 @@ void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
   }
 }
 
+void SlurmWorker::Abandon(Job* job) {
+  abandoned_.push_back({"", job->name});
+  job->abandoned = true;
+}
+
 void SlurmWorker::CancelAbandoned() {
   if (abandoned_.empty()) return;
   const std::vector<SlurmTarget> targets = std::exchange(abandoned_, {});
@@ -494,11 +540,10 @@ void SlurmWorker::MergeEnds(Job* job) {
   merged.exit_code = end.exit_code;
   merged.signal = end.signal;
   merged.out_of_memory = end.out_of_memory;
-  merged.message = end.message;
   merged.output_digest = job->members.front().exit->output_digest;
+  merged.message = end.message;
   if (!decisive->name.empty() && failed(*decisive)) {
-    merged.message = "the member " + decisive->name + " of the gang failed" +
-                     (end.message.empty() ? "" : ": " + end.message);
+    merged.message = "member " + decisive->name + ": " + DescribeEnd(end);
   }
   job->exit = std::move(merged);
   job->ended_in = decisive->folder;
@@ -582,7 +627,7 @@ void SlurmWorker::SettleWaiting(Job* job) {
   if (launch_failed) {
     ReportLost(job, "a node could not launch its job " + job->id);
   } else {
-    Abandon(*job);
+    Abandon(job);
     ReportFailed(job, "its job " + job->id + " would wait for ever: " + job->reason);
   }
 }
@@ -717,7 +762,7 @@ void SlurmWorker::ReportLost(Job* job, std::string message) {
   report.message = std::move(message);
   // It may have been put back, or be there in spite of what Slurm says.
   Fence(*job);
-  if (!job->id.empty() && !HasEnded(job->state)) Abandon(*job);
+  if (!job->id.empty() && !HasEnded(job->state)) Abandon(job);
   Finish(job);
   Report(std::move(report));
 }
@@ -739,6 +784,10 @@ void SlurmWorker::Finish(Job* job) {
     // Its supervisor has removed this, where it could.
     std::error_code ignored;
     if (!member.exit) std::filesystem::remove_all(member.folder + "/" + kTemporaryFolder, ignored);
+  }
+  // What is not known to be over.
+  if (!HasEnded(job->state) && !job->abandoned && job->phase == Job::Phase::submitted) {
+    ended_[job->name] = {Clock::now(), questions_};
   }
   job->done = true;
   swept_ = false;

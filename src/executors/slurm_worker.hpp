@@ -92,6 +92,7 @@ class SlurmWorker {
     std::optional<Clock::time_point> killed_at;
     bool cancelled = false;  // since the kill did not help
     bool fenced = false;
+    bool abandoned = false;  // its jobs are being cancelled
     bool done = false;
   };
   struct Message {
@@ -111,6 +112,7 @@ class SlurmWorker {
 
   // Asking.
   void AskQueue();
+  void StartQuestion();
   void OnQueue(uint64_t question, const std::multimap<std::string, JobLine>& lines);
   void Learn(Job* job, std::vector<const JobLine*> lines);
   void AskAccounts();
@@ -122,7 +124,8 @@ class SlurmWorker {
   void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
   void CancelAbandoned();
   void WithdrawAbandoned();
-  void Abandon(const Job& job) { abandoned_.push_back({"", job.name}); }
+  void Abandon(Job* job);
+  void CheckEnded(uint64_t question, const std::multimap<std::string, JobLine>& lines);
 
   // Concluding.
   void LookAtFiles();
@@ -171,6 +174,13 @@ class SlurmWorker {
   Clock::time_point next_question_;
   std::vector<SlurmTarget> abandoned_;  // jobs to cancel that are nobody's any more
   bool swept_ = true;
+  // Jobs by name whose attempts have ended, until Slurm agrees: a controller that was killed may
+  // have them as waiting, or running, when it comes back.
+  struct Ended {
+    Clock::time_point at;
+    uint64_t settled = 0;  // the last question that began before
+  };
+  std::map<std::string, Ended> ended_;
 };
 
 }  // namespace trackbed

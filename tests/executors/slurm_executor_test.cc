@@ -425,7 +425,7 @@ TEST_CASE("slurm: a gang fails as its first member that does, and the others end
   const AttemptReport report = WaitForEnd(executor.get(), spec.key);
   CHECK(report.kind == Kind::exited);
   CHECK(report.exit_code == 7);
-  CHECK(report.message == "the member sub2 of the gang failed");
+  CHECK(report.message == "member sub2: exited with code 7");
 }
 
 TEST_CASE("slurm: a gang that was given up before it began never does") {
@@ -469,6 +469,24 @@ TEST_CASE("slurm: one question serves all jobs, and there are no more of them wi
     CHECK(cluster.Lines("asked") <= static_cast<size_t>(questions) + 1);
     CHECK(cluster.Lines("submitted") == static_cast<size_t>(jobs));
   }
+}
+
+TEST_CASE("slurm: a job that Slurm puts back although its attempt has ended is withdrawn") {
+  const StandIn cluster;
+  auto executor = NewSlurm();
+  const AttemptSpec spec = ScriptSpec(cluster.scratch(), "true");
+  WriteAll(cluster.File("execute"), "");
+  cluster.Queue(spec, "RUNNING");
+  REQUIRE(executor->Start(spec).ok());
+  CHECK(WaitForEnd(executor.get(), spec.key).kind == Kind::exited);
+  CHECK(ReadAll(cluster.File("cancelled")).empty());
+  cluster.Queue(spec, "PENDING", "launch failed requeued held");
+  const bool at_the_end = GENERATE(true, false);
+  if (at_the_end) executor.reset();
+  CHECK(Eventually([&] {
+    return ReadAll(cluster.File("cancelled")) ==
+           "--quiet --name=" + ContainerName(spec.key, spec.folder) + " 1\n";
+  }));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 # The conformance suite of executors by slurmrestd with tokens, on a cluster of its own; afterwards no
 # job is left.
 set -eu
+SLURM_MEMBERS=2
 # shellcheck source=tests/support/slurm_cluster.sh
 . "$ROOT/tests/support/slurm_cluster.sh"
 token=$(scontrol token username=root lifespan=3600 2>/dev/null) || skip "Slurm makes no tokens here"
