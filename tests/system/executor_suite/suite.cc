@@ -506,7 +506,7 @@ TEST_CASE("suite: a gang starts whole, ends whole, and its members know where th
   spec.gang = {{"main1", "a", {}}, {"sub1", apart ? "b" : "a", {}}};
   const std::string ready = scratch / "ready";
   SECTION("it succeeds when all members do") {
-    spec.command = {"echo $TRACKBED_GANG_ADDRESSES; echo $SLURMD_NODENAME > ../node; touch made"};
+    spec.command = {"echo $TRACKBED_GANG_ADDRESSES; echo $SLURM_NODEID > ../node; touch made"};
     const AttemptReport report = RunToEnd(executor.get(), spec);
     INFO(report.message << MemberLog(spec, "main1"));
     CHECK(report.kind == Kind::exited);
