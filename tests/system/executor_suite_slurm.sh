@@ -11,5 +11,4 @@ TRACKBED_SUITE=slurm "$(dirname "$TRACKBED")/trackbed_executor_suite" "$@" || {
   slurm_log
   exit 1
 }
-left=$(squeue --noheader --format='%i %T %j')
-[ -z "$left" ] || { echo "jobs are left:"; echo "$left"; exit 1; }
+slurm_no_jobs || { echo "jobs are left" && exit 1; }

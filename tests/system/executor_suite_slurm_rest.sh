@@ -17,5 +17,4 @@ TRACKBED_SUITE=slurm TRACKBED_SUITE_ENDPOINT=$SLURM_REST \
   exit 1
 }
 unset SLURM_JWT
-left=$(squeue --noheader --format='%i %T %j')
-[ -z "$left" ] || { echo "jobs are left:"; echo "$left"; exit 1; }
+slurm_no_jobs || { echo "jobs are left" && exit 1; }

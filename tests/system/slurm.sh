@@ -27,7 +27,6 @@ wait_for() { # wait_for COMMAND…: until it succeeds
     sleep 0.1
   done
 }
-no_jobs() { [ -z "$(squeue --noheader --format='%i %T %j')" ]; }
 no_orders() { [ -z "$(find .trackbed -name order)" ]; }
 
 expect 0 "$TRACKBED" doctor
@@ -120,8 +119,8 @@ code=0
 wait "$program" || code=$?
 [ "$code" = 3 ] || { cat cancel.out; fail "after a cancel: exit code $code, expected 3"; }
 [ ! -e waits ] || fail "what waited has run"
-wait_for no_jobs
+slurm_no_jobs || fail "jobs are left"
 ! pgrep -f '^sleep 613' >/dev/null || fail "the task is still there"
 
-wait_for no_jobs
+slurm_no_jobs || fail "jobs are left"
 no_orders || fail "orders are left"
