@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
+#include <string_view>
 #include <system_error>
 
 #include "executors/attempt_end.hpp"
@@ -34,6 +36,7 @@ constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr int kQuietFactor = 10;
 constexpr Duration kPartingPatience = std::chrono::seconds(3);
 constexpr size_t kMaxWords = 400;
+constexpr std::string_view kNameBegin = "trackbed-";
 // From the end of an attempt to that of its job.
 constexpr Duration kEndPatience = std::chrono::seconds(20);
 constexpr const char* kGivenUpGang = "given up";
@@ -48,6 +51,30 @@ int64_t ModificationTime(const std::string& path) {
   close(file);
   constexpr int64_t kNanoseconds = 1'000'000'000;
   return known ? status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec : 0;
+}
+
+bool HasRecordedEnd(const std::string& folder, ClaimRecord* claim) {
+  std::string text;
+  std::optional<ExitRecord> exit;
+  std::string damage;
+  return ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text) == 0 &&
+         DecodeClaimFile(text, claim, &exit, &damage) && (exit || claim->given_up);
+}
+
+// Whether the attempt in `folder`, if it is that of the job, has ended.
+bool IsOver(const std::string& job_name, const std::string& folder) {
+  ClaimRecord claim;
+  if (!folder.starts_with('/') || !HasRecordedEnd(folder, &claim) ||
+      ContainerName(claim.key, folder) != job_name) {
+    return false;
+  }
+  std::error_code error;
+  const std::filesystem::directory_iterator members(folder + "/" + kGangMembersFolder, error);
+  if (error || claim.given_up) return true;
+  return std::all_of(begin(members), end(members), [](const auto& member) {
+    ClaimRecord of_member;
+    return HasRecordedEnd(member.path().string(), &of_member);
+  });
 }
 
 std::string DescribeEnd(const ExitRecord& end) {
@@ -145,7 +172,7 @@ void SlurmWorker::Loop() {
     AskAccounts();
     PassStops();
     Sweep();
-    const bool idle = jobs_.empty() && abandoned_.empty() && ended_.empty();
+    const bool idle = jobs_.empty() && abandoned_.empty() && answered_ >= wanted_;
     cluster_->Wait(inbox_, idle ? kIdlePeriod : kFilePeriod);
   }
   WithdrawAbandoned();
@@ -154,8 +181,8 @@ void SlurmWorker::Loop() {
 // Nobody will know of these jobs any more. Answers are waited for, but not for long.
 void SlurmWorker::WithdrawAbandoned() {
   const auto until = Clock::now() + kPartingPatience;
-  if (!ended_.empty() && !asking_) StartQuestion();
-  while (asking_ && !ended_.empty() && Clock::now() < until) {
+  if (answered_ < wanted_ && !asking_) StartQuestion();
+  while (asking_ && Clock::now() < until) {
     cluster_->Wait(-1, until - Clock::now());
   }
   CancelAbandoned();
@@ -262,7 +289,7 @@ void SlurmWorker::AskQueue() {
   const bool any = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
     return !entry.second.done && entry.second.phase == Job::Phase::submitted;
   });
-  if (any || !ended_.empty()) StartQuestion();
+  if (any || answered_ < wanted_) StartQuestion();
 }
 
 void SlurmWorker::StartQuestion() {
@@ -273,7 +300,8 @@ void SlurmWorker::StartQuestion() {
     asking_ = false;
     next_question_ = std::max(next_question_, Clock::now() + kQuietFactor * (Clock::now() - now));
     if (!lines.ok()) return;
-    CheckEnded(question, *lines);
+    answered_ = question;
+    WithdrawStrays(*lines);
     OnQueue(question, *lines);
   });
   asking_ = status.ok();
@@ -287,9 +315,11 @@ void SlurmWorker::OnQueue(uint64_t question, const std::multimap<std::string, Jo
     for (auto line = begin; line != end; ++line) own.push_back(&line->second);
     Learn(&job, std::move(own));
     Read(&job);
-    // Put back after it had begun: what ran is dead, and what comes will find the claim.
-    if (job.state == JobState::waiting && job.claimed && !job.exit && job.claimed_at < question &&
-        !IsAlive(&job)) {
+    // Put back after it had begun: what ran is dead, or ended because of it, and what comes will
+    // find the claim.
+    const bool put_back =
+        job.state == JobState::waiting && job.claimed && job.claimed_at < question;
+    if (put_back && (job.exit ? MayHaveBeenTakenAway(job) : !IsAlive(&job))) {
       ReportLost(&job, "its job " + job.id + " was put back into the queue");
       continue;
     }
@@ -297,26 +327,32 @@ void SlurmWorker::OnQueue(uint64_t question, const std::multimap<std::string, Jo
   }
 }
 
-void SlurmWorker::CheckEnded(uint64_t question, const std::multimap<std::string, JobLine>& lines) {
+// Nobody watches such a job, since its attempt has ended, perhaps in the time of an earlier engine.
+void SlurmWorker::WithdrawStrays(const std::multimap<std::string, JobLine>& lines) {
   const auto now = Clock::now();
-  for (auto entry = ended_.begin(); entry != ended_.end();) {
-    const auto& [name, ended] = *entry;
-    if (ended.settled >= question) {
-      ++entry;
-      continue;
-    }
-    bool over = true;
-    const auto [begin, end] = lines.equal_range(name);
-    for (auto line = begin; line != end; ++line) {
-      const JobState state = line->second.state;
-      // It takes a moment until the end of a job has come to the controller.
-      const bool left = state == JobState::waiting ||
-                        (state == JobState::running && now > ended.at + kEndPatience);
-      if (left) abandoned_.push_back({line->second.id, name});
-      over = over && (left || HasEnded(state));
-    }
-    entry = over ? ended_.erase(entry) : std::next(entry);
+  std::set<std::string_view> watched;
+  for (const auto& [key, job] : jobs_) {
+    if (!job.done) watched.insert(job.name);
   }
+  std::map<std::string, Clock::time_point> strays;
+  size_t looked_at = 0;
+  for (const auto& [name, line] : lines) {
+    if (HasEnded(line.state) || !name.starts_with(kNameBegin) || watched.contains(name)) continue;
+    const auto known = strays_.find(line.id);
+    const auto since = known == strays_.end() ? now : known->second;
+    strays.emplace(line.id, since);
+    // It takes a moment until the end of a job has come to the controller.
+    if (line.state == JobState::running && now < since + kEndPatience) continue;
+    if (++looked_at > kFilesAtOnce || !IsOver(name, line.folder)) continue;
+    abandoned_.push_back({line.id, name});
+    strays.erase(line.id);
+  }
+  strays_ = std::move(strays);
+  // Those that stay are another engine's.
+  const bool again = std::any_of(strays_.begin(), strays_.end(), [&](const auto& stray) {
+    return now < stray.second + 2 * kEndPatience;
+  });
+  if (again) wanted_ = questions_ + 1;
 }
 
 // Of several jobs for one attempt, which there are after a submission of which nobody knew whether
@@ -434,11 +470,6 @@ void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
   } else {
     failed();
   }
-}
-
-void SlurmWorker::Abandon(Job* job) {
-  abandoned_.push_back({"", job->name});
-  job->abandoned = true;
 }
 
 void SlurmWorker::CancelAbandoned() {
@@ -627,7 +658,7 @@ void SlurmWorker::SettleWaiting(Job* job) {
   if (launch_failed) {
     ReportLost(job, "a node could not launch its job " + job->id);
   } else {
-    Abandon(job);
+    Abandon(*job);
     ReportFailed(job, "its job " + job->id + " would wait for ever: " + job->reason);
   }
 }
@@ -762,7 +793,7 @@ void SlurmWorker::ReportLost(Job* job, std::string message) {
   report.message = std::move(message);
   // It may have been put back, or be there in spite of what Slurm says.
   Fence(*job);
-  if (!job->id.empty() && !HasEnded(job->state)) Abandon(job);
+  if (!job->id.empty() && !HasEnded(job->state)) Abandon(*job);
   Finish(job);
   Report(std::move(report));
 }
@@ -785,10 +816,7 @@ void SlurmWorker::Finish(Job* job) {
     std::error_code ignored;
     if (!member.exit) std::filesystem::remove_all(member.folder + "/" + kTemporaryFolder, ignored);
   }
-  // What is not known to be over.
-  if (!HasEnded(job->state) && !job->abandoned && job->phase == Job::Phase::submitted) {
-    ended_[job->name] = {Clock::now(), questions_};
-  }
+  wanted_ = questions_ + 1;
   job->done = true;
   swept_ = false;
 }

@@ -92,7 +92,6 @@ class SlurmWorker {
     std::optional<Clock::time_point> killed_at;
     bool cancelled = false;  // since the kill did not help
     bool fenced = false;
-    bool abandoned = false;  // its jobs are being cancelled
     bool done = false;
   };
   struct Message {
@@ -124,8 +123,8 @@ class SlurmWorker {
   void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
   void CancelAbandoned();
   void WithdrawAbandoned();
-  void Abandon(Job* job);
-  void CheckEnded(uint64_t question, const std::multimap<std::string, JobLine>& lines);
+  void Abandon(const Job& job) { abandoned_.push_back({"", job.name}); }
+  void WithdrawStrays(const std::multimap<std::string, JobLine>& lines);
 
   // Concluding.
   void LookAtFiles();
@@ -174,13 +173,11 @@ class SlurmWorker {
   Clock::time_point next_question_;
   std::vector<SlurmTarget> abandoned_;  // jobs to cancel that are nobody's any more
   bool swept_ = true;
-  // Jobs by name whose attempts have ended, until Slurm agrees: a controller that was killed may
-  // have them as waiting, or running, when it comes back.
-  struct Ended {
-    Clock::time_point at;
-    uint64_t settled = 0;  // the last question that began before
-  };
-  std::map<std::string, Ended> ended_;
+  // Jobs of attempts that are over, as their files say, or that are another engine's; since when.
+  // A controller that was killed may have such as waiting, or running, when it comes back.
+  std::map<std::string, Clock::time_point> strays_;
+  uint64_t wanted_ = 0;    // the next question that looks for them
+  uint64_t answered_ = 0;  // the last one
 };
 
 }  // namespace trackbed

@@ -81,6 +81,8 @@ AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
 MpiDefault=none
 GresTypes=gpu
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 KillWait=5
 MinJobAge=60
 DefMemPerCPU=400
@@ -91,6 +93,7 @@ DebugFlags=NO_CONF_HASH
 NodeName=$host NodeAddr=127.0.0.1 CPUs=8 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=60 State=UP
 PartitionName=other Nodes=$host MaxTime=60 State=UP
+PartitionName=urgent Nodes=$host MaxTime=60 State=UP PriorityTier=10
 CONF
 members=''
 for port in "$@"; do
