@@ -20,6 +20,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/run_queries.hpp"
+#include "trackbed/executors/gang_executor.hpp"
 #include "trackbed/executors/process_executor.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
 #include "trackbed/pipeline/reader.hpp"
@@ -55,7 +56,7 @@ void KeepPort(const std::unique_ptr<Host>& host) {
   if (host != nullptr) host->port.Keep();
 }
 
-StatusOr<NodeDescription> DetectNode(const trackbed_engine_options& options) {
+StatusOr<std::vector<NodeDescription>> DetectNodes(const trackbed_engine_options& options) {
   std::string_view text;
   TRACKBED_RETURN_IF_ERROR(ReadText(options.node, "options.node", &text));
   trackbed_answer answer;
@@ -74,15 +75,19 @@ StatusOr<NodeDescription> DetectNode(const trackbed_engine_options& options) {
     if (FindSlotType(slot.slot) == nullptr) return UnknownSlot(slot.slot);
     if (slot.amount < Quantity()) return InvalidArgument("options.slots: found a negative amount");
   }
-  NodeDescription node;
+  std::vector<NodeDescription> nodes;
   if (text.empty()) {
-    node = DetectLocalNode();
+    nodes.push_back(DetectLocalNode());
   } else {
-    const Outcome read = ReadNodeText(text, "node", TRACKBED_FORMAT_AUTO, &node);
+    const Outcome read = ReadNodesText(text, "node", &nodes);
     if (!read.ok()) return read.status();
   }
-  OfferSlots(slots, &node);
-  return node;
+  if (nodes.size() == 1) {
+    OfferSlots(slots, &nodes.front());
+  } else if (!slots.empty()) {
+    return InvalidArgument("options.slots: of several nodes each says what it offers");
+  }
+  return nodes;
 }
 
 Status MakeExecutor(const trackbed_engine_options& options, EngineCore* core) {
@@ -117,7 +122,8 @@ Status MakeExecutor(const trackbed_engine_options& options, EngineCore* core) {
     TRACKBED_RETURN_IF_ERROR(ReadText(options.inherit[i], "options.inherit",
                                       &chosen.inherit_environment.emplace_back()));
   }
-  TRACKBED_ASSIGN_OR_RETURN(core->own_executor, ProcessExecutor::Create(chosen));
+  TRACKBED_ASSIGN_OR_RETURN(core->own_processes, ProcessExecutor::Create(chosen));
+  TRACKBED_ASSIGN_OR_RETURN(core->own_executor, GangExecutor::Create(core->own_processes.get()));
   return absl::OkStatus();
 }
 
@@ -231,11 +237,11 @@ Status ReadAmounts(const trackbed_slot* slots, size_t count,
   return absl::OkStatus();
 }
 
-Status ReadTenants(const trackbed_engine_options& options, const NodeDescription& node,
+Status ReadTenants(const trackbed_engine_options& options, std::span<const NodeDescription> nodes,
                    Tenancy* tenancy) {
   TRACKBED_RETURN_IF_ERROR(
       CheckItems(options.tenants, options.tenant_size, options.tenant_count, "options.tenants"));
-  const std::vector<std::string> resources = QuotaResources(node);
+  const std::vector<std::string> resources = QuotaResources(nodes);
   for (size_t i = 0; i < options.tenant_count; ++i) {
     trackbed_engine_tenant read;
     TRACKBED_RETURN_IF_ERROR(
@@ -259,7 +265,7 @@ Status ReadTenants(const trackbed_engine_options& options, const NodeDescription
   return absl::OkStatus();
 }
 
-Status ReadTurns(const trackbed_engine_options& options, const NodeDescription& node,
+Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDescription> nodes,
                  EngineCore* core) {
   if (options.policy != nullptr) {
     trackbed_scheduler_options read;
@@ -268,7 +274,7 @@ Status ReadTurns(const trackbed_engine_options& options, const NodeDescription& 
     if (read.half_life_ns < 0) return InvalidArgument("options.policy: found a duration below 0");
     if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
   }
-  return ReadTenants(options, node, &core->tenancy);
+  return ReadTenants(options, nodes, &core->tenancy);
 }
 
 Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
@@ -283,8 +289,8 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
                        ? static_cast<SecretSource*>(core->host_secrets.get())
                        : core->local_secrets.get();
   chosen.home = core->workspace.home();
-  TRACKBED_ASSIGN_OR_RETURN(chosen.node, DetectNode(options));
-  TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.node, core));
+  TRACKBED_ASSIGN_OR_RETURN(chosen.nodes, DetectNodes(options));
+  TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.nodes, core));
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {

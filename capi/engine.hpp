@@ -58,6 +58,7 @@ struct EngineCore {
   std::unique_ptr<HostSink> sink;
   std::unique_ptr<Signal> kick;
   std::unique_ptr<HostExecutor> host_executor;
+  std::unique_ptr<Executor> own_processes;  // which run what own_executor is asked to
   std::unique_ptr<Executor> own_executor;
   std::unique_ptr<Store> store;
   // A second connection for whoever asks, so that no question holds up the engine; null when the

@@ -103,6 +103,16 @@ StatusOr<std::vector<SlotRequest>> ReadSlots(const trackbed_slot* slots, size_t 
   return read;
 }
 
+Outcome ReadNodesText(std::string_view text, std::string file,
+                      std::vector<NodeDescription>* nodes) {
+  const size_t start = text.find_first_not_of(" \t\r\n");
+  const bool json = start != std::string_view::npos && (text[start] == '{' || text[start] == '[');
+  ParsedNodes parsed = ReadNodes(text, std::move(file), json ? TextFormat::json : TextFormat::yaml);
+  if (parsed.nodes.empty()) return Outcome(parsed.diagnostics);
+  *nodes = std::move(parsed.nodes);
+  return absl::OkStatus();
+}
+
 Outcome ReadNodeText(std::string_view text, std::string file, trackbed_format format,
                      NodeDescription* node) {
   if (format != TRACKBED_FORMAT_AUTO && format != TRACKBED_FORMAT_YAML &&

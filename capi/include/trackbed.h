@@ -650,7 +650,8 @@ typedef struct trackbed_engine_options {
   trackbed_string store; /* SQLite file; empty: trackbed.db in `home` */
   int32_t durability;    /* TRACKBED_DURABILITY_… */
   int32_t sandbox;       /* TRACKBED_SANDBOX_…, of the embedded executor */
-  /* What may be used at once: a node description, */
+  /* What may be used at once: a node description, or a list of several nodes', which then say all
+     that they offer, */
   trackbed_string node;                      /* in YAML or JSON, … */
   const trackbed_device_probe* device_probe; /* … or from the host; else this machine's. Over it: */
   const trackbed_slot* slots;                /* so much of each of these instead */

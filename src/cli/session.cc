@@ -235,7 +235,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.executor = session->executor_.get();
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
-  engine.node = session->node_;
+  engine.nodes = {session->node_};
   engine.sink = std::move(options.sink);
   engine.holder = ThisProcess(std::move(options.description));
   engine.is_gone = HolderIsGone;

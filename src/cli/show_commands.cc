@@ -1,5 +1,6 @@
 // runs, show, logs, why, explain: the commands that only read the store.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -60,6 +61,15 @@ std::string Difference(const std::string& before, const std::string& after) {
     return Fit((start > 0 ? "…" : "") + Printable(text.substr(start)), kWidth);
   };
   return absl::StrCat(part(before), "  ->  ", part(after));
+}
+
+// kNotFound when the task has no such member.
+Status CheckMember(const Task& task, const std::string& host) {
+  std::vector<std::string> members;
+  for (size_t rank = 0; rank < task.cluster_size; ++rank) members.push_back(GangHost(rank));
+  if (std::find(members.begin(), members.end(), host) != members.end()) return absl::OkStatus();
+  return NotFound(absl::StrCat("task \"", task.name, "\" has no member \"", host,
+                               "\"; its members: ", absl::StrJoin(members, ", ")));
 }
 
 }  // namespace
@@ -137,6 +147,10 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
   if (!opened.ok()) return Fail(opened.status());
   const StatusOr<TaskIndex> task = FindTask(*opened->run.state, options.task);
   if (!task.ok()) return Fail(task.status());
+  if (const Status known = CheckMember(opened->run.state->pipeline().tasks[*task], options.member);
+      !known.ok()) {
+    return Fail(known);
+  }
   const Workspace workspace(HomeFolder(common));
   std::ifstream file;
   std::string path;
@@ -150,8 +164,9 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
                                                   : status.attempt;
     if (attempt > 0) {
       const bool elsewhere = result != nullptr && options.attempt == 0;
-      const std::string folder = workspace.AttemptFolder(
-          elsewhere ? result->run : run.id(), elsewhere ? result->task : options.task, attempt);
+      const std::string folder =
+          workspace.MemberFolder(elsewhere ? result->run : run.id(),
+                                 elsewhere ? result->task : options.task, attempt, options.member);
       if (path != folder + "/log") {
         path = folder + "/log";
         file = std::ifstream(path, std::ios::binary);

@@ -14,8 +14,7 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/describe_wait.hpp"
-#include "engine/node_devices.hpp"
-#include "engine/node_queue.hpp"
+#include "engine/engine_nodes.hpp"
 #include "engine/request.hpp"
 #include "engine/run_times.hpp"
 #include "engine/utf8.hpp"
@@ -194,7 +193,6 @@ class Engine::Impl {
   Impl(EngineOptions options, const Lease& lease)
       : options_(std::move(options)),
         workspace_(options_.home),
-        devices_(options_.node),
         fence_(lease.fence),
         lease_until_(lease.expires) {}
 
@@ -251,7 +249,6 @@ class Engine::Impl {
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
   void Enqueue(const ActiveRun& run, TaskIndex task);
   bool IsWanted(const ReadyTask& ready) const;
-  uint32_t Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec);
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -278,8 +275,7 @@ class Engine::Impl {
 
   EngineOptions options_;
   Workspace workspace_;
-  std::unique_ptr<NodeQueue> queue_;
-  NodeDevices devices_;
+  std::unique_ptr<EngineNodes> nodes_;
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
@@ -326,8 +322,8 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 
 Status Engine::Impl::MakeQueue() {
   TRACKBED_ASSIGN_OR_RETURN(
-      queue_, NodeQueue::Create(options_.node, options_.tenancy, options_.policy,
-                                [this](const ReadyTask& task) { return IsWanted(task); }));
+      nodes_, EngineNodes::Create(options_.nodes, options_.tenancy, options_.policy,
+                                  [this](const ReadyTask& task) { return IsWanted(task); }));
   return absl::OkStatus();
 }
 
@@ -360,13 +356,17 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     }
     // Most tasks ask for the same as the one before.
     if (last && pipeline.tasks[*last].resources == task.resources &&
-        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i)) {
+        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i) &&
+        pipeline.tasks[*last].cluster_size == task.cluster_size &&
+        pipeline.tasks[*last].multi_node == task.multi_node) {
       (*lines)[i] = (*lines)[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
-      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
+      claim.members = task.cluster_size;
+      claim.on_different_nodes = task.multi_node;
+      const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (!line.ok()) {
         code = StatusCode::kResourceExhausted;
         problems.push_back(
@@ -457,23 +457,10 @@ Status Engine::Impl::CountOthers() {
       const Status found = options_.executor->Observe(
           key, workspace_.AttemptFolder(record.id, name, status.attempt));
       if (!found.ok()) continue;
-      std::vector<AllocationPart> parts;
-      if (const AttemptIntended* intended = state->Intended(task)) {
-        parts = PartsOf(intended->slots);
-      }
-      others_[key] = queue_->Occupy(lines[task], parts, status.started, now_);
+      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_);
     }
   }
   return absl::OkStatus();
-}
-
-// An attempt under way holds its slots whatever else does: they are its own already.
-uint32_t Engine::Impl::Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec) {
-  std::vector<AllocationPart> parts;
-  if (const AttemptIntended* intended = run.state.Intended(task)) parts = PartsOf(intended->slots);
-  spec->devices = devices_.Assign(parts);
-  spec->offered_slots = devices_.slots();
-  return queue_->Occupy(run.lines[task], parts, run.state.task(task).started, now_);
 }
 
 // Derives what is not stored: who waits for whom, what is ready, what runs.
@@ -502,10 +489,13 @@ Status Engine::Impl::Activate(ActiveRun& run) {
       flights_.try_emplace(intended->cache_key, Flight{{run.record.number, task}, {}});
     }
     if (const auto other = others_.find(spec.key); other != others_.end()) {
-      queue_->Release(other->second, now_);
+      nodes_->queue().Release(other->second, now_);
       others_.erase(other);
     }
-    const uint32_t held = Occupy(run, task, &spec);
+    // It holds its slots whatever else does: they are its own already.
+    nodes_->Restore(run.state.Intended(task), &spec);
+    const uint32_t held =
+        nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
     attempts_[spec.key] = {&run, task, held, false};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];
@@ -610,7 +600,7 @@ Status Engine::Impl::Cancel(const RunId& id) {
 
 // Asks every attempt of the run to stop, and sees to it that none outstays its grace.
 void Engine::Impl::CancelActive(ActiveRun& run) {
-  queue_->Recheck();
+  nodes_->queue().Recheck();
   for (TaskIndex task = 0; task < run.state.graph().task_count() && run.attempts > 0; ++task) {
     if (run.state.task(task).state == TaskState::running) {
       StopAttempt(run, task, StopMode::terminate);
@@ -647,7 +637,7 @@ void Engine::Impl::FinishRuns() {
     if (!recorded.ok()) broken_ = recorded;
     batch_.status_changes.push_back({run.record.number, verdict, now_});
     finished_.push_back(std::move(entry->second));
-    queue_->Recheck();
+    nodes_->queue().Recheck();
     entry = runs_.erase(entry);
   }
 }
@@ -819,7 +809,7 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
 }
 
 void Engine::Impl::Enqueue(const ActiveRun& run, TaskIndex task) {
-  queue_->Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
+  nodes_->queue().Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
 }
 
 // Why the dependencies of a task rule it out; nothing when they do not.
@@ -959,7 +949,7 @@ bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
 
 Status Engine::Impl::StartReady() {
   while (batch_.events.size() < kEventsPerCommit) {
-    const std::optional<NodeQueue::Started> next = queue_->Take(now_);
+    const std::optional<NodeQueue::Started> next = nodes_->queue().Take(now_);
     if (!next) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->task.run), next->task.task, *next));
   }
@@ -968,7 +958,6 @@ Status Engine::Impl::StartReady() {
 
 Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
                                   const NodeQueue::Started& started) {
-  const auto& parts = started.allocation.parts;
   const uint32_t attempt = run.state.task(task).attempt + 1;
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
@@ -983,12 +972,10 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
   Status status = spec.status();
   if (status.ok()) status = ResolveSecrets(options_.secrets, &*spec);
   if (!status.ok()) {
-    queue_->Release(started.held, now_);
+    nodes_->queue().Release(started.held, now_);
     return FailBeforeAttempt(run, task, status);
   }
-  spec->devices = devices_.Assign(parts);
-  spec->offered_slots = devices_.slots();
-  intended.slots = RecordOf(parts);
+  nodes_->Assign(started.members, &*spec, &intended);
   TRACKBED_RETURN_IF_ERROR(
       Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
   const Task& definition = run.state.pipeline().tasks[task];
@@ -1009,7 +996,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   const auto found = attempts_.find(report.key);
   if (found == attempts_.end()) {  // not ours, or ended already
     if (const auto other = others_.find(report.key); other != others_.end()) {
-      queue_->Release(other->second, now_);
+      nodes_->queue().Release(other->second, now_);
       others_.erase(other);
     }
     return absl::OkStatus();
@@ -1019,7 +1006,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   ActiveRun& run = *attempt.run;
   const TaskIndex task = attempt.task;
   --run.attempts;
-  queue_->Release(attempt.held, now_);
+  nodes_->queue().Release(attempt.held, now_);
 
   AttemptEnded ended = DescribeEnd(report);
   const bool exited = report.kind == AttemptReport::Kind::exited;
@@ -1131,7 +1118,7 @@ Time Engine::Impl::NextDeadline() const {
   Time deadline = lease_until_ - options_.lease_time * 2 / 3;
   deadline = std::min(deadline, next_request_check_);
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  return std::min(deadline, queue_->next()) - ahead_;  // the host waits by the clock
+  return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
@@ -1153,8 +1140,8 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
     const ActiveRun* other = FindActive(ready.run);
     return NameOfTask(other->state, ready.task, id);
   };
-  const TaskExplanation waits =
-      DescribeReason(queue_->Explain(run->lines[task], {run->record.number, task}, now), name);
+  const TaskExplanation waits = DescribeReason(
+      nodes_->queue().Explain(run->lines[task], {run->record.number, task}, now), name);
   return waits.situation == TaskSituation::next ? "" : waits.sentence;
 }
 
@@ -1176,12 +1163,11 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();
-  if (options.node.cpu == Quantity()) {
-    OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &options.node);
-  }
-  if (const auto allocator = NewNodeAccount(options.node); !allocator.ok()) {
-    return InvalidArgument(
-        absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));
+  if (options.nodes.empty()) options.nodes.emplace_back();
+  for (NodeDescription& node : options.nodes) {
+    if (node.cpu == Quantity()) {
+      OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &node);
+    }
   }
   const GroupPolicy& policy = options.policy;
   if (policy.preempt_by_priority || policy.reclaim || policy.order == QueueOrder::lifo) {
@@ -1189,7 +1175,13 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
   }
-  options.holder.node = WriteNode(options.node);
+  const auto possible =
+      NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), [](const auto&) { return true; });
+  if (!possible.ok()) {
+    return InvalidArgument(
+        absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
+  }
+  options.holder.node = WriteNodes(options.nodes);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
@@ -1219,8 +1211,8 @@ std::string Engine::ExplainWait(const RunId& run, TaskIndex task) const {
   return impl_->ExplainWait(run, task);
 }
 
-std::vector<std::string> QuotaResources(const NodeDescription& node) {
-  return NodeModel(node).resources();
+std::vector<std::string> QuotaResources(std::span<const NodeDescription> nodes) {
+  return ClusterModel(nodes).resources();
 }
 
 StatusOr<StoredRun> LoadRun(Store& store, const RunId& id) {

@@ -490,7 +490,7 @@ class Runs {
     options.clock = &clock_;
     options.random = &random_;
     options.home = "/conformance";
-    options.node = ReadNodeLines(given.at("node"));
+    options.nodes = {ReadNodeLines(given.at("node"))};
     engine_ = Must(Engine::Open(std::move(options)));
   }
 

@@ -198,7 +198,7 @@ class Simulation {
     engine.clock = &world_.clock;
     engine.random = &engine_random_;
     engine.home = "/home/simulated";
-    engine.node = node_;
+    engine.nodes = {node_};
     Quota small;
     small.limit[kCpu] = 2000;
     Quota half;
