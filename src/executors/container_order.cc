@@ -1,6 +1,5 @@
 #include "executors/container_order.hpp"
 
-#include <absl/strings/escaping.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <unistd.h>
@@ -23,7 +22,6 @@ constexpr size_t kMaxNamePart = 40;
 constexpr size_t kNameDigest = 16;
 constexpr size_t kMaxImageName = 512;
 constexpr size_t kMaxErrorText = 1000;
-constexpr size_t kMaxPullLine = size_t{64} << 10;
 constexpr int kNewestApi = 47;  // of version 1
 constexpr int64_t kNanoCpusPerThousandth = 1'000'000;
 constexpr int64_t kLeastMemory = 6 << 20;  // what Docker accepts
@@ -201,14 +199,6 @@ std::string ContainerName(const AttemptKey& key, const std::string& folder) {
   return name + digest.substr(digest.find(':') + 1, kNameDigest);
 }
 
-std::string RegistryOf(std::string_view image) {
-  const size_t slash = image.find('/');
-  if (slash == std::string_view::npos) return "docker.io";
-  const std::string_view first = image.substr(0, slash);
-  const bool host = first.find_first_of(".:") != std::string_view::npos || first == "localhost";
-  return host ? std::string(first) : "docker.io";
-}
-
 Status CheckImageName(const std::string& image) {
   const bool legal = !image.empty() && image.size() <= kMaxImageName &&
                      std::all_of(image.begin(), image.end(), [](char c) {
@@ -240,11 +230,10 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
   body["Tty"] = false;
   body["StopSignal"] = "SIGTERM";
   const KeyParts parts = Split(order.spec.key);
-  body["Labels"] = {{"trackbed.key", order.spec.key},
-                    {"trackbed.run", parts.run},
-                    {"trackbed.task", parts.task},
-                    {"trackbed.attempt", parts.attempt},
-                    {"trackbed.image", order.image}};
+  body["Labels"] = {{"trackbed.key", order.spec.key}, {"trackbed.run", parts.run},
+                    {"trackbed.task", parts.task},    {"trackbed.attempt", parts.attempt},
+                    {"trackbed.image", order.image},  {kFolderLabel, order.spec.folder}};
+  if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   TRACKBED_ASSIGN_OR_RETURN(body["HostConfig"], HostConfig(order, options, is_podman));
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -324,28 +313,41 @@ std::optional<VersionAnswer> ReadVersion(std::string_view body) {
   return answer;
 }
 
-void PullReader::Feed(std::string_view bytes) {
-  for (const char c : bytes) {
-    if (c != '\n') {
-      if (line_.size() < kMaxPullLine) line_ += c;
+std::optional<std::vector<ListedContainer>> ReadContainerList(std::string_view body) {
+  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_array()) return std::nullopt;
+  std::vector<ListedContainer> list;
+  for (const Json& entry : json) {
+    if (!entry.is_object()) continue;
+    const auto names = entry.find("Names");
+    if (names == entry.end() || !names->is_array() || names->empty() ||
+        !names->front().is_string()) {
       continue;
     }
-    const Json json = ParseObject(line_);
-    line_.clear();
-    if (std::string error = Get<std::string>(json, "error", ""); !error.empty()) error_ = error;
-    if (std::string status = Get<std::string>(json, "status", ""); !status.empty()) last_ = status;
+    ListedContainer container;
+    container.name = names->front().get<std::string>();
+    if (container.name.starts_with('/')) container.name.erase(0, 1);
+    container.folder = Get<std::string>(GetObject(entry, "Labels"), kFolderLabel, "");
+    container.is_running = Get<std::string>(entry, "State", "") == "running";
+    list.push_back(std::move(container));
   }
+  return list;
 }
 
-std::string RegistryAuthorization(const RegistryLogin& login, const std::string& password) {
-  // Docker Hub goes by its old address here.
-  const std::string server =
-      login.server == "docker.io" ? "https://index.docker.io/v1/" : login.server;
-  const Json json = {{"username", login.user}, {"password", password}, {"serveraddress", server}};
-  std::string encoded;
-  absl::WebSafeBase64Escape(json.dump(-1, ' ', false, Json::error_handler_t::replace), &encoded);
-  while (encoded.size() % 4 != 0) encoded += '=';
-  return encoded;
+std::string PercentEncode(std::string_view text) {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (isalnum(byte) != 0 || std::string_view("-._~").find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += '%';
+      out += kDigits[byte >> 4U];
+      out += kDigits[byte & 15U];
+    }
+  }
+  return out;
 }
 
 }  // namespace trackbed

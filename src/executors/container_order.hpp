@@ -17,16 +17,18 @@ namespace trackbed {
 // "trackbed-RUN-TASK-ATTEMPT-" and a digest of key and folder: unique to the attempt, and legal.
 std::string ContainerName(const AttemptKey& key, const std::string& folder);
 
-// "nginx" -> "docker.io"; "ghcr.io/x/y:1" -> "ghcr.io".
-std::string RegistryOf(std::string_view image);
-
 // kInvalidArgument for what cannot be the name of an image, and so must not get into a path.
 Status CheckImageName(const std::string& image);
+
+// Labels by which containers are found again: of whose home they are, and the attempt's folder.
+inline constexpr const char* kOwnerLabel = "trackbed.owner";
+inline constexpr const char* kFolderLabel = "trackbed.folder";
 
 // Everything about a container but its image, which is known when it has been looked up.
 struct ContainerOrder {
   std::string name;
   std::string image;  // as the pipeline names it
+  std::string owner;  // for kOwnerLabel; empty: nobody's
   AttemptSpec spec;   // with values of secrets: never written
   LaunchRecord launch;
   std::vector<SandboxMount> view;
@@ -64,21 +66,16 @@ struct VersionAnswer {
 };
 std::optional<VersionAnswer> ReadVersion(std::string_view body);
 
-// Reads the progress of a pull, JSON objects one after another, a line each.
-class PullReader {
- public:
-  void Feed(std::string_view bytes);
-  // Why it failed; empty: it did not.
-  const std::string& error() const { return error_; }
-  const std::string& last() const { return last_; }
-
- private:
-  std::string line_;
-  std::string error_;
-  std::string last_;
+// One of the containers of an owner, as a list of them has it.
+struct ListedContainer {
+  std::string name;
+  std::string folder;  // of the attempt
+  bool is_running = false;
 };
+// nullopt: it is no list. What in it is no container is left out.
+std::optional<std::vector<ListedContainer>> ReadContainerList(std::string_view body);
 
-// The value of the header X-Registry-Auth.
-std::string RegistryAuthorization(const RegistryLogin& login, const std::string& password);
+// `text` as a part of a query.
+std::string PercentEncode(std::string_view text);
 
 }  // namespace trackbed

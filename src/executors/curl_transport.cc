@@ -26,6 +26,11 @@ long Seconds(Duration duration) {
   return static_cast<long>(std::chrono::duration_cast<std::chrono::seconds>(duration).count());
 }
 
+// At least 1: to curl, 0 is without end.
+long Milliseconds(Duration duration) {
+  return static_cast<long>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
 class CurlTransport : public HttpTransport {
  public:
   explicit CurlTransport(ContainerEndpoint endpoint) : endpoint_(std::move(endpoint)) {}
@@ -198,7 +203,7 @@ void CurlTransport::Configure(Flight* flight) {
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &OnBody);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, flight);
   if (request.timeout > Duration(0)) {
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, Seconds(request.timeout) * 1000);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, Milliseconds(request.timeout));
   }
   if (request.idle_timeout > Duration(0)) {
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);

@@ -85,4 +85,23 @@ Status ExecutorRouter::Stop(const AttemptKey& key, StopMode mode) {
   return status;
 }
 
+std::vector<std::string> ExecutorRouter::SilentNodes() const {
+  std::vector<std::string> silent;
+  for (const Executor* executor : All()) {
+    std::vector<std::string> more = executor->SilentNodes();
+    silent.insert(silent.end(), std::make_move_iterator(more.begin()),
+                  std::make_move_iterator(more.end()));
+  }
+  return silent;
+}
+
+Status ExecutorRouter::GiveUp(const AttemptKey& key) {
+  Status status = absl::OkStatus();
+  for (Executor* executor : All()) {
+    status = executor->GiveUp(key);
+    if (!absl::IsNotFound(status)) return status;
+  }
+  return status;
+}
+
 }  // namespace trackbed

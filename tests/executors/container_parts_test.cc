@@ -7,6 +7,8 @@
 #include "executors/attempt_fixture.hpp"
 #include "executors/container_log.hpp"
 #include "executors/container_order.hpp"
+#include "executors/image_pulls.hpp"
+#include "executors/registry_login.hpp"
 
 namespace trackbed {
 namespace {
@@ -90,16 +92,92 @@ TEST_CASE("answers of container engines, good and bad") {
   CHECK(ReadImage(R"({"Id":"sha256:a","RepoDigests":null})")->digest == "sha256:a");
   CHECK_FALSE(ReadImage("{}").has_value());
 
+  const auto list = ReadContainerList(
+      R"([{"Names":["/a"],"State":"running","Labels":{"trackbed.folder":"/f"}},7,{"Names":[]},
+          {"Names":["b"],"Labels":null}])");
+  REQUIRE(list->size() == 2);
+  CHECK(list->front().name == "a");
+  CHECK(list->front().folder == "/f");
+  CHECK(list->front().is_running);
+  CHECK_FALSE(list->back().is_running);
+  CHECK_FALSE(ReadContainerList("{}").has_value());
+}
+
+TEST_CASE("how far a pull is, and why it failed") {
   PullReader pull;
-  for (const char c : std::string("{\"status\":\"a\"}\nnonsense\n{\"error\":\"denied\"}\n")) {
+  CHECK(pull.Describe().empty());
+  for (const char c : std::string(R"({"status":"Pulling from library/debian","id":"12"}
+nonsense
+{"status":"Pulling fs layer","progressDetail":{},"id":"aa"}
+{"status":"Downloading","progressDetail":{"current":3000000,"total":9000000},"id":"aa"}
+{"status":"Already exists","id":"bb"}
+{"status":"Downloading","progressDetail":{"current":"x","total":-4},"id":"cc"}
+)")) {
     pull.Feed({&c, 1});
   }
+  CHECK(pull.Describe() == "1 of 3 layers, 3 of 9 MB");
+  pull.Feed("{\"status\":\"Pull complete\",\"id\":\"aa\"}\n");
+  CHECK(pull.Describe() == "2 of 3 layers, 9 of 9 MB");
+  CHECK(pull.error().empty());
+  pull.Feed("{\"error\":\"denied\"}\n");
   CHECK(pull.error() == "denied");
-  CHECK(pull.last() == "a");
+}
+
+TEST_CASE("why an image cannot be pulled says what to do") {
+  CHECK(DescribePullError("r.io/x:1", "", "manifest unknown") ==
+        "cannot pull the image \"r.io/x:1\": r.io has no such image: manifest unknown");
+  CHECK(DescribePullError("r.io/x:1", "ada", "Unauthorized: authentication required") ==
+        "cannot pull the image \"r.io/x:1\": r.io refuses the login of ada: "
+        "Unauthorized: authentication required");
+  CHECK(DescribePullError("r.io/x:1", "", "authentication required") ==
+        "cannot pull the image \"r.io/x:1\": r.io asks for a login; give one (--registry "
+        "r.io=USER:secret://env/TOKEN, or docker login): authentication required");
+  CHECK(DescribePullError("x", "", "pull access denied for x, repository does not exist") ==
+        "cannot pull the image \"x\": docker.io asks for a login, or has no such image; give one "
+        "(--registry docker.io=USER:secret://env/TOKEN, or docker login): "
+        "pull access denied for x, repository does not exist");
+  CHECK(DescribePullError("x", "", "no space left on device") ==
+        "cannot pull the image \"x\": no space left on device");
+}
+
+TEST_CASE("logins as docker login leaves them") {
+  const char* text = R"({"auths": {
+      "https://index.docker.io/v1/": {"auth": "YWRhOnNlY3JldA=="},
+      "ghcr.io": {"identitytoken": "t"},
+      "odd.io": {"auth": "bm9jb2xvbg=="},
+      "empty.io": {}},
+    "credHelpers": {"gcr.io": "gcloud"}})";
+  const auto hub = ReadCredentials(text, "docker.io");
+  CHECK(hub->user == "ada");
+  CHECK(hub->password == "secret");
+  CHECK(ReadCredentials(text, "ghcr.io")->identity_token == "t");
+  CHECK(ReadCredentials(text, "other.io")->user.empty());
+  CHECK(ReadCredentials(text, "empty.io")->user.empty());
+  CHECK(absl::IsInvalidArgument(ReadCredentials(text, "odd.io").status()));
+  const auto helper = ReadCredentials(text, "gcr.io");
+  CHECK(absl::IsFailedPrecondition(helper.status()));
+  CHECK(Message(helper.status()).find("docker-credential-gcloud") != std::string_view::npos);
+  for (const char* bad : {"", "[]", "{\"auths\""}) {
+    CHECK(absl::IsInvalidArgument(ReadCredentials(bad, "docker.io").status()));
+  }
+
+  const ScratchFolder scratch;
+  ContainerExecutorOptions options;
+  options.credentials_file = scratch / "config.json";
+  WriteAll(options.credentials_file, text);
+  chmod(options.credentials_file.c_str(), 0644);
+  CHECK(Message(FindCredentials(options, "docker.io").status()).find("chmod 600") !=
+        std::string_view::npos);
+  CHECK(FindCredentials(options, "other.io").ok());
+  chmod(options.credentials_file.c_str(), 0600);
+  CHECK(FindCredentials(options, "docker.io")->password == "secret");
+  options.logins = {{"docker.io", "bob", "secret://env/X"}};
+  options.resolve_secret = [](const std::string&) -> StatusOr<std::string> { return "theirs"; };
+  CHECK(FindCredentials(options, "docker.io")->user == "bob");
 }
 
 TEST_CASE("what a login says is Base64 that may stand in a header") {
-  const std::string text = RegistryAuthorization({"docker.io", "ada", ""}, "p\"w?~~");
+  const std::string text = RegistryAuthorization({"docker.io", "ada", "p\"w?~~", ""});
   CHECK(text.find_first_of("+/\n ") == std::string::npos);
   CHECK(text.size() % 4 == 0);
 }

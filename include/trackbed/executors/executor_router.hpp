@@ -36,6 +36,8 @@ class ExecutorRouter : public Executor {
   Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
+  std::vector<std::string> SilentNodes() const override;
+  Status GiveUp(const AttemptKey& key) override;
   int WakeDescriptor() const override { return epoll_; }
 
  private:
