@@ -24,6 +24,9 @@ constexpr auto kRequestTimeout = std::chrono::seconds(30);
 constexpr auto kStartTimeout = std::chrono::seconds(120);
 constexpr auto kLogSilence = std::chrono::seconds(120);
 constexpr auto kAttachPatience = std::chrono::seconds(5);
+// A tag may come to mean another image.
+constexpr auto kImageKnown = std::chrono::seconds(10);
+constexpr auto kNetworkPatience = std::chrono::milliseconds(50);
 constexpr auto kListInterval = std::chrono::seconds(20);
 constexpr int kMaxTries = 4;  // of what is refused rather than unanswered
 constexpr int kMaxRemoveTries = 6;
@@ -138,6 +141,11 @@ void ContainerHost::FindImage(Watch* watch) {
     FailToStart(watch, "stopped before it started");
     return;
   }
+  if (const auto known = images_.find(watch->order->image);
+      known != images_.end() && SteadyNow() < known->second.until) {
+    UseImage(watch, known->second.answer);
+    return;
+  }
   HttpRequest request;
   request.path = "/images/" + watch->order->image + "/json";
   Request(watch, std::move(request), &ContainerHost::OnImage);
@@ -150,9 +158,8 @@ void ContainerHost::OnImage(Watch* watch, const HttpOutcome& outcome) {
   }
   if (outcome.status == kOk) {
     if (const auto image = ReadImage(outcome.body)) {
-      watch->image_digest = image->digest;
-      watch->image_id = image->id;
-      CreateContainer(watch);
+      images_[watch->order->image] = {*image, SteadyAfter(kImageKnown)};
+      UseImage(watch, *image);
       return;
     }
   }
@@ -170,6 +177,16 @@ void ContainerHost::OnImage(Watch* watch, const HttpOutcome& outcome) {
                                   "\" cannot be used: ", ErrorText(outcome.status, outcome.body)));
 }
 
+void ContainerHost::UseImage(Watch* watch, const ImageAnswer& image) {
+  watch->image_digest = image.digest;
+  watch->image_id = image.id;
+  if (watch->order->spec.gang.empty()) {
+    CreateContainer(watch);
+  } else {
+    PlanNetwork(watch);
+  }
+}
+
 void ContainerHost::OnPulled(Watch* watch, const std::string& error, bool reached) {
   if (!error.empty() && (reached || ++watch->tries >= kMaxTries)) {
     FailToStart(watch, error);
@@ -177,6 +194,70 @@ void ContainerHost::OnPulled(Watch* watch, const std::string& error, bool reache
   }
   watch->pulled = error.empty();
   Later(watch, error.empty() ? Duration(0) : Backoff(watch->tries), &ContainerHost::FindImage);
+}
+
+// --- The network of a gang ---
+
+void ContainerHost::PlanNetwork(Watch* watch) {
+  using Planned = StatusOr<GangNetwork>;
+  const auto planned = std::make_shared<Planned>(GangNetwork());
+  shared_.worker->Submit(
+      [planned, spec = watch->order->spec, options = &options_, owner = shared_.owner,
+       has_networks = has_networks_] {
+        *planned = PlanGangNetwork(spec, *options, owner, has_networks);
+      },
+      [this, id = watch->id, planned] {
+        Watch* waiting = Find(id);
+        if (waiting == nullptr || waiting->stage != Stage::image) return;
+        if (!planned->ok()) {
+          FailToStart(waiting, std::string(Message(planned->status())));
+          return;
+        }
+        waiting->order->network = **planned;
+        waiting->network = waiting->order->network.name;
+        if (waiting->network.empty()) {
+          CreateContainer(waiting);
+        } else {
+          MakeNetwork(waiting);
+        }
+      });
+}
+
+// Docker makes two of one name when it is asked twice at the same time.
+void ContainerHost::MakeNetwork(Watch* watch) {
+  if (const auto known = networks_.find(watch->network); known != networks_.end()) {
+    if (known->second == NetworkState::made) {
+      CreateContainer(watch);
+    } else {
+      Later(watch, kNetworkPatience, &ContainerHost::MakeNetwork);
+    }
+    return;
+  }
+  networks_[watch->network] = NetworkState::asked_for;
+  HttpRequest request;
+  request.method = "POST";
+  request.path = "/networks/create";
+  request.body = NetworkBody(*watch->order);
+  Request(watch, std::move(request), &ContainerHost::OnNetwork);
+}
+
+void ContainerHost::OnNetwork(Watch* watch, const HttpOutcome& outcome) {
+  networks_.erase(watch->network);
+  if (!outcome.error.empty() || outcome.status == 0) {
+    Unreached(watch, outcome, &ContainerHost::MakeNetwork);
+    return;
+  }
+  const std::string text = ErrorText(outcome.status, outcome.body);
+  // It may have been made before, by an engine that died.
+  const bool exists =
+      outcome.status == kConflict || text.find("already exists") != std::string::npos;
+  if (outcome.status < kFirstErrorStatus || exists) {
+    networks_[watch->network] = NetworkState::made;
+    CreateContainer(watch);
+    return;
+  }
+  has_networks_ = false;
+  PlanNetwork(watch);
 }
 
 // --- The container ---
@@ -211,7 +292,9 @@ void ContainerHost::OnCreated(Watch* watch, const HttpOutcome& outcome) {
     return;
   }
   if (outcome.status == kNotFoundStatus && ++watch->tries < kMaxTries) {
-    FindImage(watch);  // removed since we looked
+    networks_.erase(watch->network);
+    images_.erase(watch->order->image);
+    FindImage(watch);  // it, or the network, was removed since we looked
     return;
   }
   if (outcome.status >= kFirstServerError && ++watch->tries < kMaxTries) {
@@ -284,6 +367,17 @@ void ContainerHost::OnLogBytes(Watch* watch, std::string_view bytes) {
   OnLogEnd(watch, false);
 }
 
+// Its first process told of a success: nothing is left to ask. Of a failure the engine may know more.
+bool ContainerHost::ToldOfSuccess(const Watch& watch) {
+  std::string text;
+  std::string damage;
+  ExitRecord record;
+  const std::string path = watch.folder + "/" + kContainerFolder + "/" + kEndFile;
+  return !watch.image_digest.empty() && ReadSmallFile(path, kMaxRecordBytes, &text) == 0 &&
+         DecodeExit(text, &record, &damage) && record.ran && record.exit_code == 0 &&
+         record.signal == 0;
+}
+
 void ContainerHost::OnLogEnd(Watch* watch, bool clean) {
   watch->log_ended = clean;
   if (!clean || !watch->log_reader.AtFrameEnd()) watch->log_whole = false;
@@ -292,7 +386,10 @@ void ContainerHost::OnLogEnd(Watch* watch, bool clean) {
   } else if (watch->stage == Stage::running) {
     watch->stage = Stage::looking;
     watch->tries = 0;
-    if (clean) {
+    if (clean && watch->log_whole && ToldOfSuccess(*watch)) {
+      watch->log.Finish();
+      Conclude(watch);
+    } else if (clean) {
       Look(watch);
     } else {
       Later(watch, Backoff(++watch->failures), &ContainerHost::Look);
@@ -317,12 +414,8 @@ void ContainerHost::OnStarted(Watch* watch, const HttpOutcome& outcome) {
   if (outcome.status == kNoContent || outcome.status == kNotModified) {
     ReportStarted(watch);
     if (watch->stopping) SendStop(watch);
-    if (watch->log_request == 0) {  // it ended meanwhile
-      watch->tries = 0;
-      Look(watch);
-    } else {
-      watch->stage = Stage::running;
-    }
+    watch->stage = Stage::running;
+    if (watch->log_request == 0) OnLogEnd(watch, watch->log_ended);  // it ended meanwhile
     return;
   }
   if (outcome.error.empty() && outcome.status != 0) {
@@ -381,6 +474,7 @@ void ContainerHost::OnState(Watch* watch, const HttpOutcome& outcome) {
 void ContainerHost::OnLooked(Watch* watch, const ContainerAnswer& answer) {
   if (watch->order == nullptr) SetMask(watch, answer.environment);
   if (watch->image_digest.empty()) watch->image_digest = answer.image;
+  if (watch->network.empty()) watch->network = answer.network;
   switch (answer.state) {
     case ContainerAnswer::State::created:
       if (watch->stopping || !watch->start_error.empty()) {
@@ -588,19 +682,39 @@ void ContainerHost::Remove(Watch* watch) {
 }
 
 void ContainerHost::OnRemoved(Watch* watch, const HttpOutcome& outcome) {
-  const bool gone =
-      outcome.error.empty() && outcome.status != 0 && outcome.status < kFirstServerError;
-  if (gone || ++watch->tries >= kMaxRemoveTries) {
-    if (!gone) {
-      const std::string why =
-          outcome.error.empty() ? ErrorText(outcome.status, outcome.body) : outcome.error;
-      absl::StrAppend(&watch->last.message, watch->last.message.empty() ? "" : "; ",
-                      "its container ", watch->name, " could not be removed: ", why);
-    }
-    FinishWatch(watch);
+  const bool gone = Reached(outcome);
+  if (!gone && ++watch->tries < kMaxRemoveTries) {
+    Later(watch, Backoff(watch->tries), &ContainerHost::Remove);
     return;
   }
-  Later(watch, Backoff(watch->tries), &ContainerHost::Remove);
+  if (!gone) {
+    const std::string why =
+        outcome.error.empty() ? ErrorText(outcome.status, outcome.body) : outcome.error;
+    absl::StrAppend(&watch->last.message, watch->last.message.empty() ? "" : "; ", "its container ",
+                    watch->name, " could not be removed: ", why);
+  }
+  const bool is_last = std::none_of(watches_.begin(), watches_.end(), [&](const auto& entry) {
+    return entry.first != watch->id && entry.second.network == watch->network;
+  });
+  if (watch->network.empty() || !is_last) {
+    FinishWatch(watch);
+  } else {
+    RemoveNetwork(watch);
+  }
+}
+
+void ContainerHost::RemoveNetwork(Watch* watch) {
+  networks_.erase(watch->network);
+  HttpRequest request;
+  request.method = "DELETE";
+  request.path = "/networks/" + watch->network;
+  Request(watch, std::move(request), &ContainerHost::OnNetworkRemoved);
+}
+
+void ContainerHost::OnNetworkRemoved(Watch* watch, const HttpOutcome& outcome) {
+  // In use: by a member that is known to nobody here yet, who will remove it.
+  if (!Reached(outcome)) networks_due_ = true;
+  FinishWatch(watch);
 }
 
 void ContainerHost::FinishWatch(Watch* watch) {
@@ -637,7 +751,10 @@ void ContainerHost::Request(Watch* watch, HttpRequest request, Answered then) {
 void ContainerHost::OnConnection() {
   if (connection_.is_silent() || connection_.connected()) shared_.wake();
   // Strays may have been left while nobody could reach them.
-  if (connection_.connected()) list_due_ = SteadyTime{};
+  if (connection_.connected()) {
+    list_due_ = SteadyTime{};
+    networks_due_ = true;
+  }
   for (const uint64_t id : std::exchange(unconnected_, {})) {
     Watch* watch = Find(id);
     if (watch == nullptr || !watch->again) continue;
@@ -709,7 +826,9 @@ void ContainerHost::OnList(const std::vector<ListedContainer>& list) {
     watch.stage = Stage::looking;
     Later(&watch, Duration(0), &ContainerHost::Look);
   }
-  if (shared_.owner.empty() || by_name.empty()) return;
+  if (shared_.owner.empty()) return;
+  if (networks_due_) SweepNetworks();
+  if (by_name.empty()) return;
   const auto others = std::make_shared<std::vector<ListedContainer>>();
   for (const auto& [name, container] : by_name) others->push_back(*container);
   shared_.worker->Submit(
@@ -719,17 +838,42 @@ void ContainerHost::OnList(const std::vector<ListedContainer>& list) {
         });
       },
       [this, others] {
-        for (const ListedContainer& stray : *others) RemoveStray(stray.name);
+        for (const ListedContainer& stray : *others) {
+          Delete("/containers/" + stray.name + "?force=1&v=1");
+        }
       });
 }
 
-void ContainerHost::RemoveStray(const std::string& name) {
+// What is still there afterwards is found again.
+void ContainerHost::Delete(const std::string& path) {
   HttpRequest request;
   request.method = "DELETE";
-  request.path = "/containers/" + name + "?force=1&v=1";
+  request.path = path;
   request.timeout = kRequestTimeout;
   HttpHandler handler;
-  handler.on_done = [](const HttpOutcome&) {};  // what is still there is found again
+  handler.on_done = [](const HttpOutcome&) {};
+  connection_.Send(std::move(request), std::move(handler));
+}
+
+// An engine does not remove a network that containers use.
+void ContainerHost::SweepNetworks() {
+  networks_due_ = false;
+  HttpRequest request;
+  request.path = "/networks?filters=" + PercentEncode(absl::StrCat("{\"label\":[\"", kOwnerLabel,
+                                                                   "=", shared_.owner, "\"]}"));
+  request.timeout = kRequestTimeout;
+  HttpHandler handler;
+  handler.on_done = [this](const HttpOutcome& outcome) {
+    if (outcome.status != kOk || !outcome.error.empty()) return;
+    const auto names = ReadNetworkList(outcome.body);
+    if (!names) return;
+    for (const std::string& name : *names) {
+      const bool used = std::any_of(watches_.begin(), watches_.end(), [&](const auto& entry) {
+        return entry.second.network == name;
+      });
+      if (!used) Delete("/networks/" + name);
+    }
+  };
   connection_.Send(std::move(request), std::move(handler));
 }
 

@@ -113,6 +113,7 @@ class ContainerHost {
     std::string image_id;
     std::string image_digest;
     int64_t memory_bytes = 0;
+    std::string network;  // made for its gang
     std::string problem;  // with the log
     std::string create_error;
     std::string start_error;
@@ -129,12 +130,17 @@ class ContainerHost {
   void Prepare(Watch* watch);
   void FindImage(Watch* watch);
   void OnImage(Watch* watch, const HttpOutcome& outcome);
+  void UseImage(Watch* watch, const ImageAnswer& image);
   void OnPulled(Watch* watch, const std::string& error, bool reached);
+  void PlanNetwork(Watch* watch);
+  void MakeNetwork(Watch* watch);
+  void OnNetwork(Watch* watch, const HttpOutcome& outcome);
   void CreateContainer(Watch* watch);
   void OnCreated(Watch* watch, const HttpOutcome& outcome);
   void AttachBeforeStart(Watch* watch);
   void Attach(Watch* watch);
   void OnLogBytes(Watch* watch, std::string_view bytes);
+  static bool ToldOfSuccess(const Watch& watch);
   void OnLogEnd(Watch* watch, bool clean);
   void StartContainer(Watch* watch);
   void OnStarted(Watch* watch, const HttpOutcome& outcome);
@@ -149,6 +155,8 @@ class ContainerHost {
   void OnConcluded(Watch* watch, const ExitRecord& record, bool lost);
   void Remove(Watch* watch);
   void OnRemoved(Watch* watch, const HttpOutcome& outcome);
+  void RemoveNetwork(Watch* watch);
+  void OnNetworkRemoved(Watch* watch, const HttpOutcome& outcome);
   void FailToStart(Watch* watch, std::string message);
   void Lose(Watch* watch, std::string message);
   void RemoveAndReport(Watch* watch, AttemptReport::Kind kind, std::string message);
@@ -165,7 +173,8 @@ class ContainerHost {
   bool ListMatters() const;
   void ListContainers();
   void OnList(const std::vector<ListedContainer>& list);
-  void RemoveStray(const std::string& name);
+  void Delete(const std::string& path);
+  void SweepNetworks();
 
   // --- Time and reports ---
   bool Needed() const { return !watches_.empty() || !node_.empty(); }
@@ -186,6 +195,15 @@ class ContainerHost {
   ImagePulls pulls_;
   SteadyTime list_due_{};
   bool listing_ = false;
+  bool has_networks_ = true;  // it can make some, as far as we know
+  bool networks_due_ = true;  // some may be left that nobody uses
+  enum class NetworkState : uint8_t { asked_for, made };
+  std::map<std::string, NetworkState> networks_;  // of gangs
+  struct KnownImage {
+    ImageAnswer answer;
+    SteadyTime until{};
+  };
+  std::map<std::string, KnownImage> images_;
 
   uint64_t next_id_ = 1;
   std::map<uint64_t, Watch> watches_;

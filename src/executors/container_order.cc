@@ -187,6 +187,20 @@ StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOp
   return host;
 }
 
+void JoinGang(const ContainerOrder& order, Json* body) {
+  const GangNetwork& network = order.network;
+  Json& host = (*body)["HostConfig"];
+  if (network.name.empty()) {
+    host["NetworkMode"] = "host";
+    host["ExtraHosts"] = network.hosts;
+    return;
+  }
+  host["NetworkMode"] = network.name;
+  const Json aliases = Json::array({order.spec.gang[order.spec.rank].host});
+  (*body)["NetworkingConfig"]["EndpointsConfig"][network.name]["Aliases"] = aliases;
+  (*body)["Labels"][kNetworkLabel] = network.name;
+}
+
 }  // namespace
 
 std::string ContainerName(const AttemptKey& key, const std::string& folder) {
@@ -222,7 +236,7 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
       Json::array({options.init_path, absl::StrCat(order.spec.folder, "/", kContainerFolder)});
   body["Cmd"] = order.launch.command;
   body["Env"] = Environment(order, options);
-  body["Hostname"] = "main1";
+  body["Hostname"] = order.spec.gang.empty() ? "main1" : order.spec.gang[order.spec.rank].host;
   body["User"] = UserOf(options);
   body["WorkingDir"] =
       order.spec.pipeline_paths ? "/home/work" : absl::StrCat(order.spec.folder, "/", kWorkFolder);
@@ -235,7 +249,28 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
                     {"trackbed.image", order.image},  {kFolderLabel, order.spec.folder}};
   if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   TRACKBED_ASSIGN_OR_RETURN(body["HostConfig"], HostConfig(order, options, is_podman));
+  if (!order.spec.gang.empty()) JoinGang(order, &body);
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string NetworkBody(const ContainerOrder& order) {
+  Json body = {{"Name", order.network.name}, {"Driver", "bridge"}, {"CheckDuplicate", true}};
+  body["Labels"] = {{"trackbed.gang", GangKey(order.spec)}};
+  if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::optional<std::vector<std::string>> ReadNetworkList(std::string_view body) {
+  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_array()) return std::nullopt;
+  std::vector<std::string> names;
+  for (const Json& entry : json) {
+    if (!entry.is_object()) continue;
+    if (std::string name = Get<std::string>(entry, "Name", ""); !name.empty()) {
+      names.push_back(std::move(name));
+    }
+  }
+  return names;
 }
 
 std::string ErrorText(int status, std::string_view body) {
@@ -280,6 +315,8 @@ std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
   answer.out_of_memory = Get<bool>(state, "OOMKilled", false);
   answer.error = Get<std::string>(state, "Error", "");
   answer.image = Get<std::string>(json, "Image", "");
+  answer.network =
+      Get<std::string>(GetObject(GetObject(json, "Config"), "Labels"), kNetworkLabel, "");
   const Json config = GetObject(json, "Config");
   if (const auto list = config.find("Env"); list != config.end() && list->is_array()) {
     for (const Json& entry : *list) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "executors/attempt_records.hpp"
+#include "executors/gang_network.hpp"
 #include "executors/sandbox_plan.hpp"
 #include "trackbed/base/status.hpp"
 #include "trackbed/executors/container_executor.hpp"
@@ -23,6 +24,8 @@ Status CheckImageName(const std::string& image);
 // Labels by which containers are found again: of whose home they are, and the attempt's folder.
 inline constexpr const char* kOwnerLabel = "trackbed.owner";
 inline constexpr const char* kFolderLabel = "trackbed.folder";
+// The network that was made for its gang.
+inline constexpr const char* kNetworkLabel = "trackbed.network";
 
 // Everything about a container but its image, which is known when it has been looked up.
 struct ContainerOrder {
@@ -32,12 +35,19 @@ struct ContainerOrder {
   AttemptSpec spec;   // with values of secrets: never written
   LaunchRecord launch;
   std::vector<SandboxMount> view;
+  GangNetwork network;  // of a member of a gang
 };
 
 // The body that creates the container. `image` is what to run, `is_podman` whose API it is.
 // kInvalidArgument names a device that cannot be handed to a container.
 StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::string& image,
                                    const ContainerExecutorOptions& options, bool is_podman);
+
+// The body that makes the network of a gang.
+std::string NetworkBody(const ContainerOrder& order);
+
+// The names in a list of networks. nullopt: it is no list.
+std::optional<std::vector<std::string>> ReadNetworkList(std::string_view body);
 
 // The text of an error answer: its "message", else the beginning of the answer itself.
 std::string ErrorText(int status, std::string_view body);
@@ -53,8 +63,9 @@ struct ContainerAnswer {
   State state = State::created;
   int exit_code = 0;
   bool out_of_memory = false;
-  std::string error;  // why it could not be started
-  std::string image;  // what it runs
+  std::string error;    // why it could not be started
+  std::string image;    // what it runs
+  std::string network;  // kNetworkLabel
   std::vector<std::string> environment;
 };
 std::optional<ContainerAnswer> ReadContainer(std::string_view body);

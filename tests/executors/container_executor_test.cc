@@ -72,6 +72,10 @@ struct Lab {
     }
     if (path == "/version")
       return {200, R"({"ApiVersion":"1.41","Version":"20.10"})", "", false, {}};
+    if (path.find("/networks") != std::string::npos) {
+      const bool made = path.find("/create") != std::string::npos;
+      return {made ? 201 : 200, request.method == "GET" ? networks : "{}", "", false, {}};
+    }
     if (path.find("/images/") != std::string::npos) {
       return {200, R"({"Id":"sha256:abc","RepoDigests":["debian@sha256:def"]})", "", false, {}};
     }
@@ -129,7 +133,8 @@ struct Lab {
   std::map<std::string, size_t> used;
   std::string state;  // of the container; empty: there is none
   std::vector<std::string> environment;
-  std::string list = "[]";  // of all containers
+  std::string list = "[]";      // of all containers
+  std::string networks = "[]";  // likewise
   std::unique_ptr<ContainerExecutor> executor;
 };
 
@@ -490,6 +495,50 @@ TEST_CASE("a node without an endpoint is refused") {
   const Status status = lab.executor->Start(lab.spec);
   CHECK(absl::IsInvalidArgument(status));
   CHECK(Message(status).starts_with("the node \"unknown\" has no container engine"));
+}
+
+Json BodyOf(const FakeContainerEngine& engine, const std::string& part) {
+  for (const HttpRequest& request : engine.requests) {
+    if (request.path.find(part) != std::string::npos) return Json::parse(request.body);
+  }
+  return {};
+}
+
+TEST_CASE("a member of a gang is on its network, which goes with the last of them") {
+  const ScratchFolder home;
+  ContainerExecutorOptions options;
+  options.home = home.path();
+  Lab lab(options);
+  lab.spec.gang = {{"main1", "", {}}, {"sub1", "", {}}};
+  lab.spec.rank = 1;
+  lab.networks = R"([{"Name":"left"}])";
+  SECTION("made by us") {}
+  SECTION("made by one before us") {
+    lab.instead["/networks/create"] = {{409, R"({"message":"it exists"})", "", false, {}}};
+  }
+  lab.EndWhenStarted();
+  CHECK(lab.Run().kind == Kind::exited);
+  const std::string network = BodyOf(*lab.engine, "/networks/create")["Name"];
+  CHECK(network.starts_with("trackbed-run-task-1-"));
+  const Json body = BodyOf(*lab.engine, "/create?name=");
+  CHECK(body["Hostname"] == "sub1");
+  CHECK(body["HostConfig"]["NetworkMode"] == network);
+  CHECK(body["NetworkingConfig"]["EndpointsConfig"][network]["Aliases"] == Json::array({"sub1"}));
+  CHECK(lab.engine->Count("DELETE", "/networks/" + network) == 1);
+  // And one of which nobody knows any more.
+  CHECK(lab.engine->Count("DELETE", "/networks/left") == 1);
+}
+
+TEST_CASE("without networks the members of a gang have addresses of the machine") {
+  Lab lab;
+  lab.spec.gang = {{"main1", "", {}}, {"sub1", "", {}}};
+  lab.instead["/networks/create"] = {{500, R"({"message":"not permitted"})", "", false, {}}};
+  lab.EndWhenStarted();
+  CHECK(lab.Run().kind == Kind::exited);
+  const Json body = BodyOf(*lab.engine, "/create?name=");
+  CHECK(body["HostConfig"]["NetworkMode"] == "host");
+  CHECK(body["HostConfig"]["ExtraHosts"] == Json::array({"main1:127.0.0.1", "sub1:127.0.0.2"}));
+  CHECK(lab.engine->Count("DELETE", "/networks/") == 0);
 }
 
 TEST_CASE("strays are removed: of this home, and nobody's any more") {

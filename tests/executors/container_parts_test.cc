@@ -176,6 +176,43 @@ TEST_CASE("logins as docker login leaves them") {
   CHECK(FindCredentials(options, "docker.io")->user == "bob");
 }
 
+TEST_CASE("members of a gang reach each other by name, wherever they are") {
+  AttemptSpec spec;
+  spec.key = "run/task/2/sub1";
+  spec.gang = {{"main1", "a", {}}, {"sub1", "b", {}}};
+  CHECK(GangKey(spec) == "run/task/2");
+  ContainerExecutorOptions options;
+  options.endpoint.socket = "/run/docker.sock";
+  const auto together = PlanGangNetwork(spec, options, "owner", true);
+  CHECK(together->name.starts_with("trackbed-run-task-2-"));
+  CHECK(together->name != PlanGangNetwork(spec, options, "other", true)->name);
+  using Hosts = std::vector<std::string>;
+  CHECK(PlanGangNetwork(spec, options, "", false)->hosts ==
+        Hosts{"main1:127.0.0.1", "sub1:127.0.0.2"});
+  options.network = "host";
+  CHECK(PlanGangNetwork(spec, options, "", true)->name.empty());
+  options.network = "none";
+  CHECK(absl::IsInvalidArgument(PlanGangNetwork(spec, options, "", true).status()));
+  options.network.clear();
+
+  // On two machines.
+  options.nodes["a"].endpoint.url = "https://10.0.0.1:2376";
+  options.nodes["b"].endpoint.url = "https://[fd00::2]:2376";
+  CHECK(PlanGangNetwork(spec, options, "", true)->hosts == Hosts{"main1:10.0.0.1", "sub1:fd00::2"});
+  options.nodes["b"].address = "10.0.0.2";
+  CHECK(PlanGangNetwork(spec, options, "", true)->hosts ==
+        Hosts{"main1:10.0.0.1", "sub1:10.0.0.2"});
+  // One of them this one, by a socket: where it is, others cannot know.
+  options.nodes["b"] = {{"/run/podman.sock", "", "", "", ""}, ""};
+  CHECK(
+      Message(PlanGangNetwork(spec, options, "", true).status()).find("give the node an address") !=
+      std::string_view::npos);
+  // Two engines of one machine.
+  options.nodes["a"] = {{"/run/docker.sock", "", "", "", ""}, ""};
+  CHECK(PlanGangNetwork(spec, options, "", true)->hosts ==
+        Hosts{"main1:127.0.0.1", "sub1:127.0.0.2"});
+}
+
 TEST_CASE("what a login says is Base64 that may stand in a header") {
   const std::string text = RegistryAuthorization({"docker.io", "ada", "p\"w?~~", ""});
   CHECK(text.find_first_of("+/\n ") == std::string::npos);
