@@ -30,7 +30,7 @@ constexpr auto kNetworkPatience = std::chrono::milliseconds(50);
 constexpr auto kListInterval = std::chrono::seconds(20);
 constexpr int kMaxTries = 4;  // of what is refused rather than unanswered
 constexpr int kMaxRemoveTries = 6;
-constexpr int kEmptyLogTries = 2;
+constexpr int kEmptyLogTries = 5;
 constexpr int kMaxEndTries = 8;  // looks, between the end of the output and that of the container
 constexpr mode_t kOpenToAll = 0777;
 
@@ -157,7 +157,7 @@ void ContainerHost::OnImage(Watch* watch, const HttpOutcome& outcome) {
     return;
   }
   if (outcome.status == kOk) {
-    if (const auto image = ReadImage(outcome.body)) {
+    if (const auto image = ReadImage(outcome.body, watch->order->image)) {
       images_[watch->order->image] = {*image, SteadyAfter(kImageKnown)};
       UseImage(watch, *image);
       return;
@@ -367,7 +367,8 @@ void ContainerHost::OnLogBytes(Watch* watch, std::string_view bytes) {
   OnLogEnd(watch, false);
 }
 
-// Its first process told of a success: nothing is left to ask. Of a failure the engine may know more.
+// Its first process told of a success: nothing is left to ask. Of a failure the engine may know
+// more.
 bool ContainerHost::ToldOfSuccess(const Watch& watch) {
   std::string text;
   std::string damage;

@@ -284,17 +284,30 @@ std::string ErrorText(int status, std::string_view body) {
   return text.empty() ? absl::StrCat("HTTP status ", status) : text;
 }
 
-std::optional<ImageAnswer> ReadImage(std::string_view body) {
+std::string RepositoryOf(const std::string& image) {
+  const std::string name = image.substr(0, image.find('@'));
+  const size_t slash = name.rfind('/');
+  return name.substr(0, name.find(':', slash == std::string::npos ? 0 : slash));
+}
+
+std::optional<ImageAnswer> ReadImage(std::string_view body, const std::string& name) {
   const Json json = ParseObject(body);
   ImageAnswer answer;
   answer.id = Get<std::string>(json, "Id", "");
   if (answer.id.empty()) return std::nullopt;
-  answer.digest = answer.id;
   const auto digests = json.find("RepoDigests");
-  if (digests != json.end() && digests->is_array() && !digests->empty() &&
-      digests->front().is_string()) {
-    answer.digest = digests->front().get<std::string>();
+  if (digests != json.end() && digests->is_array()) {
+    const std::string repository = RepositoryOf(name);
+    for (const Json& digest : *digests) {
+      if (!digest.is_string()) continue;
+      const std::string text = digest.get<std::string>();
+      const std::string known = RepositoryOf(text);
+      const bool same = known == repository || known.ends_with("/" + repository);
+      if (same || answer.digest.empty()) answer.digest = text;
+      if (same) break;
+    }
   }
+  if (answer.digest.empty()) answer.digest = answer.id;
   return answer;
 }
 

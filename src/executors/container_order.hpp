@@ -56,7 +56,11 @@ struct ImageAnswer {
   std::string id;
   std::string digest;  // "NAME@sha256:…" where a registry knows it, else the id
 };
-std::optional<ImageAnswer> ReadImage(std::string_view body);
+// An image may be known by several names: the digest is that of `name`, if it is among them.
+std::optional<ImageAnswer> ReadImage(std::string_view body, const std::string& name);
+
+// "ghcr.io/a/b:1", "ghcr.io/a/b@sha256:…" -> "ghcr.io/a/b".
+std::string RepositoryOf(const std::string& image);
 
 struct ContainerAnswer {
   enum class State : uint8_t { created, running, ended };

@@ -36,10 +36,10 @@ std::string PullPath(const std::string& image) {
   if (image.find('@') != std::string::npos) {
     return "/images/create?fromImage=" + PercentEncode(image);
   }
-  const size_t slash = image.rfind('/');
-  const size_t colon = image.find(':', slash == std::string::npos ? 0 : slash);
-  const std::string tag = colon == std::string::npos ? "latest" : image.substr(colon + 1);
-  return absl::StrCat("/images/create?fromImage=", PercentEncode(image.substr(0, colon)),
+  const std::string repository = RepositoryOf(image);
+  const std::string tag =
+      repository.size() < image.size() ? image.substr(repository.size() + 1) : "latest";
+  return absl::StrCat("/images/create?fromImage=", PercentEncode(repository),
                       "&tag=", PercentEncode(tag));
 }
 

@@ -89,8 +89,13 @@ TEST_CASE("answers of container engines, good and bad") {
   CHECK(ended->state == State::ended);
   CHECK(ended->exit_code == 137);
   CHECK(ended->out_of_memory);
-  CHECK(ReadImage(R"({"Id":"sha256:a","RepoDigests":null})")->digest == "sha256:a");
-  CHECK_FALSE(ReadImage("{}").has_value());
+  CHECK(ReadImage(R"({"Id":"sha256:a","RepoDigests":null})", "a")->digest == "sha256:a");
+  const char* named =
+      R"({"Id":"1","RepoDigests":["r.io:5/b@sha256:b",7,"docker.io/library/a@sha256:a"]})";
+  CHECK(ReadImage(named, "a:12")->digest == "docker.io/library/a@sha256:a");
+  CHECK(ReadImage(named, "r.io:5/b@sha256:b")->digest == "r.io:5/b@sha256:b");
+  CHECK(ReadImage(named, "other")->digest == "r.io:5/b@sha256:b");
+  CHECK_FALSE(ReadImage("{}", "a").has_value());
 
   const auto list = ReadContainerList(
       R"([{"Names":["/a"],"State":"running","Labels":{"trackbed.folder":"/f"}},7,{"Names":[]},

@@ -43,6 +43,8 @@ fail() {
 app=$server/team/app
 podman_client push --quiet --creds "ada:$password" --tls-verify=false "$IMAGE" "$app:1" >push.out 2>&1 ||
   fail "the image cannot be pushed"
+# Pushed, it has another digest than imported.
+podman_client rmi --all --force >rmi.out 2>&1 || fail "rmi"
 
 write_pipeline() { # IMAGE
   printf 'name: pull\ndefaults: {cache: false}\ntasks: [{name: task, image: "%s", command: "true"}]\n' "$1" >pull.yaml
@@ -72,11 +74,11 @@ try right.out --registry "$server=ada:secret://env/TOKEN"
 [ "$code" = 0 ] || fail "with the right password: code $code"
 grep -q "image $app:1: pulling" right.out || fail "the pull is not told of"
 grep -q "image $app:1: pulled" right.out || fail "the end of the pull is not told of"
-digest=$("$TRACKBED" events latest | sed -n 's/.*image_digest":"[^"]*@\(sha256:[0-9a-f]*\)".*/\1/p' | tail -n 1)
+digest=$("$TRACKBED" events latest | sed -n 's|.*image_digest":"[^"]*/team/app@\(sha256:[0-9a-f]*\)".*|\1|p' | tail -n 1)
 [ -n "$digest" ] || fail "the digest is not recorded"
 
 # By digest, with what docker login would have left.
-podman_client rmi --force "$app:1" >rmi.out 2>&1 || fail "rmi"
+podman_client rmi --all --force >rmi.out 2>&1 || fail "rmi"
 mkdir .docker
 printf '{"auths": {"%s": {"auth": "%s"}}}' "$server" "$(printf 'ada:%s' "$password" | base64 -w0)" >.docker/config.json
 write_pipeline "$app@$digest"
