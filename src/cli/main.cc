@@ -62,6 +62,9 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
                       "User in containers: UID:GID, or image (default: who runs this)");
   command->add_option("--registry", executor->registries,
                       "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
+  command->add_option("--credentials", executor->credentials,
+                      "Logins to registries, as docker login leaves them (default: Docker's own "
+                      "config.json)");
   AddSlurmOptions(command, executor);
 }
 

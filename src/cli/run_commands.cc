@@ -172,6 +172,7 @@ StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
   options.sink = [&progress](const RunState& run, uint64_t, const Event& event) {
     progress.OnEvent(run, event);
   };
+  options.say = [&progress](const std::string& text) { progress.Say(text); };
   return Session::Open(std::move(options));
 }
 

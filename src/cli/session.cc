@@ -88,16 +88,46 @@ NodeDescription UnlimitedNode(const std::vector<std::string>& slots, NodeDescrip
   return given;
 }
 
-StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(const ExecutorChoice& choice,
-                                                            SecretSource* secrets) {
+// Where docker login and podman login leave what they are told; empty: nowhere.
+std::string FindCredentialsFile() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  std::vector<std::string> places;
+  if (!variable("REGISTRY_AUTH_FILE").empty()) places.push_back(variable("REGISTRY_AUTH_FILE"));
+  if (!variable("DOCKER_CONFIG").empty()) {
+    places.push_back(variable("DOCKER_CONFIG") + "/config.json");
+  } else if (!variable("HOME").empty()) {
+    places.push_back(variable("HOME") + "/.docker/config.json");
+  }
+  for (const std::string& place : places) {
+    std::error_code error;
+    if (fs::exists(place, error)) return place;
+  }
+  return "";
+}
+
+StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
+    const ExecutorChoice& choice, const std::string& home, SecretSource* secrets,
+    const std::function<void(const std::string&)>& say) {
   ContainerExecutorOptions options;
   TRACKBED_ASSIGN_OR_RETURN(options.endpoint, ChooseEndpoint(choice));
+  options.home = home;
   options.default_image = choice.image;
   options.network = choice.network;
   options.user = choice.user;
   for (const std::string& text : choice.registries) {
     TRACKBED_ASSIGN_OR_RETURN(RegistryLogin login, ReadLogin(text));
     options.logins.push_back(std::move(login));
+  }
+  options.credentials_file =
+      choice.credentials.empty() ? FindCredentialsFile() : choice.credentials;
+  if (say) {
+    options.on_pull = [say](const std::string& node, const std::string& image,
+                            const std::string& what) {
+      say(absl::StrCat("image ", image, node.empty() ? "" : " on ", node, ": ", what));
+    };
   }
   options.resolve_secret = [secrets](const std::string& reference) {
     return ResolveReference(secrets, reference);
@@ -211,7 +241,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   session->secrets_ = NewLocalSecrets(workspace.Secrets());
   // Attempts of earlier runs may be in containers, whatever is chosen now.
   StatusOr<std::unique_ptr<ContainerExecutor>> containers =
-      OpenContainers(options.executor, session->secrets_.get());
+      OpenContainers(options.executor, session->home_, session->secrets_.get(), options.say);
   StatusOr<std::unique_ptr<SlurmExecutor>> slurm = OpenSlurm(options.executor, options.sandbox);
   ExecutorRoutes routes;
   routes.processes = std::move(processes);

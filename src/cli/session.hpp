@@ -1,6 +1,7 @@
 // What the commands share: the home folder, its store, and an engine on it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct ExecutorChoice {
   std::string network;                  // of containers; empty: the engine's default
   std::string user;                     // in containers; empty: who we are
   std::vector<std::string> registries;  // SERVER=USER:secret://SOURCE/NAME
+  std::string credentials;  // file of docker login; empty: where Docker's own program has it
   // NAME, or GROUP=NAME for tasks of one resource group.
   std::vector<std::string> partitions;
   std::vector<std::string> accounts;
@@ -46,6 +48,7 @@ struct SessionOptions {
   std::string description;  // of this process, for others who want the store
   bool wait = false;        // for the store, when another process holds it
   EventSink sink;
+  std::function<void(const std::string& text)> say;  // to the user, what is no event; may be empty
 };
 
 // A store with an engine that holds its lease.
