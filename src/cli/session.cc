@@ -64,7 +64,7 @@ StatusOr<std::unique_ptr<SlurmExecutor>> OpenSlurm(const ExecutorChoice& choice,
   TRACKBED_ASSIGN_OR_RETURN(SlurmExecutorOptions options, ChooseSlurm(choice));
   options.sandbox = sandbox;
   // Who asks for Slurm is told at once when it does not answer.
-  if (choice.on == "slurm") TRACKBED_RETURN_IF_ERROR(ProbeSlurm(options.place).status());
+  if (choice.on == "slurm") TRACKBED_RETURN_IF_ERROR(ProbeSlurm(options).status());
   return SlurmExecutor::Create(std::move(options));
 }
 
@@ -143,6 +143,8 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
 
 StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice) {
   SlurmExecutorOptions options;
+  options.rest.endpoint = choice.slurm_endpoint;
+  options.rest.token_file = choice.slurm_token_file;
   AddPlaces(choice.partitions, &SlurmPlace::partition, &options);
   // A group that has one of its own has the others as everybody.
   AddPlaces(choice.accounts, &SlurmPlace::account, &options);

@@ -38,6 +38,8 @@ struct ExecutorChoice {
   std::vector<std::string> accounts;
   std::vector<std::string> qualities;
   std::vector<std::string> submit_options;  // more for sbatch
+  std::string slurm_endpoint;               // of slurmrestd; empty: Slurm's commands
+  std::string slurm_token_file;             // holds a token for it
 };
 
 struct SessionOptions {
