@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.hpp"
@@ -138,8 +136,10 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
   const StatusOr<TaskIndex> task = FindTask(*opened->run.state, options.task);
   if (!task.ok()) return Fail(task.status());
   const Workspace workspace(HomeFolder(common));
-  std::ifstream file;
+  constexpr size_t kPart = 65536;
   std::string path;
+  uint64_t shown = 0;
+  bool found = false;
   while (true) {
     const RunState& run = *opened->run.state;
     const TaskStatus& status = run.task(*task);
@@ -154,24 +154,27 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
           elsewhere ? result->run : run.id(), elsewhere ? result->task : options.task, attempt);
       if (path != folder + "/log") {
         path = folder + "/log";
-        file = std::ifstream(path, std::ios::binary);
+        shown = 0;
+        found = false;
       }
     }
     const bool over = IsFinal(status.state) || run.status() != RunStatus::running;
-    if (!file.is_open() && (!options.follow || over)) {
-      return Fail(NotFound(attempt == 0 ? absl::StrCat("task \"", options.task, "\" of run ",
+    while (!path.empty()) {
+      uint64_t size = 0;
+      const StatusOr<std::string> text = ReadLogFile(path, shown, kPart, &size);
+      found = found || text.ok();
+      if (!text.ok() || text->empty()) break;
+      std::fwrite(text->data(), 1, text->size(), stdout);
+      shown += text->size();
+    }
+    std::fflush(stdout);
+    if (!found && (!options.follow || over)) {
+      return Fail(NotFound(path.empty() ? absl::StrCat("task \"", options.task, "\" of run ",
                                                        run.id(), " has not started")
                                         : absl::StrCat("there is no log ", path)));
     }
-    std::array<char, 65536> buffer{};
-    while (file.is_open() && (file.read(buffer.data(), buffer.size()), file.gcount() > 0)) {
-      std::fwrite(buffer.data(), 1, static_cast<size_t>(file.gcount()), stdout);
-    }
-    std::fflush(stdout);
     if (!options.follow || over) return kSuccess;
-    file.clear();
     ::poll(nullptr, 0, 200);
-    if (!file.is_open()) path.clear();
     StatusOr<StoredRun> reread = LoadRun(*opened->store, run.id());
     if (!reread.ok()) return Fail(reread.status());
     opened->run = *std::move(reread);
