@@ -133,7 +133,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
   if (!graph.ok()) return Fail(graph.status());
   std::printf("pipeline %s  %s\n", pipeline.name.c_str(), PipelineVersion(pipeline).c_str());
   for (const auto& [name, value] : parameters) {
-    std::printf("parameter %s = %s\n", name.c_str(), ToText(value).c_str());
+    std::printf("parameter %s = %s\n", name.c_str(), Printable(ToText(value)).c_str());
   }
   const StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node);
   if (!allocator.ok()) return Fail(allocator.status());
@@ -153,7 +153,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
       code = kEnvironment;
     }
   }
-  std::fputs(Table(rows).c_str(), stdout);
+  std::fputs(Table(std::move(rows)).c_str(), stdout);
   return code;
 }
 

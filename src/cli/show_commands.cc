@@ -82,7 +82,7 @@ int ListRuns(const CommonOptions& common, size_t limit, bool json) {
     rows.push_back({run.id, StatusText(run.status, driven), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }
-  if (!json) std::fputs(Table(rows).c_str(), stdout);
+  if (!json) std::fputs(Table(std::move(rows)).c_str(), stdout);
   return kSuccess;
 }
 
@@ -116,7 +116,7 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
         {std::string(Mark(status)), run.pipeline().tasks[task].name, std::string(StateName(status)),
          status.attempt > 0 ? absl::StrCat(status.attempt) : "", took, Note(run, task, now)});
   }
-  std::printf("\n%s", Table(rows).c_str());
+  std::printf("\n%s", Table(std::move(rows)).c_str());
   return kSuccess;
 }
 
