@@ -5,9 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.hpp"
@@ -94,7 +92,7 @@ int ListRuns(const CommonOptions& common, size_t limit, bool json) {
     rows.push_back({run.id, StatusText(run.status, driven), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }
-  if (!json) std::fputs(Table(rows).c_str(), stdout);
+  if (!json) std::fputs(Table(std::move(rows)).c_str(), stdout);
   return kSuccess;
 }
 
@@ -128,7 +126,7 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
         {std::string(Mark(status)), run.pipeline().tasks[task].name, std::string(StateName(status)),
          status.attempt > 0 ? absl::StrCat(status.attempt) : "", took, Note(run, task, now)});
   }
-  std::printf("\n%s", Table(rows).c_str());
+  std::printf("\n%s", Table(std::move(rows)).c_str());
   return kSuccess;
 }
 
@@ -152,8 +150,10 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
     return Fail(known);
   }
   const Workspace workspace(HomeFolder(common));
-  std::ifstream file;
+  constexpr size_t kPart = 65536;
   std::string path;
+  uint64_t shown = 0;
+  bool found = false;
   while (true) {
     const RunState& run = *opened->run.state;
     const TaskStatus& status = run.task(*task);
@@ -169,24 +169,27 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
                                  elsewhere ? result->task : options.task, attempt, options.member);
       if (path != folder + "/log") {
         path = folder + "/log";
-        file = std::ifstream(path, std::ios::binary);
+        shown = 0;
+        found = false;
       }
     }
     const bool over = IsFinal(status.state) || run.status() != RunStatus::running;
-    if (!file.is_open() && (!options.follow || over)) {
-      return Fail(NotFound(attempt == 0 ? absl::StrCat("task \"", options.task, "\" of run ",
+    while (!path.empty()) {
+      uint64_t size = 0;
+      const StatusOr<std::string> text = ReadLogFile(path, shown, kPart, &size);
+      found = found || text.ok();
+      if (!text.ok() || text->empty()) break;
+      std::fwrite(text->data(), 1, text->size(), stdout);
+      shown += text->size();
+    }
+    std::fflush(stdout);
+    if (!found && (!options.follow || over)) {
+      return Fail(NotFound(path.empty() ? absl::StrCat("task \"", options.task, "\" of run ",
                                                        run.id(), " has not started")
                                         : absl::StrCat("there is no log ", path)));
     }
-    std::array<char, 65536> buffer{};
-    while (file.is_open() && (file.read(buffer.data(), buffer.size()), file.gcount() > 0)) {
-      std::fwrite(buffer.data(), 1, static_cast<size_t>(file.gcount()), stdout);
-    }
-    std::fflush(stdout);
     if (!options.follow || over) return kSuccess;
-    file.clear();
     ::poll(nullptr, 0, 200);
-    if (!file.is_open()) path.clear();
     StatusOr<StoredRun> reread = LoadRun(*opened->store, run.id());
     if (!reread.ok()) return Fail(reread.status());
     opened->run = *std::move(reread);

@@ -1,9 +1,12 @@
 #include "trackbed/engine/run_queries.hpp"
 
 #include <absl/strings/str_cat.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -198,21 +201,38 @@ StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::s
         absl::StrCat("task \"", AbslView(task), "\" of run ", state.id(), " has not started"));
   }
   const std::string path = workspace.AttemptFolder(shown.run, shown.task, shown.attempt) + "/log";
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return NotFound(absl::StrCat("there is no log ", path));
-  const auto size = static_cast<uint64_t>(std::max<std::streamoff>(file.tellg(), 0));
+  uint64_t size = 0;
   LogPart part;
-  if (offset < size) {
-    part.text.resize(std::min<uint64_t>(size - offset, limit));
-    file.seekg(static_cast<std::streamoff>(offset));
-    file.read(part.text.data(), static_cast<std::streamsize>(part.text.size()));
-    part.text.resize(static_cast<size_t>(file.gcount()));
-  }
+  TRACKBED_ASSIGN_OR_RETURN(part.text, ReadLogFile(path, offset, limit, &size));
   // Of an attempt that goes on, or that is not the task's last.
   const bool goes_on = !IsFinal(status.state) && state.status() == RunStatus::running &&
                        (attempt == 0 || attempt == status.attempt);
   part.more = goes_on || offset + part.text.size() < size;
   return part;
+}
+
+StatusOr<std::string> ReadLogFile(const std::string& path, uint64_t offset, size_t limit,
+                                  uint64_t* size) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  struct stat status{};
+  if (file < 0 || ::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (file >= 0) ::close(file);
+    return NotFound(absl::StrCat("there is no log ", path));
+  }
+  *size = static_cast<uint64_t>(status.st_size);
+  std::string text;
+  if (offset < *size) text.resize(std::min<uint64_t>(*size - offset, limit));
+  size_t filled = 0;
+  while (filled < text.size()) {
+    const ssize_t count = ::pread(file, text.data() + filled, text.size() - filled,
+                                  static_cast<off_t>(offset + filled));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    filled += static_cast<size_t>(count);
+  }
+  ::close(file);
+  text.resize(filled);
+  return text;
 }
 
 StatusOr<TaskOutputs> ReadOutputs(Store& store, const Workspace& workspace, const std::string& run,

@@ -173,9 +173,8 @@ class Scheduler::Impl : public SchedulerState {
       return refuse(absl::StrCat("found a share of ", demand.share,
                                  " thousandths, expected 0 to 999 and whole devices apart"));
     }
-    if (request.members == 0 || request.members > kMaxMembers) {
-      return refuse(
-          absl::StrCat("found ", request.members, " members, expected 1 to ", kMaxMembers));
+    if (request.members == 0) {
+      return refuse(absl::StrCat("found 0 members, expected 1 to ", kMaxMembers));
     }
     if (request.run_time < Duration{0}) return refuse("found a negative run time");
     if (request.tenant >= tenancy.size()) {

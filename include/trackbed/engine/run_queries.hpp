@@ -46,6 +46,11 @@ struct LogPart {
 StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::string& run,
                           std::string_view task, uint32_t attempt, uint64_t offset, size_t limit);
 
+// At most `limit` bytes from `offset` of the log in the file `path`, whose size goes to `size`.
+// kNotFound when there is none; a link or a pipe that a task has put in its place is none.
+StatusOr<std::string> ReadLogFile(const std::string& path, uint64_t offset, size_t limit,
+                                  uint64_t* size);
+
 struct TaskOutputs {
   std::string json;    // {"accuracy": 0.95}
   std::string folder;  // of its files; empty: none
