@@ -45,17 +45,15 @@ trackbed_dependency(cli CLI11::CLI11)
 find_package(Threads REQUIRED)
 
 # Nice to have.
-# Containers, by the Docker Engine API. What carries all it needs inside does without them so far.
-set(TRACKBED_WITH_CURL FALSE)
-if(NOT TRACKBED_BUNDLE)
-  find_package(CURL 7.85 QUIET)
-  set(TRACKBED_WITH_CURL "${CURL_FOUND}")
-endif()
+# Containers, by the Docker Engine API: its headers. The library itself is loaded when containers are
+# first asked for, so nothing links it.
+find_package(CURL 7.85 QUIET)
+set(TRACKBED_WITH_CURL "${CURL_FOUND}")
+trackbed_dependency(curl ${CMAKE_DL_LIBS})
 if(TRACKBED_WITH_CURL)
-  trackbed_dependency(curl CURL::libcurl)
+  target_include_directories(trackbed_dep_curl SYSTEM
+    INTERFACE "$<BUILD_INTERFACE:${CURL_INCLUDE_DIRS}>")
   target_compile_definitions(trackbed_dep_curl INTERFACE $<BUILD_INTERFACE:TRACKBED_HAS_CURL>)
-else()
-  trackbed_dependency(curl)
 endif()
 find_package(TBB CONFIG QUIET)  # benchmarks
 find_program(TRACKBED_BUBBLEWRAP bwrap)  # mounts of local tasks, at run time

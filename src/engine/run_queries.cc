@@ -1,6 +1,7 @@
 #include "trackbed/engine/run_queries.hpp"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
 #include <algorithm>
 #include <fstream>
@@ -77,11 +78,16 @@ StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name) {
                    near.empty() ? "" : absl::StrCat("; did you mean \"", AbslView(near), "\"?")));
 }
 
-StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
+bool IsDriven(Store& store, Time now) {
+  const StatusOr<Lease> lease = store.ReadLease();
+  return lease.ok() && lease->fence != 0 && lease->expires > now;
+}
+
+StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
-  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
-  const bool driven = lease.fence != 0 && lease.expires > now;
-  Json list = Json::array();
+  const bool driven = IsDriven(store, now);
+  std::vector<std::string> lines;
+  lines.reserve(runs.size());
   for (const RunRecord& run : runs) {
     const bool interrupted = run.status == RunStatus::running && !driven;
     Json one = {{"run", run.id},
@@ -90,9 +96,14 @@ StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
-    list.push_back(std::move(one));
+    lines.push_back(Dump(one));
   }
-  return Dump(list);
+  return lines;
+}
+
+StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> runs, EachRunAsJson(store, limit, now));
+  return absl::StrCat("[", absl::StrJoin(runs, ","), "]");
 }
 
 StatusOr<std::string> RunAsJson(Store& store, const std::string& run) {
@@ -202,6 +213,7 @@ StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::s
   if (!file) return NotFound(absl::StrCat("there is no log ", path));
   const auto size = static_cast<uint64_t>(std::max<std::streamoff>(file.tellg(), 0));
   LogPart part;
+  part.attempt = MakeAttemptKey(shown.run, shown.task, shown.attempt);
   if (offset < size) {
     part.text.resize(std::min<uint64_t>(size - offset, limit));
     file.seekg(static_cast<std::streamoff>(offset));
