@@ -1,6 +1,7 @@
 #include "trackbed/engine/run_queries.hpp"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -57,6 +58,15 @@ ShownAttempt AttemptShown(const RunState& run, TaskIndex task) {
   return {run.id(), run.pipeline().tasks[task].name, status.attempt};
 }
 
+// kNotFound when the task has no such member.
+Status CheckMember(const Task& task, const std::string& host) {
+  std::vector<std::string> members;
+  for (size_t rank = 0; rank < task.cluster_size; ++rank) members.push_back(GangHost(rank));
+  if (std::find(members.begin(), members.end(), host) != members.end()) return absl::OkStatus();
+  return NotFound(absl::StrCat("task \"", task.name, "\" has no member \"", host,
+                               "\"; its members: ", absl::StrJoin(members, ", ")));
+}
+
 }  // namespace
 
 StatusOr<RunId> ResolveRun(Store& store, const std::string& given) {
@@ -80,11 +90,16 @@ StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name) {
                    near.empty() ? "" : absl::StrCat("; did you mean \"", AbslView(near), "\"?")));
 }
 
-StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
+bool IsDriven(Store& store, Time now) {
+  const StatusOr<Lease> lease = store.ReadLease();
+  return lease.ok() && lease->fence != 0 && lease->expires > now;
+}
+
+StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
-  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
-  const bool driven = lease.fence != 0 && lease.expires > now;
-  Json list = Json::array();
+  const bool driven = IsDriven(store, now);
+  std::vector<std::string> lines;
+  lines.reserve(runs.size());
   for (const RunRecord& run : runs) {
     const bool interrupted = run.status == RunStatus::running && !driven;
     Json one = {{"run", run.id},
@@ -93,9 +108,14 @@ StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
-    list.push_back(std::move(one));
+    lines.push_back(Dump(one));
   }
-  return Dump(list);
+  return lines;
+}
+
+StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> runs, EachRunAsJson(store, limit, now));
+  return absl::StrCat("[", absl::StrJoin(runs, ","), "]");
 }
 
 StatusOr<std::string> RunAsJson(Store& store, const std::string& run) {
@@ -190,19 +210,23 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
 }
 
 StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::string& run,
-                          std::string_view task, uint32_t attempt, uint64_t offset, size_t limit) {
+                          const LogOwner& owner, uint64_t offset, size_t limit) {
+  const auto& [task, attempt, member] = owner;
   TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
+  TRACKBED_RETURN_IF_ERROR(CheckMember(found.run.state->pipeline().tasks[found.task], member));
   const RunState& state = *found.run.state;
   const TaskStatus& status = state.task(found.task);
   ShownAttempt shown = AttemptShown(state, found.task);
-  if (attempt != 0) shown = {state.id(), std::string(task), attempt};
+  if (attempt != 0) shown = {state.id(), task, attempt};
   if (shown.attempt == 0) {
     return NotFound(
         absl::StrCat("task \"", AbslView(task), "\" of run ", state.id(), " has not started"));
   }
-  const std::string path = workspace.AttemptFolder(shown.run, shown.task, shown.attempt) + "/log";
+  const std::string path =
+      workspace.MemberFolder(shown.run, shown.task, shown.attempt, member) + "/log";
   uint64_t size = 0;
   LogPart part;
+  part.attempt = MakeAttemptKey(shown.run, shown.task, shown.attempt);
   TRACKBED_ASSIGN_OR_RETURN(part.text, ReadLogFile(path, offset, limit, &size));
   // Of an attempt that goes on, or that is not the task's last.
   const bool goes_on = !IsFinal(status.state) && state.status() == RunStatus::running &&
