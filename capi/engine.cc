@@ -297,7 +297,10 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   if (options.lease_time_ns > 0) chosen.lease_time = Duration(options.lease_time_ns);
   chosen.is_gone = HolderIsGone;
   // Where the host's attempts leave their files only the host knows.
-  if (core->host_executor == nullptr) chosen.has_outputs = HasOutputFolder;
+  if (core->host_executor == nullptr) {
+    chosen.has_outputs = HasOutputFolder;
+    chosen.link_outputs = LinkOutputs;
+  }
   TRACKBED_ASSIGN_OR_RETURN(core->engine, Engine::Open(std::move(chosen)));
   return absl::OkStatus();
 }
