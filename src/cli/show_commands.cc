@@ -165,8 +165,8 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
                                                   : status.attempt;
     if (attempt > 0) {
       const bool elsewhere = result != nullptr && options.attempt == 0;
-      const std::string folder = workspace.AttemptFolder(
-          elsewhere ? result->run : run.id(), elsewhere ? result->task : name, attempt);
+      const std::string folder = workspace.AttemptFolder(elsewhere ? result->run : run.id(),
+                                                         elsewhere ? result->task : name, attempt);
       if (path != folder + "/log") {
         path = folder + "/log";
         file = std::ifstream(path, std::ios::binary);

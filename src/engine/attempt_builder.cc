@@ -232,8 +232,10 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.key = MakeAttemptKey(run.id(), task.name, attempt);
   spec.folder = workspace.AttemptFolder(run.id(), task.name, attempt);
   spec.shell = task.shell;
-  spec.command.reserve(task.command.size());
-  for (const std::string& word : task.command) {
+  const std::vector<std::string>& command =
+      run.map() == nullptr ? task.command : pipeline.tasks[0].command;
+  spec.command.reserve(command.size());
+  for (const std::string& word : command) {
     TRACKBED_ASSIGN_OR_RETURN(
         std::string rendered,
         Render(word, resolver, task.shell ? Template::Quoting::shell : Template::Quoting::none,

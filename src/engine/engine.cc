@@ -54,9 +54,9 @@ struct ActiveRun {
 
   // Of the run of a map.
   struct OfMap {
-    ReadyTask mapped;              // the task whose attempt this run is
+    ReadyTask mapped;  // the task whose attempt this run is
     std::optional<BatchWindow> window;
-    size_t gathered = 0;           // batches whose outputs stand in those of the mapped task
+    size_t gathered = 0;  // batches whose outputs stand in those of the mapped task
     Status gathering;
   };
   std::unique_ptr<OfMap> map;
@@ -178,10 +178,9 @@ Status CheckTexts(const SubmitOptions& options) {
 StatusOr<MapBinding> ReadMapBinding(Store& store, const RunRecord& record) {
   RunSubmitted submitted;
   Status decoded = absl::OkStatus();
-  TRACKBED_RETURN_IF_ERROR(
-      store.ReadSomeEvents(record.number, 1, 1, [&](uint64_t, const Event& event) {
-        decoded = Decode(event.detail, &submitted);
-      }));
+  TRACKBED_RETURN_IF_ERROR(store.ReadSomeEvents(
+      record.number, 1, 1,
+      [&](uint64_t, const Event& event) { decoded = Decode(event.detail, &submitted); }));
   TRACKBED_RETURN_IF_ERROR(decoded);
   if (submitted.map) return *std::move(submitted.map);
   return DataLoss(
@@ -189,8 +188,8 @@ StatusOr<MapBinding> ReadMapBinding(Store& store, const RunRecord& record) {
 }
 
 Status DamagedPipeline(const RunRecord& run, const Status& status) {
-  return DataLoss(absl::StrCat("run ", run.id,
-                               ": its pipeline cannot be read: ", AbslView(Message(status))));
+  return DataLoss(
+      absl::StrCat("run ", run.id, ": its pipeline cannot be read: ", AbslView(Message(status))));
 }
 
 Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunState>* state) {
@@ -1250,8 +1249,8 @@ StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::ReuseMapRun(const ActiveRun& 
   before.fresh = binding.fresh;
   if (before != binding) return nullptr;
   auto batches = std::make_unique<ActiveRun>(record, *std::move(state));
-  const Status runnable = CheckRunnable(record, batches->state.pipeline(),
-                                        batches->state.submitted(), &batches->lines);
+  const Status runnable =
+      CheckRunnable(record, batches->state.pipeline(), batches->state.submitted(), &batches->lines);
   if (!runnable.ok()) return nullptr;
   return batches;
 }
@@ -1273,8 +1272,8 @@ StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::MakeMapRun(const ActiveRun& r
   TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, pipeline, detail, &lines));
   const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
   auto batches = std::make_unique<ActiveRun>(
-      record, RunState(record.id, std::make_shared<const Pipeline>(std::move(pipeline)),
-                       std::move(graph)));
+      record,
+      RunState(record.id, std::make_shared<const Pipeline>(std::move(pipeline)), std::move(graph)));
   TRACKBED_RETURN_IF_ERROR(batches->state.Apply(submitted));
   batches->lines = std::move(lines);
   if (options_.sink) publications_.push_back({batches.get(), 1, submitted});
@@ -1300,8 +1299,8 @@ Status Engine::Impl::TakeUpMap(ActiveRun& run, TaskIndex task) {
                             options_.store->FindRun(run.state.MapRun(task)));
   if (record.status != RunStatus::running) {
     return DataLoss(absl::StrCat("run ", record.id, " has ended, and task \"",
-                                 run.state.pipeline().tasks[task].name, "\" of run ",
-                                 run.record.id, ", whose map it is, has not"));
+                                 run.state.pipeline().tasks[task].name, "\" of run ", run.record.id,
+                                 ", whose map it is, has not"));
   }
   const bool cancelled = run.state.cancel_requested();
   TRACKBED_ASSIGN_OR_RETURN(ActiveRun * batches,
@@ -1347,12 +1346,13 @@ Status Engine::Impl::GatherSome(ActiveRun& run) {
       workspace_.AttemptFolder(parent->record.id, parent->state.pipeline().tasks[mapped].name,
                                parent->state.task(mapped).attempt),
       "/outputs/");
+  size_t links = 0;
   size_t& batch = run.map->gathered;
-  const size_t end = std::min(run.state.graph().task_count(), batch + kGatheredPerStep);
-  for (; batch < end; ++batch) {
+  for (; batch < run.state.graph().task_count() && links < kGatheredPerStep; ++batch) {
     const auto index = static_cast<TaskIndex>(batch);
     const TaskResult* result = run.state.Result(index);
     if (result == nullptr || result->digest.empty()) continue;
+    ++links;
     run.map->gathering = options_.link_outputs(
         workspace_.AttemptFolder(result->run, result->task, result->attempt) + "/outputs",
         folder + BatchFolder(*run.state.map(), index));
@@ -1375,10 +1375,9 @@ Status Engine::Impl::EndMap(const ActiveRun& batches, RunStatus verdict) {
     ended.message = std::string(Message(batches.map->gathering));
   }
   if (ended.reason == FailureReason::none) return Succeed(run, task, std::move(ended));
-  const EventType type = run.state.cancel_requested() ? EventType::attempt_cancelled
-                                                      : EventType::attempt_failed;
-  TRACKBED_RETURN_IF_ERROR(
-      Record(run, type, task, run.state.task(task).attempt, Encode(ended)));
+  const EventType type =
+      run.state.cancel_requested() ? EventType::attempt_cancelled : EventType::attempt_failed;
+  TRACKBED_RETURN_IF_ERROR(Record(run, type, task, run.state.task(task).attempt, Encode(ended)));
   LandFlight(run, task, nullptr);
   return OnFinal(run, task);
 }

@@ -353,8 +353,7 @@ std::string Encode(const AttemptEnded& detail) {
 Status Decode(std::string_view bytes, AttemptEnded* detail) {
   v1::AttemptEnded proto;
   TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
-  TRACKBED_RETURN_IF_ERROR(
-      DecodeEnum(proto.reason(), FailureReason::cancelled, &detail->reason));
+  TRACKBED_RETURN_IF_ERROR(DecodeEnum(proto.reason(), FailureReason::cancelled, &detail->reason));
   detail->exit_code = proto.exit_code();
   detail->signal = static_cast<int>(proto.signal());
   detail->message = proto.message();

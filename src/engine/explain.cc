@@ -92,7 +92,8 @@ class StoredQueue {
     const TaskIndex first_held_back = FirstHeldBack(run);
     for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
       const TaskState state = run.task(task).state;
-      const bool ready = state == TaskState::pending && driven && IsReady(run, task, first_held_back);
+      const bool ready =
+          state == TaskState::pending && driven && IsReady(run, task, first_held_back);
       if (state != TaskState::running && !ready) continue;
       const ReadyTask here{stored.record.number, task};
       // A map has no place in the queue and holds nothing; its batches do.
@@ -142,8 +143,8 @@ class StoredQueue {
       if (ready.task != asked) continue;
       if (!ready.line.has_value()) return Say(TaskSituation::next, kNothingInItsWay);
       if (!queued) {
-        return Say(TaskSituation::shortage, absl::StrCat(AbslView(Message(ready.line->status())),
-                                                         ": it cannot run here"));
+        return Say(TaskSituation::shortage,
+                   absl::StrCat(AbslView(Message(ready.line->status())), ": it cannot run here"));
       }
       line = **ready.line;
     }
@@ -275,10 +276,10 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
   if (IsFinal(status.state)) return Say(TaskSituation::ended, "it has ended");
   if (status.state == TaskState::running) {
     if (tasks[index].map) {
-      return Say(TaskSituation::running,
-                 absl::StrCat("attempt ", status.attempt, " runs since ",
-                              FormatTime(status.started), ": that of its batches, run ",
-                              run.MapRun(index)));
+      return Say(
+          TaskSituation::running,
+          absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
+                       ": that of its batches, run ", run.MapRun(index)));
     }
     const std::string held = DescribeDevices(run, index);
     return Say(TaskSituation::running,
@@ -301,8 +302,7 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
     explanation.situation = TaskSituation::retry;
     explanation.until = retry_at;
     explanation.sentence = absl::StrCat("next try at ", FormatTime(retry_at));
-  } else if (index >= first_held_back && status.failed_attempts == 0 &&
-             status.lost_attempts == 0) {
+  } else if (index >= first_held_back && status.failed_attempts == 0 && status.lost_attempts == 0) {
     explanation.situation = TaskSituation::batches;
     explanation.sentence = absl::StrCat("waits for one of the ", run.map()->concurrency,
                                         " batches that may be under way at once");

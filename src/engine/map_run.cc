@@ -21,7 +21,7 @@ namespace {
 class ReferredOutputs {
  public:
   explicit ReferredOutputs(const Task& task) {
-    for (const std::string& word : task.command.get()) Add(word);
+    for (const std::string& word : task.command) Add(word);
     for (const EnvironmentVariable& variable : task.environment.get()) Add(variable.value);
   }
 
@@ -102,8 +102,7 @@ std::string GatherOutput(const RunState& batches, const std::string& name, size_
   for (TaskIndex batch = 0; batch < batches.graph().task_count(); ++batch) {
     const TaskResult* result = batches.Result(batch);
     const bool has = result != nullptr && result->outputs.contains(name);
-    absl::StrAppend(&list, batch == 0 ? "" : ",",
-                    has ? ToJson(result->outputs.at(name)) : "null");
+    absl::StrAppend(&list, batch == 0 ? "" : ",", has ? ToJson(result->outputs.at(name)) : "null");
     if (list.size() >= *room) break;
   }
   list.push_back(']');
@@ -145,9 +144,8 @@ void DescribeFailure(const RunState& batches, AttemptEnded* ended) {
     own = failure->message;
   }
   const std::string others = failed > 1 ? absl::StrCat(", and ", failed - 1, " more") : "";
-  ended->message =
-      absl::StrCat("batch ", first, " of ", count, " of run ", batches.id(), others,
-                   own.empty() ? "" : ": ", own);
+  ended->message = absl::StrCat("batch ", first, " of ", count, " of run ", batches.id(), others,
+                                own.empty() ? "" : ": ", own);
 }
 
 }  // namespace
@@ -194,7 +192,10 @@ StatusOr<Pipeline> PipelineOfMap(const Pipeline& pipeline, const MapBinding& map
   task.trigger = Trigger::all_succeeded;
   task.skip = false;
   task.allow_failure = false;
-  batches.tasks.assign(map.batches(), task);
+  batches.tasks.reserve(map.batches());
+  if (map.batches() > 0) batches.tasks.push_back(task);
+  task.command.clear();
+  batches.tasks.resize(map.batches(), task);
   for (size_t batch = 0; batch < batches.tasks.size(); ++batch) {
     batches.tasks[batch].name = absl::StrCat(batch);
   }

@@ -22,7 +22,8 @@ namespace trackbed {
 StatusOr<MapBinding> BindMap(const RunState& run, TaskIndex task);
 
 // The pipeline of the run of a map, from the one that it shares; called PIPELINE/TASK. Its tasks
-// share all but their names. kDataLoss when there is no such task.
+// share all but their names; only the first has the command, which is that of all. kDataLoss when
+// there is no such task.
 StatusOr<Pipeline> PipelineOfMap(const Pipeline& pipeline, const MapBinding& map);
 
 // The graph of `batches` tasks that do not depend on each other.

@@ -305,8 +305,8 @@ Status DecodeTask(v1::Task* message, Task* task) {
   }
   if (message->has_map()) {
     v1::TaskMap* map = message->mutable_map();
-    task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U),
-                        map->batches(), map->concurrency()};
+    task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U), map->batches(),
+                        map->concurrency()};
   }
   if (!message->labels().empty()) task->labels = DecodeTexts(message->mutable_labels());
   return absl::OkStatus();

@@ -15,8 +15,7 @@ constexpr int kMaxDepth = 100;  // writing nested values recurses
 
 Status NoItems(std::string_view text) {
   return InvalidArgument(absl::StrCat("map.over: found \"", AbslView(text.substr(0, kShown)),
-                                      text.size() > kShown ? "…" : "", "\"",
-                                      AbslView(kExpected)));
+                                      text.size() > kShown ? "…" : "", "\"", AbslView(kExpected)));
 }
 
 }  // namespace
@@ -45,8 +44,8 @@ StatusOr<MapItems> ParseMapItems(std::string_view text) {
   const double number = json.is_number() ? json.get<double>() : -1;
   if (!(number >= 0) || number != std::floor(number)) return NoItems(text);
   if (number > static_cast<double>(kMaxMapCount)) {
-    return InvalidArgument(
-        absl::StrCat("map.over: found ", AbslView(text), " items, expected at most ", kMaxMapCount));
+    return InvalidArgument(absl::StrCat("map.over: found ", AbslView(text),
+                                        " items, expected at most ", kMaxMapCount));
   }
   result.numbered = true;
   result.count = static_cast<uint64_t>(number);

@@ -71,7 +71,7 @@ void ReadCommand(SchemaReader& reader, const DocumentNode& node, const NodePath&
     task->command = {node.scalar};
   } else if (node.kind == DocumentNode::Kind::sequence) {
     task->shell = false;
-    ReadTexts(reader, node, path, &task->command.Mutable());
+    ReadTexts(reader, node, path, &task->command);
   } else {
     reader.Expected(node, path, "a script, or a list of a program and its arguments");
   }

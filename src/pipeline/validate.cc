@@ -340,8 +340,8 @@ class Validator {
     for (const auto& [path, count] : counts) {
       const uint32_t least = path == counts[0].first ? 1 : 0;
       if (count >= least && count <= kMaxMapCount) continue;
-      TaskError(path, FoundExpected(absl::StrCat(count), absl::StrCat("a whole number from 1 to ",
-                                                                      kMaxMapCount)));
+      TaskError(path, FoundExpected(absl::StrCat(count),
+                                    absl::StrCat("a whole number from 1 to ", kMaxMapCount)));
     }
     if (task.map->over.find("${{") != std::string::npos) return;
     const StatusOr<MapItems> items = ParseMapItems(task.map->over);

@@ -86,8 +86,8 @@ class Maker {
       MapBinding::Upstream& upstream = map->upstream.emplace_back();
       upstream = {Text(), Text(), Coin(), std::nullopt};
       if (Coin()) {
-        upstream.result = TaskResult{Values(), Text(), Text(), Text(),
-                                     static_cast<uint32_t>(Number(5))};
+        upstream.result =
+            TaskResult{Values(), Text(), Text(), Text(), static_cast<uint32_t>(Number(5))};
       }
     }
   }

@@ -597,7 +597,8 @@ class Simulation {
     std::string text;
     HostProcess* process = Driver();
     if (process == nullptr) return "no engine is open";
-    const StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(100'000, RunsListed::all);
+    const StatusOr<std::vector<RunRecord>> records =
+        process->store->ListRuns(100'000, RunsListed::all);
     if (!records.ok()) return std::string(Message(records.status()));
     for (const RunRecord& record : *records) {
       if (record.status != RunStatus::running) continue;

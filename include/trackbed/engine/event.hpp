@@ -82,27 +82,27 @@ struct TaskResult {
 };
 
 // What the run of a map is about: a task of another run of the same pipeline, with all that it
-// takes from that run. Task N of it is called "N" and is that task, once, with the items of batch N.
+// takes from there. Task N of it is called "N" and is that task, once, with the items of batch N.
 struct MapBinding {
   // A task that the mapped one depends on or refers to, as it was then.
   struct Upstream {
     std::string name;
     std::string state;
-    bool input = false;  // its output folder is one of the inputs
+    bool input = false;                // its output folder is one of the inputs
     std::optional<TaskResult> result;  // with those outputs only that are referred to
     friend bool operator==(const Upstream&, const Upstream&) = default;
   };
 
   std::string task;
-  uint64_t count = 0;              // of the items
-  std::vector<std::string> items;  // each as JSON
-  bool numbered = false;           // the items are 0 to count - 1, and `items` is empty
-  uint64_t batch = 1;              // items of each batch but the last, which may have fewer
-  uint32_t concurrency = 0;        // batches under way at once; 0: no limit
-  bool fresh = false;              // nothing is taken from the cache
-  std::string cache_off;           // why what the task mounts rules out reuse; empty: it does not
+  uint64_t count = 0;                // of the items
+  std::vector<std::string> items;    // each as JSON
+  bool numbered = false;             // the items are 0 to count - 1, and `items` is empty
+  uint64_t batch = 1;                // items of each batch but the last, which may have fewer
+  uint32_t concurrency = 0;          // batches under way at once; 0: no limit
+  bool fresh = false;                // nothing is taken from the cache
+  std::string cache_off;             // why what the task mounts rules out reuse; empty: it does not
   std::vector<std::string> outputs;  // that the task declares
-  std::vector<Upstream> upstream;  // inputs first, in order
+  std::vector<Upstream> upstream;    // inputs first, in order
   friend bool operator==(const MapBinding&, const MapBinding&) = default;
 
   uint64_t batches() const { return (count + batch - 1) / batch; }
@@ -114,8 +114,8 @@ struct RunSubmitted {
   SourceBinding source;
   std::vector<FolderBinding> folders;
   bool use_cache = true;
-  int32_t priority = 0;  // of its tasks, on top of their own
-  std::string tenant;    // whom it is for: "research/vision/ada"; empty: everybody
+  int32_t priority = 0;           // of its tasks, on top of their own
+  std::string tenant;             // whom it is for: "research/vision/ada"; empty: everybody
   std::optional<MapBinding> map;  // of the run of a map
   friend bool operator==(const RunSubmitted&, const RunSubmitted&) = default;
 };

@@ -123,7 +123,7 @@ struct Task {
 
   // Either a script for /bin/sh (one element, `shell` true) or a program and its arguments.
   // Both may hold ${{ … }}.
-  Sparse<std::vector<std::string>> command;
+  std::vector<std::string> command;
   bool shell = true;
 
   TaskKind kind = TaskKind::command;
