@@ -416,13 +416,15 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   if (options.lease_time_ns < 0) return InvalidArgument("options.lease_time_ns: found less than 0");
   if (options.lease_time_ns > 0) chosen.lease_time = Duration(options.lease_time_ns);
   chosen.is_gone = HolderIsGone;
+  // Where the host's attempts leave their files only the host knows.
+  if (core->host_executor == nullptr) {
+    chosen.has_outputs = HasOutputFolder;
+    chosen.link_outputs = LinkOutputs;
+  }
   if (core->artifacts != nullptr) {
     chosen.has_outputs = [core](const std::string& folder, const std::string& digest) {
       return HasOutputs(*core, folder, digest);
     };
-  } else if (core->host_executor == nullptr) {
-    // Where the host's attempts leave their files only the host knows.
-    chosen.has_outputs = HasOutputFolder;
   }
   TRACKBED_ASSIGN_OR_RETURN(core->engine, Engine::Open(std::move(chosen)));
   return absl::OkStatus();

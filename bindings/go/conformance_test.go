@@ -874,6 +874,7 @@ func (e *events) tell() (interface{}, error) {
 		read(e.t, event.JSON, &one)
 		delete(one, "run")
 		delete(one, "from_run")
+		delete(one, "map_run")
 		found = append(found, one)
 		return nil
 	})

@@ -499,8 +499,9 @@ typedef struct trackbed_assigned_device {
 /* One attempt at a task, as an executor of the host's is asked to run it. Valid in the callback. */
 typedef struct trackbed_attempt {
   uint32_t struct_size;
-  int32_t shell;                  /* not 0: command[0] is a script for a shell */
-  trackbed_string key;            /* "RUN/TASK/ATTEMPT": runs at most once, for ever */
+  int32_t shell;       /* not 0: command[0] is a script for a shell */
+  trackbed_string key; /* "RUN/TASK/ATTEMPT", of a batch of a map "RUN/TASK/ATTEMPT/BATCH/ATTEMPT":
+                        * runs at most once, for ever */
   trackbed_string folder;         /* the attempt's own, absolute; not made yet */
   const trackbed_string* command; /* rendered */
   size_t command_count;
@@ -851,7 +852,9 @@ TRACKBED_API trackbed_status trackbed_engine_report(trackbed_engine* engine,
                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
 
 /* Asking. All of it is answered from what is durable; any thread; NOT_FOUND for what is not there.
- * "latest" stands for the run submitted last. */
+ * "latest" stands for the run submitted last. The batches of a task with a map run as a run of
+ * their own, "RUN/score/1" (its `map_run` in JSON), which lists leave out; "score[17]" stands for
+ * task "17" of it. */
 
 /* The newest runs first, at most `limit`, as JSON:
  *   [{"run":"digits-7kq2m4","pipeline":"digits","version":"sha256:…","status":"running",
@@ -919,7 +922,8 @@ TRACKBED_API trackbed_status trackbed_store_backup(const char* path, size_t path
 
 /* ---- Event streams ------------------------------------------------------------------------- */
 
-/* A place in the events of one run, or of all that this engine drives. */
+/* A place in the events of one run, or of all that this engine drives, the runs of maps
+ * included. */
 typedef struct trackbed_events trackbed_events;
 
 typedef struct trackbed_events_options {

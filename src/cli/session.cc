@@ -116,6 +116,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.holder = ThisProcess(std::move(options.description));
   engine.is_gone = HolderIsGone;
   engine.has_outputs = HasOutputFolder;
+  engine.link_outputs = LinkOutputs;
   while (true) {
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(engine);
     if (opened.ok()) {

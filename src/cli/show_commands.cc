@@ -29,12 +29,26 @@ struct OpenedRun {
   StoredRun run;
 };
 
+struct OpenedTask {
+  std::unique_ptr<Store> store;
+  StoredRun run;
+  TaskIndex task = 0;
+};
+
 StatusOr<OpenedRun> OpenRun(const CommonOptions& common, const std::string& given) {
   OpenedRun opened;
   TRACKBED_ASSIGN_OR_RETURN(opened.store, OpenForReading(common));
   TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(*opened.store, given));
   TRACKBED_ASSIGN_OR_RETURN(opened.run, LoadRun(*opened.store, id));
   return opened;
+}
+
+StatusOr<OpenedTask> OpenTask(const CommonOptions& common, const std::string& run,
+                              const std::string& name) {
+  TRACKBED_ASSIGN_OR_RETURN(OpenedRun opened, OpenRun(common, run));
+  TRACKBED_ASSIGN_OR_RETURN(FoundTask found,
+                            FindTaskOrBatch(*opened.store, std::move(opened.run), name));
+  return OpenedTask{std::move(opened.store), std::move(found.run), found.task};
 }
 
 std::string StatusText(RunStatus status, bool driven) {
@@ -126,18 +140,18 @@ int PrintEvents(const CommonOptions& common, const std::string& given, uint64_t 
 }
 
 int ShowLog(const CommonOptions& common, const LogOptions& options) {
-  const StatusOr<OpenedRun> opened = OpenRun(common, options.run);
+  const StatusOr<OpenedTask> opened = OpenTask(common, options.run, options.task);
   if (!opened.ok()) return Fail(opened.status());
-  const StatusOr<TaskIndex> task = FindTask(*opened->run.state, options.task);
-  if (!task.ok()) return Fail(task.status());
+  const TaskIndex task = opened->task;
+  const std::string& name = opened->run.state->pipeline().tasks[task].name;
   Store& store = *opened->store;
   const RunId& id = opened->run.record.id;
   const Workspace workspace(HomeFolder(common));
   std::string attempt;
   uint64_t offset = 0;
   while (true) {
-    const StatusOr<LogPart> part = ReadLog(
-        store, workspace, id, {options.task, options.attempt, options.member}, offset, kLogChunk);
+    const StatusOr<LogPart> part =
+        ReadLog(store, workspace, id, {name, options.attempt, options.member}, offset, kLogChunk);
     if (part.ok() && part->attempt != attempt) {
       // Of another attempt than before, which is shown from its beginning.
       attempt = part->attempt;
@@ -154,7 +168,7 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
       if (!options.follow || !absl::IsNotFound(part.status())) return Fail(part.status());
       const StatusOr<StoredRun> run = LoadRun(store, id);
       if (!run.ok()) return Fail(run.status());
-      if (IsFinal(run->state->task(*task).state) || run->state->status() != RunStatus::running) {
+      if (IsFinal(run->state->task(task).state) || run->state->status() != RunStatus::running) {
         return Fail(part.status());
       }
     }
@@ -162,18 +176,18 @@ int ShowLog(const CommonOptions& common, const LogOptions& options) {
   }
 }
 
-int ExplainCache(const CommonOptions& common, const std::string& given, const std::string& name) {
-  const StatusOr<OpenedRun> opened = OpenRun(common, given);
+int ExplainCache(const CommonOptions& common, const std::string& given, const std::string& asked) {
+  const StatusOr<OpenedTask> opened = OpenTask(common, given, asked);
   if (!opened.ok()) return Fail(opened.status());
   const RunState& run = *opened->run.state;
-  const StatusOr<TaskIndex> task = FindTask(run, name);
-  if (!task.ok()) return Fail(task.status());
-  const TaskStatus& status = run.task(*task);
-  const AttemptIntended* intended = run.Intended(*task);
+  const TaskIndex task = opened->task;
+  const std::string& name = run.pipeline().tasks[task].name;
+  const TaskStatus& status = run.task(task);
+  const AttemptIntended* intended = run.Intended(task);
 
   std::printf("task \"%s\" of run %s: %s\n", name.c_str(), run.id().c_str(),
               std::string(StateName(status)).c_str());
-  if (const std::string note = Note(run, *task, SystemClock().Now()); !note.empty()) {
+  if (const std::string note = Note(run, task, SystemClock().Now()); !note.empty()) {
     std::printf("  %s\n", note.c_str());
   }
   if (status.attempt == 0 && !status.cached) {
@@ -187,7 +201,7 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
     return kSuccess;
   }
   if (status.cached) {
-    const TaskResult* result = run.Result(*task);
+    const TaskResult* result = run.Result(task);
     std::printf("cache hit: result of run %s, task \"%s\", attempt %u\nkey %s\n",
                 result->run.c_str(), result->task.c_str(), result->attempt,
                 intended->cache_key.c_str());
@@ -232,24 +246,24 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
   return kSuccess;
 }
 
-int ExplainWait(const CommonOptions& common, const std::string& given, const std::string& name,
+int ExplainWait(const CommonOptions& common, const std::string& given, const std::string& asked,
                 bool json) {
-  const StatusOr<OpenedRun> opened = OpenRun(common, given);
+  const StatusOr<OpenedTask> opened = OpenTask(common, given, asked);
   if (!opened.ok()) return Fail(opened.status());
   const RunState& run = *opened->run.state;
-  const StatusOr<TaskIndex> task = FindTask(run, name);
-  if (!task.ok()) return Fail(task.status());
+  const TaskIndex task = opened->task;
+  const std::string& name = run.pipeline().tasks[task].name;
   const Time now = SystemClock().Now();
   StatusOr<TaskExplanation> explained =
-      ExplainTask(*opened->store, run.id(), *task, now, HolderIsGone);
+      ExplainTask(*opened->store, run.id(), task, now, HolderIsGone);
   if (!explained.ok()) return Fail(explained.status());
-  const std::string state(StateName(run.task(*task)));
+  const std::string state(StateName(run.task(task)));
   if (explained->situation == TaskSituation::ended) {
-    const std::string note = Note(run, *task, now);
+    const std::string note = Note(run, task, now);
     explained->sentence = absl::StrCat("it has ", state, note.empty() ? "" : ": ", note);
   }
   if (json) {
-    std::printf("%s\n", ExplanationToJson(run, *task, *explained).c_str());
+    std::printf("%s\n", ExplanationToJson(run, task, *explained).c_str());
     return kSuccess;
   }
   std::printf("task \"%s\" of run %s: %s\n  %s\n", name.c_str(), run.id().c_str(), state.c_str(),

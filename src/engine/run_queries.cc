@@ -8,7 +8,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
 #include <utility>
 
 #include "trackbed/base/diagnostic.hpp"
@@ -26,17 +29,22 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-struct FoundTask {
-  StoredRun run;
-  TaskIndex task = 0;
-};
-
 StatusOr<FoundTask> Load(Store& store, const std::string& run, std::string_view task) {
-  FoundTask found;
   TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(store, run));
-  TRACKBED_ASSIGN_OR_RETURN(found.run, LoadRun(store, id));
-  TRACKBED_ASSIGN_OR_RETURN(found.task, FindTask(*found.run.state, task));
-  return found;
+  TRACKBED_ASSIGN_OR_RETURN(StoredRun stored, LoadRun(store, id));
+  return FindTaskOrBatch(store, std::move(stored), task);
+}
+
+// 17 of "score[17]", which it cuts down to "score".
+std::optional<uint64_t> CutBatch(std::string_view* name) {
+  const size_t open = name->rfind('[');
+  if (open == std::string_view::npos || !name->ends_with(']')) return std::nullopt;
+  uint64_t batch = 0;
+  const char* end = name->data() + name->size() - 1;
+  const auto [stop, error] = std::from_chars(name->data() + open + 1, end, batch);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  *name = name->substr(0, open);
+  return batch;
 }
 
 std::string StateName(const TaskStatus& status) {
@@ -88,6 +96,26 @@ StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name) {
   return NotFound(
       absl::StrCat("run ", run.id(), " has no task \"", AbslView(name), "\"",
                    near.empty() ? "" : absl::StrCat("; did you mean \"", AbslView(near), "\"?")));
+}
+
+StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_view name) {
+  const std::optional<uint64_t> batch = CutBatch(&name);
+  TRACKBED_ASSIGN_OR_RETURN(const TaskIndex task, FindTask(*run.state, name));
+  if (!batch) return FoundTask{std::move(run), task};
+  const RunId& batches = run.state->MapRun(task);
+  if (batches.empty()) {
+    return NotFound(absl::StrCat("task \"", AbslView(name), "\" of run ", run.record.id,
+                                 run.state->pipeline().tasks[task].map
+                                     ? " has not been dealt out to batches"
+                                     : " has no batches"));
+  }
+  TRACKBED_ASSIGN_OR_RETURN(StoredRun found, LoadRun(store, batches));
+  const size_t count = found.state->graph().task_count();
+  if (*batch >= count) {
+    return NotFound(absl::StrCat("task \"", AbslView(name), "\" of run ", run.record.id, " has ",
+                                 count, " batches, from 0 on"));
+  }
+  return FoundTask{std::move(found), static_cast<TaskIndex>(*batch)};
 }
 
 bool IsDriven(Store& store, Time now) {
@@ -181,7 +209,8 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   } else {
     TRACKBED_ASSIGN_OR_RETURN(
         const std::optional<CacheEntry> earlier,
-        store.FindLastCached(state.pipeline().name, std::string(task), status.started));
+        store.FindLastCached(state.pipeline().name, state.pipeline().tasks[found.task].name,
+                             status.started));
     if (earlier) {
       json["compared_with"] = earlier->result.run;
       before = earlier->fields;
@@ -209,6 +238,14 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   return Dump(json);
 }
 
+Status CheckHasLog(const RunState& run, TaskIndex task) {
+  if (!run.pipeline().tasks[task].map) return absl::OkStatus();
+  const std::string& name = run.pipeline().tasks[task].name;
+  return NotFound(absl::StrCat("task \"", name, "\" of run ", run.id(),
+                               " has a log for each of its batches: ", name, "[0], ", name,
+                               "[1], …"));
+}
+
 StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::string& run,
                           const LogOwner& owner, uint64_t offset, size_t limit) {
   const auto& [task, attempt, member] = owner;
@@ -217,7 +254,9 @@ StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::s
   const RunState& state = *found.run.state;
   const TaskStatus& status = state.task(found.task);
   ShownAttempt shown = AttemptShown(state, found.task);
-  if (attempt != 0) shown = {state.id(), task, attempt};
+  const std::string& name = state.pipeline().tasks[found.task].name;
+  if (attempt != 0) shown = {state.id(), name, attempt};
+  TRACKBED_RETURN_IF_ERROR(CheckHasLog(state, found.task));
   if (shown.attempt == 0) {
     return NotFound(
         absl::StrCat("task \"", AbslView(task), "\" of run ", state.id(), " has not started"));

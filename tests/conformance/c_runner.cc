@@ -650,7 +650,7 @@ class Runs {
                                trackbed_error** error) {
     auto* self = static_cast<Runs*>(user);
     const std::string key = Text(attempt->key);
-    const std::string task = key.substr(key.find('/') + 1, key.rfind('/') - key.find('/') - 1);
+    const std::string task = TaskOfKey(key);
     const Json told = self->outcomes_.value(task, Json::array());
     const size_t number = self->started_[task]++;
     const Json outcome = told.empty() ? Json::object() : told[std::min(number, told.size() - 1)];

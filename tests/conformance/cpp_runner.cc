@@ -469,8 +469,7 @@ class ScriptedExecutor final : public Executor {
   }
 
   Status Start(const AttemptSpec& spec) override {
-    const std::string task =
-        spec.key.substr(spec.key.find('/') + 1, spec.key.rfind('/') - spec.key.find('/') - 1);
+    const std::string task = TaskOfKey(spec.key);
     const Json told = outcomes_.value(task, Json::array());
     const size_t number = started_[task]++;
     const Json outcome = told.empty() ? Json::object() : told[std::min(number, told.size() - 1)];

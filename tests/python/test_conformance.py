@@ -373,6 +373,7 @@ class Events:
         for event in found:
             event.pop("run")
             event.pop("from_run", None)
+            event.pop("map_run", None)
         return {"status": shown["status"], "events": found}
 
 

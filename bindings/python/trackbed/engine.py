@@ -341,6 +341,9 @@ class Engine:
                 known = self._views.get(event["run"])
                 if known is not None:
                     known.apply(event)
+                run, slash, attempt = event["run"].partition("/")
+                if slash and run in self._views:  # a batch of one of its tasks
+                    self._views[run].apply_batch(attempt.partition("/")[0], event)
             self.changed.notify_all()
         for listener in list(self._listeners):
             try:

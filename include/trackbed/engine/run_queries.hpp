@@ -21,6 +21,14 @@ StatusOr<RunId> ResolveRun(Store& store, const std::string& given);
 // kNotFound names the nearest task that there is.
 StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name);
 
+struct FoundTask {
+  StoredRun run;
+  TaskIndex task = 0;
+};
+// The task that is called "train", or, of a task with a map, batch 17 in the run of its batches:
+// "score[17]".
+StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_view name);
+
 // Whether somebody holds the lease of the store: else no run is running, whatever its last event
 // says, but "interrupted".
 bool IsDriven(Store& store, Time now);
@@ -41,6 +49,9 @@ StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, st
                                         const GroupPolicy& policy = GroupPolicy());
 // Why a task did or did not use an earlier result, field by field.
 StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::string_view task);
+
+// kNotFound for a task with a map: its batches have logs.
+Status CheckHasLog(const RunState& run, TaskIndex task);
 
 struct LogPart {
   std::string text;
