@@ -67,6 +67,9 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
                       "User in containers: UID:GID, or image (default: who runs this)");
   command->add_option("--registry", executor->registries,
                       "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
+  command->add_option("--credentials", executor->credentials,
+                      "Logins to registries, as docker login leaves them (default: Docker's own "
+                      "config.json)");
   AddSlurmOptions(command, executor);
 }
 
@@ -166,6 +169,8 @@ int Main(int argc, char** argv) {
   logs_command->add_option("RUN", log.run, "Run, or latest")->required();
   logs_command->add_option("TASK", log.task, "Task")->required();
   logs_command->add_option("--attempt", log.attempt, "Which attempt (default: the latest)");
+  logs_command->add_option("--member", log.member, "Of a gang: main1, sub1, sub2, …")
+      ->capture_default_str();
   logs_command->add_flag("--follow,-f", log.follow, "Go on until the task ends");
 
   std::string task;

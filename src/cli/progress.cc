@@ -113,6 +113,10 @@ class PlainProgress final : public Progress {
       return;
     }
     const Task& task = run.pipeline().tasks[event.task];
+    if (const MapBinding* map = run.map()) {
+      OnBatchEvent(*map, run, event);
+      return;
+    }
     std::string what;
     switch (event.type) {
       case EventType::attempt_intended:
@@ -155,7 +159,15 @@ class PlainProgress final : public Progress {
  private:
   static constexpr Duration kLongestDelay = std::chrono::milliseconds(50);
 
+  // There may be a million: only what goes wrong is told.
+  void OnBatchEvent(const MapBinding& map, const RunState& run, const Event& event) {
+    if (event.type != EventType::attempt_failed && event.type != EventType::task_failed) return;
+    Line(event.time, absl::StrCat(map.task, "[", event.task, "]"),
+         absl::StrCat("failed: ", Note(run, event.task, event.time)));
+  }
+
   void OnRunEvent(const RunState& run, const Event& event) {
+    if (run.map() != nullptr) return;
     switch (event.type) {
       case EventType::run_submitted:
         absl::StrAppend(&lines_, Heading(run), "\n");
@@ -191,7 +203,7 @@ class LiveProgress final : public Progress {
 
   void OnEvent(const RunState& run, const Event& event) override {
     if (event.task != kNoTask) changed_ = true;
-    if (heading_.empty()) heading_ = Heading(run);
+    if (heading_.empty() && run.map() == nullptr) heading_ = Heading(run);
   }
 
   Duration RefreshInterval() const override { return std::chrono::milliseconds(100); }
@@ -280,6 +292,9 @@ class LiveProgress final : public Progress {
     }
     std::string note = Note(run, index, now);
     if (note.empty() && engine != nullptr) note = engine->ExplainWait(run.id(), index);
+    if (status.state == TaskState::running && task.map && engine != nullptr) {
+      note = BatchesDone(engine->Find(run.MapRun(index)));
+    }
     std::string rest = absl::StrCat(Pad(StateName(status), 9), "  ", Pad(elapsed, 6), "  ");
     if (status.attempt > 1) absl::StrAppend(&rest, "attempt ", status.attempt, "  ");
     const std::string resources = Resources(task);
@@ -288,6 +303,12 @@ class LiveProgress final : public Progress {
     const std::string line =
         absl::StrCat(AbslView(Mark(status)), " ", Pad(task.name, name_width), "  ", rest);
     return Coloured(status, Fit(line, columns - 1), colour_);
+  }
+
+  static std::string BatchesDone(const RunState* batches) {
+    if (batches == nullptr) return "";
+    const size_t count = batches->graph().task_count();
+    return absl::StrCat(count - batches->unfinished(), " of ", count, " batches done");
   }
 
   bool colour_ = UseColour(STDOUT_FILENO);
@@ -314,6 +335,7 @@ std::string Note(const RunState& run, TaskIndex task, Time now) {
     return note;
   }
   if (status.state == TaskState::running) {
+    if (run.pipeline().tasks[task].map) return "in batches: run " + run.MapRun(task);
     const std::string devices = DescribeDevices(run, task);
     return devices.empty() ? "" : "on " + devices;
   }

@@ -69,6 +69,11 @@ struct ExitRecord {
   std::string message;
 };
 
+// The exit code of a command that succeeded and left outputs that cannot be digested: a socket, a
+// pipe, a file that cannot be read. Nothing of them could be handed on, so it has failed (EX_IOERR
+// of sysexits.h).
+inline constexpr int kOutputsNotKept = 74;
+
 // A link to the attempt's tmp/ that its supervisor makes when that lies deep.
 std::string ShortTemporaryPath(const ClaimRecord& claim);
 

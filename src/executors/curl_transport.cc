@@ -25,6 +25,11 @@ long Seconds(Duration duration) {
   return static_cast<long>(std::chrono::duration_cast<std::chrono::seconds>(duration).count());
 }
 
+// At least 1: to curl, 0 is without end.
+long Milliseconds(Duration duration) {
+  return static_cast<long>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
 class CurlTransport : public HttpTransport {
  public:
   CurlTransport(const CurlLibrary& curl, ContainerEndpoint endpoint)
@@ -199,7 +204,7 @@ void CurlTransport::Configure(Flight* flight) {
   curl_.easy_setopt(easy, CURLOPT_WRITEFUNCTION, &OnBody);
   curl_.easy_setopt(easy, CURLOPT_WRITEDATA, flight);
   if (request.timeout > Duration(0)) {
-    curl_.easy_setopt(easy, CURLOPT_TIMEOUT_MS, Seconds(request.timeout) * 1000);
+    curl_.easy_setopt(easy, CURLOPT_TIMEOUT_MS, Milliseconds(request.timeout));
   }
   if (request.idle_timeout > Duration(0)) {
     curl_.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);

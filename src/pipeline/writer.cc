@@ -151,6 +151,17 @@ void PutCluster(const Task& task, Json* map) {
   PutNonEmpty(map, "cluster", std::move(cluster));
 }
 
+void PutMap(const Task& task, Json* map) {
+  if (!task.map) return;
+  static const TaskMap defaults;
+  Json fan_out = Json::object();
+  Put(&fan_out, "over", task.map->over);
+  if (task.map->batch != defaults.batch) Put(&fan_out, "batch", task.map->batch);
+  if (task.map->batches != 0) Put(&fan_out, "batches", task.map->batches);
+  if (task.map->concurrency != 0) Put(&fan_out, "concurrency", task.map->concurrency);
+  Put(map, "map", std::move(fan_out));
+}
+
 // In the order of the schema.
 Json FromTask(const Task& task) {
   static const Task defaults;
@@ -164,6 +175,7 @@ Json FromTask(const Task& task) {
     Put(&map, "trigger", std::string(TriggerName(task.trigger)));
   }
   PutText(&map, "when", task.when);
+  PutMap(task, &map);
   PutNonEmpty(&map, "environment", FromEnvironment(task.environment));
   PutNonEmpty(&map, "resources", FromResources(task.resources));
   PutNonEmpty(&map, "mounts", FromMounts(task.mounts));

@@ -594,7 +594,9 @@ void Attempt::DigestOutputs() {
     error = WalkTree(kOutputsFolder, options, &entries);
     if (!error) exit_.output_digest = DigestTreeEntries(entries);
   }
-  if (error) AddMessage(error->message);
+  if (!error) return;
+  AddMessage("what it left cannot be handed on: " + error->message);
+  if (exit_.exit_code == 0 && exit_.signal == 0) exit_.exit_code = kOutputsNotKept;
 }
 
 void Attempt::AddMessage(const std::string& text) {
