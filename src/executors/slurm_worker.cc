@@ -69,7 +69,7 @@ bool IsOver(const std::string& job_name, const std::string& folder) {
     return false;
   }
   std::error_code error;
-  const std::filesystem::directory_iterator members(folder + "/" + kGangMembersFolder, error);
+  const std::filesystem::directory_iterator members(folder + "/" + kMembersFolder, error);
   if (error || claim.given_up) return true;
   return std::all_of(begin(members), end(members), [](const auto& member) {
     ClaimRecord of_member;
