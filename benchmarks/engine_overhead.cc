@@ -69,7 +69,7 @@ EngineOptions MakeOptions(Store* store, Executor* executor) {
   options.store = store;
   options.executor = executor;
   options.home = "/nowhere";
-  options.node = NodeOfSlots({{"cpu", Quantity::FromThousandths(1'000'000'000'000)}});
+  options.nodes = {NodeOfSlots({{"cpu", Quantity::FromThousandths(1'000'000'000'000)}})};
   options.holder.description = "engine_overhead";
   return options;
 }

@@ -1,14 +1,14 @@
 // run, resume, retry, cancel: the commands that need the lease of the store.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "cli/commands.hpp"
 #include "cli/drive.hpp"
@@ -71,13 +71,14 @@ int FailToOpen(const Status& status) {
 }
 
 std::vector<std::string> LastLines(const std::string& path, size_t count) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return {};
-  constexpr std::streamoff kTail = 64 * 1024;
-  const std::streamoff size = file.tellg();
-  file.seekg(std::max<std::streamoff>(0, size - kTail));
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  constexpr size_t kTail = 64 * 1024;
+  uint64_t size = 0;
+  if (!ReadLogFile(path, 0, 0, &size).ok()) return {};
+  const StatusOr<std::string> text =
+      ReadLogFile(path, size - std::min<uint64_t>(size, kTail), kTail, &size);
+  if (!text.ok()) return {};
+  std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*text, "\n"), '\n');
+  if (text->empty()) lines.clear();
   if (lines.size() > count) {
     lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(count));
   }
@@ -155,7 +156,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
   if (!graph.ok()) return Fail(graph.status());
   std::printf("pipeline %s  %s\n", pipeline.name.c_str(), PipelineVersion(pipeline).c_str());
   for (const auto& [name, value] : parameters) {
-    std::printf("parameter %s = %s\n", name.c_str(), ToText(value).c_str());
+    std::printf("parameter %s = %s\n", name.c_str(), Printable(ToText(value)).c_str());
   }
   const StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node);
   if (!allocator.ok()) return Fail(allocator.status());
@@ -175,7 +176,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
       code = kEnvironment;
     }
   }
-  std::fputs(Table(rows).c_str(), stdout);
+  std::fputs(Table(std::move(rows)).c_str(), stdout);
   return code;
 }
 
@@ -195,6 +196,7 @@ StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
   options.sink = [&progress](const RunState& run, uint64_t, const Event& event) {
     progress.OnEvent(run, event);
   };
+  options.say = [&progress](const std::string& text) { progress.Say(text); };
   return Session::Open(std::move(options));
 }
 

@@ -271,6 +271,7 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.resources = task.resources;
   spec.resource_group = task.resource_group;
   spec.timeout = task.timeout;
+  spec.grace_period = task.grace_period;
   return spec;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "engine/attempt_builder.hpp"
+#include "pipeline/names.hpp"
 #include "trackbed/base/sha256.hpp"
 
 namespace trackbed {
@@ -13,12 +14,17 @@ namespace {
 
 // The part of the source that a task sees, by content.
 std::string DigestOfSeenFiles(const SourceBinding& source, const std::vector<std::string>& files) {
-  if (files.empty()) return source.digest;
+  std::vector<std::string> wanted;
+  for (const std::string& file : files) {
+    wanted.push_back(NormalizePath(file));
+    if (wanted.back() == ".") return source.digest;
+  }
+  if (wanted.empty()) return source.digest;
   Sha256 hash;
   for (const auto& [path, digest] : source.files) {
     const bool seen =
-        std::any_of(files.begin(), files.end(), [&file = path](const std::string& wanted) {
-          return file == wanted || (file.starts_with(wanted) && file[wanted.size()] == '/');
+        std::any_of(wanted.begin(), wanted.end(), [&file = path](const std::string& part) {
+          return file == part || (file.starts_with(part) && file[part.size()] == '/');
         });
     if (!seen) continue;
     hash.UpdateField(path);

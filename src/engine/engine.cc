@@ -14,9 +14,8 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/describe_wait.hpp"
+#include "engine/engine_nodes.hpp"
 #include "engine/map_run.hpp"
-#include "engine/node_devices.hpp"
-#include "engine/node_queue.hpp"
 #include "engine/request.hpp"
 #include "engine/run_times.hpp"
 #include "engine/utf8.hpp"
@@ -224,7 +223,6 @@ class Engine::Impl {
   Impl(EngineOptions options, const Lease& lease)
       : options_(std::move(options)),
         workspace_(options_.home),
-        devices_(options_.node),
         fence_(lease.fence),
         lease_until_(lease.expires) {}
 
@@ -295,7 +293,6 @@ class Engine::Impl {
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
   Status Enqueue(ActiveRun& run, TaskIndex task);
   bool IsWanted(const ReadyTask& ready) const;
-  uint32_t Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec);
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -322,8 +319,7 @@ class Engine::Impl {
 
   EngineOptions options_;
   Workspace workspace_;
-  std::unique_ptr<NodeQueue> queue_;
-  NodeDevices devices_;
+  std::unique_ptr<EngineNodes> nodes_;
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
@@ -374,8 +370,8 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 
 Status Engine::Impl::MakeQueue() {
   TRACKBED_ASSIGN_OR_RETURN(
-      queue_, NodeQueue::Create(options_.node, options_.tenancy, options_.policy,
-                                [this](const ReadyTask& task) { return IsWanted(task); }));
+      nodes_, EngineNodes::Create(options_.nodes, options_.tenancy, options_.policy,
+                                  [this](const ReadyTask& task) { return IsWanted(task); }));
   return absl::OkStatus();
 }
 
@@ -408,13 +404,17 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     }
     // Most tasks ask for the same as the one before.
     if (last && pipeline.tasks[*last].resources == task.resources &&
-        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i)) {
+        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i) &&
+        pipeline.tasks[*last].cluster_size == task.cluster_size &&
+        pipeline.tasks[*last].multi_node == task.multi_node) {
       (*lines)[i] = (*lines)[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
-      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
+      claim.members = task.cluster_size;
+      claim.on_different_nodes = task.multi_node;
+      const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (!line.ok()) {
         code = StatusCode::kResourceExhausted;
         problems.push_back(
@@ -505,23 +505,10 @@ Status Engine::Impl::CountOthers() {
       const Status found = options_.executor->Observe(
           key, workspace_.AttemptFolder(record.id, name, status.attempt));
       if (!found.ok()) continue;
-      std::vector<AllocationPart> parts;
-      if (const AttemptIntended* intended = state->Intended(task)) {
-        parts = PartsOf(intended->slots);
-      }
-      others_[key] = queue_->Occupy(lines[task], parts, status.started, now_);
+      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_);
     }
   }
   return absl::OkStatus();
-}
-
-// An attempt under way holds its slots whatever else does: they are its own already.
-uint32_t Engine::Impl::Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec) {
-  std::vector<AllocationPart> parts;
-  if (const AttemptIntended* intended = run.state.Intended(task)) parts = PartsOf(intended->slots);
-  spec->devices = devices_.Assign(parts);
-  spec->offered_slots = devices_.slots();
-  return queue_->Occupy(run.lines[task], parts, run.state.task(task).started, now_);
 }
 
 // Derives what is not stored: who waits for whom, what is ready, what runs.
@@ -556,10 +543,13 @@ Status Engine::Impl::Activate(ActiveRun& run) {
                               BuildAttempt(run.state, task, status.attempt, workspace_));
     const Status resolved = ResolveSecrets(options_.secrets, &spec);
     if (const auto other = others_.find(spec.key); other != others_.end()) {
-      queue_->Release(other->second, now_);
+      nodes_->queue().Release(other->second, now_);
       others_.erase(other);
     }
-    const uint32_t held = Occupy(run, task, &spec);
+    // It holds its slots whatever else does: they are its own already.
+    nodes_->Restore(run.state.Intended(task), &spec);
+    const uint32_t held =
+        nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
     attempts_[spec.key] = {&run, task, held, false};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];
@@ -668,7 +658,7 @@ Status Engine::Impl::Cancel(const RunId& id) {
 
 // Asks every attempt of the run to stop, and sees to it that none outstays its grace.
 Status Engine::Impl::CancelActive(ActiveRun& run) {
-  queue_->Recheck();
+  nodes_->queue().Recheck();
   for (TaskIndex task = 0; task < run.state.graph().task_count() && run.attempts > 0; ++task) {
     if (run.state.task(task).state != TaskState::running) continue;
     if (run.state.pipeline().tasks[task].map) {
@@ -712,7 +702,7 @@ void Engine::Impl::FinishRuns() {
     if (!recorded.ok()) broken_ = recorded;
     batch_.status_changes.push_back({run.record.number, verdict, now_});
     finished_.push_back(std::move(entry->second));
-    queue_->Recheck();
+    nodes_->queue().Recheck();
     entry = runs_.erase(entry);
   }
 }
@@ -890,7 +880,7 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
 // A map holds no slots itself: its batches wait for theirs.
 Status Engine::Impl::Enqueue(ActiveRun& run, TaskIndex task) {
   if (run.state.pipeline().tasks[task].map) return StartMap(run, task);
-  queue_->Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
+  nodes_->queue().Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
   return absl::OkStatus();
 }
 
@@ -1027,7 +1017,7 @@ bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
 
 Status Engine::Impl::StartReady() {
   while (batch_.events.size() < kEventsPerCommit) {
-    const std::optional<NodeQueue::Started> next = queue_->Take(now_);
+    const std::optional<NodeQueue::Started> next = nodes_->queue().Take(now_);
     if (!next) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->task.run), next->task.task, *next));
   }
@@ -1036,7 +1026,6 @@ Status Engine::Impl::StartReady() {
 
 Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
                                   const NodeQueue::Started& started) {
-  const auto& parts = started.allocation.parts;
   const uint32_t attempt = run.state.task(task).attempt + 1;
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
@@ -1051,12 +1040,10 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
   Status status = spec.status();
   if (status.ok()) status = ResolveSecrets(options_.secrets, &*spec);
   if (!status.ok()) {
-    queue_->Release(started.held, now_);
+    nodes_->queue().Release(started.held, now_);
     return FailBeforeAttempt(run, task, status);
   }
-  spec->devices = devices_.Assign(parts);
-  spec->offered_slots = devices_.slots();
-  intended.slots = RecordOf(parts);
+  nodes_->Assign(started.members, &*spec, &intended);
   TRACKBED_RETURN_IF_ERROR(
       Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
   const Task& definition = run.state.pipeline().tasks[task];
@@ -1077,7 +1064,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   const auto found = attempts_.find(report.key);
   if (found == attempts_.end()) {  // not ours, or ended already
     if (const auto other = others_.find(report.key); other != others_.end()) {
-      queue_->Release(other->second, now_);
+      nodes_->queue().Release(other->second, now_);
       others_.erase(other);
     }
     return absl::OkStatus();
@@ -1087,7 +1074,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   ActiveRun& run = *attempt.run;
   const TaskIndex task = attempt.task;
   --run.attempts;
-  queue_->Release(attempt.held, now_);
+  nodes_->queue().Release(attempt.held, now_);
 
   AttemptEnded ended = DescribeEnd(report);
   const bool exited = report.kind == AttemptReport::Kind::exited;
@@ -1398,7 +1385,7 @@ Time Engine::Impl::NextDeadline() const {
   deadline = std::min(deadline, next_request_check_);
   if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  return std::min(deadline, queue_->next()) - ahead_;  // the host waits by the clock
+  return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
@@ -1420,8 +1407,8 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
     const ActiveRun* other = FindActive(ready.run);
     return NameOfTask(other->state, ready.task, id);
   };
-  const TaskExplanation waits =
-      DescribeReason(queue_->Explain(run->lines[task], {run->record.number, task}, now), name);
+  const TaskExplanation waits = DescribeReason(
+      nodes_->queue().Explain(run->lines[task], {run->record.number, task}, now), name);
   return waits.situation == TaskSituation::next ? "" : waits.sentence;
 }
 
@@ -1443,12 +1430,11 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();
-  if (options.node.cpu == Quantity()) {
-    OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &options.node);
-  }
-  if (const auto allocator = NewNodeAccount(options.node); !allocator.ok()) {
-    return InvalidArgument(
-        absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));
+  if (options.nodes.empty()) options.nodes.emplace_back();
+  for (NodeDescription& node : options.nodes) {
+    if (node.cpu == Quantity()) {
+      OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &node);
+    }
   }
   const GroupPolicy& policy = options.policy;
   if (policy.preempt_by_priority || policy.reclaim || policy.order == QueueOrder::lifo) {
@@ -1456,7 +1442,13 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
   }
-  options.holder.node = WriteNode(options.node);
+  const auto possible =
+      NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), [](const auto&) { return true; });
+  if (!possible.ok()) {
+    return InvalidArgument(
+        absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
+  }
+  options.holder.node = WriteNodes(options.nodes);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
@@ -1486,8 +1478,8 @@ std::string Engine::ExplainWait(const RunId& run, TaskIndex task) const {
   return impl_->ExplainWait(run, task);
 }
 
-std::vector<std::string> QuotaResources(const NodeDescription& node) {
-  return NodeModel(node).resources();
+std::vector<std::string> QuotaResources(std::span<const NodeDescription> nodes) {
+  return ClusterModel(nodes).resources();
 }
 
 StatusOr<Pipeline> ReadPipelineOf(Store& store, const RunRecord& run) {

@@ -79,6 +79,26 @@ CacheFields FieldsFromProto(const Repeated& proto) {
   return fields;
 }
 
+template <typename Repeated>
+void ToProto(const std::vector<HeldSlot>& slots, Repeated* proto) {
+  for (const HeldSlot& held : slots) {
+    v1::HeldSlot* slot = proto->Add();
+    slot->set_slot(held.slot);
+    slot->set_device(held.device);
+    slot->set_thousandths(held.amount.thousandths());
+  }
+}
+
+template <typename Repeated>
+std::vector<HeldSlot> SlotsFromProto(const Repeated& proto) {
+  std::vector<HeldSlot> slots;
+  slots.reserve(static_cast<size_t>(proto.size()));
+  for (const v1::HeldSlot& slot : proto) {
+    slots.push_back({slot.slot(), slot.device(), Quantity::FromThousandths(slot.thousandths())});
+  }
+  return slots;
+}
+
 // An enum read from disk: a number that this version does not know is damage or the future.
 template <typename Enum>
 Status DecodeEnum(uint32_t number, Enum last, Enum* value) {
@@ -309,11 +329,12 @@ std::string Encode(const AttemptIntended& detail) {
   proto.set_cache_key(detail.cache_key);
   proto.set_cache_off(detail.cache_off);
   ToProto(detail.cache_fields, proto.mutable_cache_fields());
-  for (const HeldSlot& held : detail.slots) {
-    v1::HeldSlot* slot = proto.add_slots();
-    slot->set_slot(held.slot);
-    slot->set_device(held.device);
-    slot->set_thousandths(held.amount.thousandths());
+  ToProto(detail.slots, proto.mutable_slots());
+  proto.set_node(detail.node);
+  for (const IntendedMember& member : detail.gang) {
+    v1::IntendedMember* added = proto.add_gang();
+    added->set_node(member.node);
+    ToProto(member.slots, added->mutable_slots());
   }
   proto.set_map_run(detail.map_run);
   return Serialize(proto);
@@ -325,10 +346,11 @@ Status Decode(std::string_view bytes, AttemptIntended* detail) {
   detail->cache_key = proto.cache_key();
   detail->cache_off = proto.cache_off();
   detail->cache_fields = FieldsFromProto(proto.cache_fields());
-  detail->slots.clear();
-  for (const v1::HeldSlot& slot : proto.slots()) {
-    detail->slots.push_back(
-        {slot.slot(), slot.device(), Quantity::FromThousandths(slot.thousandths())});
+  detail->slots = SlotsFromProto(proto.slots());
+  detail->node = proto.node();
+  detail->gang.clear();
+  for (const v1::IntendedMember& member : proto.gang()) {
+    detail->gang.push_back({member.node(), SlotsFromProto(member.slots())});
   }
   detail->map_run = proto.map_run();
   return absl::OkStatus();

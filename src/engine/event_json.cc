@@ -4,6 +4,7 @@
 #include <string>
 
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/workspace.hpp"
 
 namespace trackbed {
 namespace {
@@ -44,6 +45,15 @@ void Add(const AttemptEnded& ended, Json* json) {
   if (ended.retry_at != Time{}) (*json)["retry_at"] = FormatTime(ended.retry_at);
 }
 
+void AddSlots(const std::vector<HeldSlot>& slots, Json* json) {
+  for (const HeldSlot& held : slots) {
+    (*json)["slots"].push_back({{"slot", held.slot},
+                                {"device", held.device},
+                                {"amount", FormatSlotAmount(held.slot, held.amount)},
+                                {"enforcement", Enforced(held.slot)}});
+  }
+}
+
 void AddDetail(const Event& event, Json* json) {
   switch (event.type) {
     case EventType::run_submitted: {
@@ -71,11 +81,12 @@ void AddDetail(const Event& event, Json* json) {
       if (!detail.cache_key.empty()) (*json)["cache_key"] = detail.cache_key;
       if (!detail.cache_off.empty()) (*json)["not_cached"] = detail.cache_off;
       if (!detail.map_run.empty()) (*json)["map_run"] = detail.map_run;
-      for (const HeldSlot& held : detail.slots) {
-        (*json)["slots"].push_back({{"slot", held.slot},
-                                    {"device", held.device},
-                                    {"amount", FormatSlotAmount(held.slot, held.amount)},
-                                    {"enforcement", Enforced(held.slot)}});
+      if (!detail.node.empty()) (*json)["node"] = detail.node;
+      AddSlots(detail.slots, json);
+      for (size_t rank = 0; rank < detail.gang.size(); ++rank) {
+        Json member = {{"host", GangHost(rank)}, {"node", detail.gang[rank].node}};
+        AddSlots(detail.gang[rank].slots, &member);
+        (*json)["gang"].push_back(std::move(member));
       }
       return;
     }

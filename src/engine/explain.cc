@@ -11,9 +11,8 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/describe_wait.hpp"
+#include "engine/engine_nodes.hpp"
 #include "engine/map_run.hpp"
-#include "engine/node_devices.hpp"
-#include "engine/node_queue.hpp"
 #include "engine/request.hpp"
 #include "engine/run_times.hpp"
 #include "trackbed/base/slot_type.hpp"
@@ -74,10 +73,10 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
 // The queue of the engine that drives a run, made again from what is stored.
 class StoredQueue {
  public:
-  StoredQueue(Store& store, std::unique_ptr<NodeQueue> queue, const Tenancy& tenancy, RunId asking,
-              Time now)
+  StoredQueue(Store& store, std::unique_ptr<EngineNodes> nodes, const Tenancy& tenancy,
+              RunId asking, Time now)
       : store_(store),
-        queue_(std::move(queue)),
+        nodes_(std::move(nodes)),
         tenancy_(tenancy),
         asking_(std::move(asking)),
         now_(now) {}
@@ -109,20 +108,19 @@ class StoredQueue {
       claim.request = run.pipeline().tasks[task].resources.get();
       claim.priority = PriorityOf(run, task);
       claim.run_time = run_times.empty() ? Duration{0} : run_times[task];
-      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
+      claim.members = run.pipeline().tasks[task].cluster_size;
+      claim.on_different_nodes = run.pipeline().tasks[task].multi_node;
+      const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (ready) {
         ready_.push_back({ReadySince(run, task), here, line});
         runs_.emplace(here.run, stored.state);
         continue;
       }
-      Holder holder{NameOfTask(run, task, asking_), {}, {}};
-      std::vector<AllocationPart> parts;
-      if (const AttemptIntended* intended = run.Intended(task)) {
-        parts = PartsOf(intended->slots);
-        holder.cache_key = intended->cache_key;
-      }
-      queue_->Occupy(line.value_or(NodeQueue::kNoLine), parts, run.task(task).started, now_,
-                     &holder.allocation);
+      Holder holder{NameOfTask(run, task, asking_), "", {}};
+      const AttemptIntended* intended = run.Intended(task);
+      if (intended != nullptr) holder.cache_key = intended->cache_key;
+      nodes_->Occupy(line.value_or(NodeQueue::kNoLine), intended, run.task(task).started, now_,
+                     &holder.members);
       holders_.push_back(std::move(holder));
     }
     return absl::OkStatus();
@@ -139,7 +137,7 @@ class StoredQueue {
     NodeQueue::Line line = NodeQueue::kNoLine;
     for (const Ready& ready : ready_) {
       const bool queued = ready.line.has_value() && ready.line->ok();
-      if (queued) queue_->Push(**ready.line, ready.task, ready.since);
+      if (queued) nodes_->queue().Push(**ready.line, ready.task, ready.since);
       if (ready.task != asked) continue;
       if (!ready.line.has_value()) return Say(TaskSituation::next, kNothingInItsWay);
       if (!queued) {
@@ -149,22 +147,15 @@ class StoredQueue {
       line = **ready.line;
     }
     // The driver has started what it could, and keeps room for who comes next.
-    while (const std::optional<NodeQueue::Started> started = queue_->Take(now_)) {
+    while (const std::optional<NodeQueue::Started> started = nodes_->queue().Take(now_)) {
       if (started->task == asked) return Say(TaskSituation::next, kNothingInItsWay);
     }
     TaskExplanation explanation =
-        DescribeReason(queue_->Explain(line, asked, now_), [&](const ReadyTask& ready) {
+        DescribeReason(nodes_->queue().Explain(line, asked, now_), [&](const ReadyTask& ready) {
           return NameOfTask(*runs_.at(ready.run), ready.task, asking_);
         });
     std::vector<std::string> held;
-    for (const Holder& holder : holders_) {
-      for (const AllocationPart& part : holder.allocation.parts) {
-        if (part.slot != explanation.slot) continue;
-        explanation.waits_for.push_back(holder.name);
-        held.push_back(absl::StrCat(holder.name, " (", FormatSlotAmount(part.slot, part.amount),
-                                    part.device.empty() ? "" : " of ", AbslView(part.device), ")"));
-      }
-    }
+    for (const Holder& holder : holders_) AddHeld(holder, &explanation, &held);
     if (!held.empty()) absl::StrAppend(&explanation.sentence, "; held by ", Names(held));
     return explanation;
   }
@@ -179,8 +170,22 @@ class StoredQueue {
   struct Holder {
     std::string name;
     std::string cache_key;
-    Allocation allocation;
+    HeldMembers members;
   };
+
+  // What it holds of the slot that is short.
+  void AddHeld(const Holder& holder, TaskExplanation* explanation,
+               std::vector<std::string>* held) const {
+    for (const HeldMember& member : holder.members) {
+      for (const AllocationPart& part : member.allocation.parts) {
+        if (part.slot != explanation->slot) continue;
+        explanation->waits_for.push_back(holder.name);
+        held->push_back(absl::StrCat(holder.name, " (", FormatSlotAmount(part.slot, part.amount),
+                                     part.device.empty() ? "" : " of ", AbslView(part.device),
+                                     ")"));
+      }
+    }
+  }
 
   // Of equal tasks one does the work: one that runs, else the first that is ready.
   std::optional<std::string> EqualTaskBefore(const ReadyTask& asked) const {
@@ -206,7 +211,7 @@ class StoredQueue {
   }
 
   Store& store_;
-  std::unique_ptr<NodeQueue> queue_;
+  std::unique_ptr<EngineNodes> nodes_;
   const Tenancy& tenancy_;
   RunId asking_;
   Time now_;
@@ -387,12 +392,12 @@ StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex t
                absl::StrCat("nobody drives its run; trackbed resume ", id, " continues it"));
   }
   if (explanation.situation != TaskSituation::next) return explanation;
-  const ParsedNode node = ReadNode(lease.holder.node, "node", TextFormat::yaml);
-  if (!node.node) return explanation;  // an engine that does not say what it may use
-  StatusOr<std::unique_ptr<NodeQueue>> queue =
-      NodeQueue::Create(*node.node, tenancy, policy, [](const ReadyTask&) { return true; });
-  if (!queue.ok()) return explanation;
-  StoredQueue rebuilt(store, *std::move(queue), tenancy, id, now);
+  ParsedNodes known = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
+  if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
+  StatusOr<std::unique_ptr<EngineNodes>> nodes = EngineNodes::Create(
+      std::move(known.nodes), tenancy, policy, [](const ReadyTask&) { return true; });
+  if (!nodes.ok()) return explanation;
+  StoredQueue rebuilt(store, *std::move(nodes), tenancy, id, now);
   TRACKBED_ASSIGN_OR_RETURN(const Activity activity, ActivityOf(store, asked.record.number));
   TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX, RunsListed::all));
   std::reverse(runs.begin(), runs.end());

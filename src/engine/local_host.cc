@@ -148,8 +148,14 @@ StatusOr<SourceBinding> BindSource(const Pipeline& pipeline, const std::string& 
                                    const Workspace& workspace) {
   SourceBinding binding;
   if (pipeline.source.empty()) return binding;
-  const std::string folder = (fs::path(base) / pipeline.source).lexically_normal();
-  TRACKBED_ASSIGN_OR_RETURN(SourceSnapshot snapshot, SnapshotSource(folder, workspace.Sources()));
+  // The file names it, and whoever wrote the file may have put a link there.
+  const StatusOr<fs::path> folder = Inside(base, pipeline.source);
+  if (!folder.ok()) {
+    return Status(folder.status().code(),
+                  absl::StrCat("source: ", AbslView(Message(folder.status()))));
+  }
+  TRACKBED_ASSIGN_OR_RETURN(SourceSnapshot snapshot,
+                            SnapshotSource(folder->string(), workspace.Sources()));
   binding.host_path = std::move(snapshot.path);
   binding.digest = std::move(snapshot.digest);
   for (TreeEntry& entry : snapshot.entries) {

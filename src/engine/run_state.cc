@@ -182,8 +182,10 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       results_[event.task] = {std::move(cached.result.outputs),
                               std::move(cached.result.output_digest), std::move(cached.result.run),
                               std::move(cached.result.task), cached.result.attempt};
-      intended_[event.task] = {
-          std::move(cached.cache_key), "", std::move(cached.cache_fields), {}, ""};
+      AttemptIntended& intended = intended_[event.task];
+      intended = AttemptIntended();
+      intended.cache_key = std::move(cached.cache_key);
+      intended.cache_fields = std::move(cached.cache_fields);
       task.cached = true;
       task.started = event.time;
       Finish(event.task, TaskState::succeeded, event.time);

@@ -355,7 +355,7 @@ Status SqliteStore::PrepareStatements() {
        " WHERE number=?3 AND digest=row_digest("
        "number, id, pipeline, version, submitted_ns, status, finished_ns)"},
       {sql_.find_run, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs WHERE id=?"},
-      {sql_.scan_for_run, "SELECT 1 FROM runs WHERE +id=?"},
+      {sql_.scan_for_run, "SELECT 1 FROM runs NOT INDEXED WHERE id=?"},
       {sql_.list_runs, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs ORDER BY number DESC"},
       {sql_.read_pipeline,
        "SELECT document, digest=row_digest(version, document) FROM pipelines WHERE version=?"},

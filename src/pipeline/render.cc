@@ -3,24 +3,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "pipeline/names.hpp"
 #include "trackbed/pipeline/graph.hpp"
 
 namespace trackbed {
 namespace {
-
-std::string_view TriggerName(Trigger trigger) {
-  switch (trigger) {
-    case Trigger::all_succeeded:
-      return "all_succeeded";
-    case Trigger::all_done:
-      return "all_done";
-    case Trigger::any_failed:
-      return "any_failed";
-    case Trigger::none_failed:
-      return "none_failed";
-  }
-  return "";
-}
 
 // What all formats show: computed once.
 struct Drawing {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "pipeline/names.hpp"
 #include "pipeline/yaml_lines.hpp"
 #include "trackbed/base/sha256.hpp"
 #include "trackbed/base/slot_type.hpp"
@@ -132,20 +133,6 @@ Json FromRetry(const Retry& retry) {
   if (retry.backoff != defaults.backoff) Put(&map, "backoff", Number(retry.backoff));
   if (retry.jitter != defaults.jitter) Put(&map, "jitter", Number(retry.jitter));
   return map;
-}
-
-std::string_view TriggerName(Trigger trigger) {
-  switch (trigger) {
-    case Trigger::all_succeeded:
-      return "all_succeeded";
-    case Trigger::all_done:
-      return "all_done";
-    case Trigger::any_failed:
-      return "any_failed";
-    case Trigger::none_failed:
-      return "none_failed";
-  }
-  return "";
 }
 
 void PutCommand(const Task& task, Json* map) {

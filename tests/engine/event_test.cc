@@ -111,7 +111,10 @@ class Maker {
       detail->tasks.push_back(static_cast<TaskIndex>(random_.Next()));
     }
   }
-  void Make(AttemptIntended* detail) { *detail = {Text(), Text(), Fields(), Held(), Text()}; }
+  void Make(AttemptIntended* detail) {
+    *detail = {Text(), Text(), Fields(), Held(), Text(), {}, Text()};
+    for (uint64_t i = Number(3); i > 0; --i) detail->gang.push_back({Text(), Held()});
+  }
   void Make(AttemptEnded* detail) {
     detail->reason = static_cast<FailureReason>(Number(10));
     detail->exit_code = static_cast<int>(Integer());

@@ -61,7 +61,7 @@ class Model {
   Model(uint64_t seed, Store* store) : dice_(seed), lab_(store) {
     lab_.random = SeededRandom(seed);
     lab_.compare_after_steps = false;
-    lab_.options.node = NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 1)});
+    lab_.options.nodes = {NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 1)})};
     lab_.executor.newest_first = dice_.OneIn(2);
     lab_.executor.decide = [this](const AttemptSpec& spec) -> std::optional<Outcome> {
       const StoredRun stored = lab_.Stored(spec.key.substr(0, spec.key.find('/')));

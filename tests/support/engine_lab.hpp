@@ -41,7 +41,7 @@ class EngineLab {
     options.random = &random;
     options.secrets = &secrets;
     options.home = "/home/lab";
-    options.node = NodeOfSlots({Slot("cpu", 4)});
+    options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
     options.holder = {"lab1", "boot1", 4711, 1, "trackbed run", ""};
     options.sink = [this](const RunState& run, uint64_t, const Event& event) {
       told.emplace_back(run.id(), event);

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,11 +53,13 @@ struct EngineOptions {
   RandomSource* random = nullptr;   // null: SystemRandom()
   SecretSource* secrets = nullptr;  // null: every secret is unknown
 
-  std::string home;      // absolute folder below which attempts lie (workspace.hpp)
-  NodeDescription node;  // what may be used at once; one without cpu: one cpu
-  EventSink sink;        // may be empty
+  std::string home;  // absolute folder below which attempts lie (workspace.hpp)
+  // What may be used at once. Several need names of their own. One without cpu offers one cpu; none
+  // at all: a node of one cpu.
+  std::vector<NodeDescription> nodes;
+  EventSink sink;  // may be empty
 
-  // Who may use how much of the node, and who goes first. Quotas count what QuotaResources names;
+  // Who may use how much of the nodes, and who goes first. Quotas count what QuotaResources names;
   // `max_waiting` counts equal tasks that wait as one. The engine stops no attempt for another and
   // serves nobody last come first: of the policy, preempt_by_priority, reclaim and the order lifo
   // are kInvalidArgument.
@@ -85,9 +88,9 @@ struct SubmitOptions {
   std::string tenant;           // whom it is for: a path in the tenancy; empty: everybody
 };
 
-// What quotas of an engine on this node count, by number (amounts.hpp): "cpu", "mem", then its
+// What quotas of an engine on these nodes count, by number (amounts.hpp): "cpu", "mem", then the
 // accelerators. Those handed out whole and in shares count as one: "cuda.shares", in thousandths.
-std::vector<std::string> QuotaResources(const NodeDescription& node);
+std::vector<std::string> QuotaResources(std::span<const NodeDescription> nodes);
 
 class Engine {
  public:

@@ -144,11 +144,20 @@ struct HeldSlot {
   friend bool operator==(const HeldSlot&, const HeldSlot&) = default;
 };
 
+// One member of a gang.
+struct IntendedMember {
+  std::string node;
+  std::vector<HeldSlot> slots;  // as those of an attempt
+  friend bool operator==(const IntendedMember&, const IntendedMember&) = default;
+};
+
 struct AttemptIntended {
   std::string cache_key;  // empty: the task does not use the cache …
   std::string cache_off;  // … for this reason
   CacheFields cache_fields;
   std::vector<HeldSlot> slots;  // all that it holds; empty when there is no device among it
+  std::string node;             // that it runs on; empty: the first, or only one, of the engine
+  std::vector<IntendedMember> gang;  // of a gang, in place of node and slots: main1, sub1, …
   RunId map_run = {};           // of a task with a map: the run of its batches
   friend bool operator==(const AttemptIntended&, const AttemptIntended&) = default;
 };
