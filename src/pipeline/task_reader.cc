@@ -256,7 +256,7 @@ bool JsonOfList(const DocumentNode& list, std::string* json) {
   json->assign("[");
   for (const DocumentNode& item : list.items) {
     if (item.kind != DocumentNode::Kind::scalar) return false;
-    const bool text = item.quoted || ClassifyPlain(item.scalar) == PlainKind::text;
+    const bool text = item.quoted || TypeOfPlain(item.scalar) == ValueType::string;
     absl::StrAppend(json, json->size() > 1 ? ", " : "",
                     text ? nlohmann::json(item.scalar).dump() : item.scalar);
   }

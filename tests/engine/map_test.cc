@@ -172,7 +172,7 @@ TEST_CASE("No more batches are under way than a map says") {
   pipeline.tasks[1].map.Mutable().concurrency = 3;
   pipeline.tasks[1].retry.max_attempts = 2;
   pipeline.tasks[1].retry.delay = seconds(30);
-  lab.options.node = NodeOfSlots({Slot("cpu", 8)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 8)})};
   size_t most = 0;
   ScriptBatches(lab, [&](const AttemptSpec& spec) {
     Outcome outcome = Outcome::Success("value=1");
@@ -200,7 +200,7 @@ TEST_CASE("No more batches are under way than a map says") {
 
 TEST_CASE("Batches wait for slots as tasks do, and the mapped task holds none") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
   Pipeline pipeline = Scores("9");
   pipeline.tasks[1].resources = {Slot("cpu", 2)};
   ScriptBatches(lab, [&](const AttemptSpec&) {
@@ -510,7 +510,7 @@ TEST_CASE("The output folders of batches are put together in order") {
 
 TEST_CASE("Lists of runs and questions tell of maps where they are asked about") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   ScriptBatches(lab, [](const AttemptSpec&) { return Outcome::Waits(); });
   const RunId run = lab.Submit(Scores("3"));
   lab.Step();
@@ -530,7 +530,7 @@ TEST_CASE("Lists of runs and questions tell of maps where they are asked about")
 
 TEST_CASE("Slots that batches of interrupted maps hold are not given twice") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   ScriptBatches(lab, [](const AttemptSpec&) { return Outcome::Waits(); });
   const RunId run = lab.Submit(Scores("2"));
   lab.Step();
