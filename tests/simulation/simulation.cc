@@ -201,7 +201,7 @@ class Simulation {
     engine.clock = &world_.clock;
     engine.random = &engine_random_;
     engine.home = "/home/simulated";
-    engine.node = node_;
+    engine.nodes = {node_};
     Quota small;
     small.limit[kCpu] = 2000;
     Quota half;
@@ -446,7 +446,7 @@ class Simulation {
   bool ActAsUser(int size) {
     HostProcess* process = Driver();
     if (process == nullptr) return false;
-    StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(1000);
+    StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(1000, RunsListed::all);
     if (!records.ok()) {
       Break(*process, "list the runs", records.status());
       return true;
@@ -520,8 +520,8 @@ class Simulation {
   bool IsIntended(const AttemptKey& key) {
     Store* store = observed();
     if (store == nullptr) return false;
-    const size_t slash = key.find('/');
-    const size_t second = key.find('/', slash + 1);
+    const size_t second = key.rfind('/');
+    const size_t slash = key.rfind('/', second - 1);
     const StatusOr<StoredRun> run = LoadRun(*store, key.substr(0, slash));
     if (!run.ok()) return false;
     const TaskIndex task =
@@ -556,7 +556,7 @@ class Simulation {
     Store* store = observed();
     std::map<RunId, uint64_t> there;
     if (store != nullptr) {
-      const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+      const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000, RunsListed::all);
       if (records.ok()) {
         for (const RunRecord& record : *records) {
           const StatusOr<StoredRun> run = LoadRun(*store, record.id);
@@ -578,7 +578,7 @@ class Simulation {
     if (store == nullptr) return;
     const StatusOr<Lease> lease = store->ReadLease();
     if (!lease.ok() || lease->holder.process != process.number) return;
-    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(4);
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(4, RunsListed::all);
     if (!records.ok()) return;
     for (const RunRecord& record : *records) {
       const RunState* live = process.engine->Find(record.id);
@@ -596,7 +596,7 @@ class Simulation {
     if (process == nullptr || process->engine->HasActiveRuns()) return false;
     Store* store = observed();
     if (store == nullptr) return false;
-    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000, RunsListed::all);
     return records.ok() && std::none_of(records->begin(), records->end(), [](const auto& record) {
              return record.status == RunStatus::running;
            });
@@ -606,7 +606,8 @@ class Simulation {
     std::string text;
     HostProcess* process = Driver();
     if (process == nullptr) return "no engine is open";
-    const StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(100'000);
+    const StatusOr<std::vector<RunRecord>> records =
+        process->store->ListRuns(100'000, RunsListed::all);
     if (!records.ok()) return std::string(Message(records.status()));
     for (const RunRecord& record : *records) {
       if (record.status != RunStatus::running) continue;
@@ -629,7 +630,7 @@ class Simulation {
       world_.Violate("the store cannot be read");
       return;
     }
-    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000, RunsListed::all);
     std::set<AttemptKey> intended;
     std::set<RunId> stored_runs;
     for (const RunRecord& record : *records) {
