@@ -236,6 +236,14 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
   engine.nodes = {session->node_};
+  // Nodes that somebody added are used instead of this machine, unless it is asked for by --slots;
+  // where Slurm decides they are not. Processes run here only.
+  if (options.slots.empty() && options.executor.on != "slurm") {
+    const bool processes = options.executor.on == "process";
+    engine.takes_stored_node = [processes](const NodeDescription& node) {
+      return !processes || node.endpoint.empty();
+    };
+  }
   engine.sink = std::move(options.sink);
   engine.holder = ThisProcess(std::move(options.description));
   engine.is_gone = HolderIsGone;
