@@ -7,6 +7,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/resources/allocation_json.hpp"
 #include "trackbed/resources/local_node.hpp"
+#include "trackbed/resources/mig_json.hpp"
 #include "trackbed/resources/node_reader.hpp"
 #include "trackbed/resources/node_writer.hpp"
 #include "trackbed/resources/slot_allocator.hpp"
@@ -188,6 +189,24 @@ trackbed_status trackbed_node_check(const char* data, size_t size, trackbed_form
     NodeDescription node;
     Outcome read = ReadNodeText(text, std::move(name), format, &node);
     return read.ok() ? GiveBytes(WriteNode(node), yaml) : std::move(read);
+  });
+}
+
+trackbed_status trackbed_mig_models(trackbed_bytes* json, trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_NEED(json);
+    return GiveBytes(MigModelsAsJson(), json);
+  });
+}
+
+trackbed_status trackbed_mig_plan(const char* request, size_t request_size, trackbed_bytes* plan,
+                                  trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_NEED(plan);
+    std::string_view text;
+    TRACKBED_RETURN_IF_ERROR(ReadText(request, request_size, "request", &text));
+    TRACKBED_ASSIGN_OR_RETURN(const std::string planned, PlanMigFromJson(text));
+    return GiveBytes(planned, plan);
   });
 }
 

@@ -175,7 +175,7 @@ class EngineLab {
 
   // What the engine has is what is stored.
   void CompareWithStore() {
-    const StatusOr<std::vector<RunRecord>> records = store_->ListRuns(1000);
+    const StatusOr<std::vector<RunRecord>> records = store_->ListRuns(1000, RunsListed::all);
     REQUIRE(records.ok());
     for (const RunRecord& record : *records) {
       const RunState* live = engine_->Find(record.id);
