@@ -79,6 +79,14 @@ class FaultyStore final : public Store {
     if (dead_) return Gone();
     return store_->FindLastCached(pipeline, task, before);
   }
+  StatusOr<std::vector<NodeRecord>> ListNodes() override {
+    if (dead_) return Gone();
+    return store_->ListNodes();
+  }
+  Status ChangeNodes(const std::vector<NodeRecord>& put, const std::vector<std::string>& remove,
+                     Time now) override {
+    return dead_ ? Gone() : store_->ChangeNodes(put, remove, now);
+  }
   Status PostRequest(const Request& request, Time now) override {
     return dead_ ? Gone() : store_->PostRequest(request, now);
   }
