@@ -24,7 +24,7 @@ cp -r "$ROOT/examples/gang" apart
 sed -i 's/cluster: {size: 2}/cluster: {size: 2, multi_node: true}/' apart/pipeline.yaml
 grep -q multi_node apart/pipeline.yaml || fail "the example has changed"
 # Members that are apart need as many nodes: with --slots there is one.
-run --partition many apart/pipeline.yaml
+run --no-cache --partition many apart/pipeline.yaml
 "$TRACKBED" logs latest sum --member sub1 | grep -q '^sub1: .* of 500500$' || fail "no sum of sub1"
 nodes=$(squeue --all --states=all --noheader --format='%D' | sort -n | tail -n 1)
 [ "$nodes" = 2 ] || fail "the gang was on $nodes nodes"
