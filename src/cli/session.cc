@@ -121,6 +121,7 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
     TRACKBED_ASSIGN_OR_RETURN(RegistryLogin login, ReadLogin(text));
     options.logins.push_back(std::move(login));
   }
+  if (const char* folder = std::getenv("CUDA_MPS_PIPE_DIRECTORY")) options.mps_folder = folder;
   options.credentials_file =
       choice.credentials.empty() ? FindCredentialsFile() : choice.credentials;
   if (say) {
@@ -134,7 +135,7 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
   };
   // Who asks for containers is told at once when there are none to be had.
   if (choice.on == "docker") {
-    TRACKBED_RETURN_IF_ERROR(ProbeContainerEngine(options.endpoint).status());
+    TRACKBED_RETURN_IF_ERROR(CheckContainerEngine(options.endpoint));
   }
   return ContainerExecutor::Create(std::move(options));
 }

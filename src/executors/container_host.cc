@@ -381,7 +381,10 @@ bool ContainerHost::ToldOfSuccess(const Watch& watch) {
 
 void ContainerHost::OnLogEnd(Watch* watch, bool clean) {
   watch->log_ended = clean;
-  if (!clean || !watch->log_reader.AtFrameEnd()) watch->log_whole = false;
+  // The stream of an engine that is killed ends like one whose container has ended: but then its
+  // first process has left word before.
+  const bool told = PathExists(watch->folder + "/" + kContainerFolder + "/" + kEndFile);
+  if (!clean || !told || !watch->log_reader.AtFrameEnd()) watch->log_whole = false;
   if (watch->stage == Stage::attaching) {
     StartContainer(watch);
   } else if (watch->stage == Stage::running) {

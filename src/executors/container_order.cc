@@ -1,5 +1,7 @@
 #include "executors/container_order.hpp"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <unistd.h>
@@ -8,10 +10,12 @@
 #include <cctype>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "executors/container_files.hpp"
 #include "executors/launch_plan.hpp"
 #include "trackbed/base/sha256.hpp"
+#include "trackbed/base/slot_type.hpp"
 
 namespace trackbed {
 namespace {
@@ -54,13 +58,13 @@ struct KeyParts {
   std::string run;
   std::string task;
   std::string attempt;
+  std::string member;  // of a gang: "sub1"; of main1, and of a single process, empty
 };
 
 KeyParts Split(const AttemptKey& key) {
-  const size_t first = key.find('/');
-  const size_t last = key.rfind('/');
-  if (first == std::string::npos || first == last) return {key, "", ""};
-  return {key.substr(0, first), key.substr(first + 1, last - first - 1), key.substr(last + 1)};
+  std::vector<std::string> parts = absl::StrSplit(key, '/');
+  parts.resize(std::max<size_t>(parts.size(), 4));
+  return {parts[0], parts[1], parts[2], parts[3]};
 }
 
 std::string NamePart(std::string text) {
@@ -80,6 +84,31 @@ bool IsRoot(std::string_view user) {
   return user == "0" || user == "root" || user.starts_with("0:") || user.starts_with("root:");
 }
 
+bool HasUuid(const AssignedDevice& device) {
+  return device.id.starts_with("MIG-") || device.card.starts_with("GPU-");
+}
+
+// Inside, devices without a UUID are counted anew: whoever has the third one sees it as the first.
+void RenumberDevices(const AttemptSpec& spec, std::map<std::string, std::string>* values) {
+  std::map<std::string, std::set<int>> seen;  // by the driver's variable
+  for (const AssignedDevice& device : spec.devices) {
+    const SlotType* type = FindSlotType(device.slot);
+    if (type == nullptr || type->visible_devices.empty() || HasUuid(device)) continue;
+    seen[std::string(type->visible_devices)].insert(device.index);
+  }
+  for (const auto& [variable, indices] : seen) {
+    std::string list;
+    for (size_t i = 0; i < indices.size(); ++i) absl::StrAppend(&list, i == 0 ? "" : ",", i);
+    (*values)[variable] = list;
+  }
+}
+
+bool HasPartOfGpu(const AttemptSpec& spec) {
+  return std::any_of(spec.devices.begin(), spec.devices.end(), [](const AssignedDevice& device) {
+    return device.slot == "cuda.shares" && device.amount < *Quantity::FromUnits(1);
+  });
+}
+
 // Values of secrets go to the container engine here, and nowhere else.
 Json Environment(const ContainerOrder& order, const ContainerExecutorOptions& options) {
   std::map<std::string, std::string> values(order.launch.environment.begin(),
@@ -94,15 +123,23 @@ Json Environment(const ContainerOrder& order, const ContainerExecutorOptions& op
     values["HOME"] = order.spec.pipeline_paths ? "/home/work"
                                                : absl::StrCat(order.spec.folder, "/", kWorkFolder);
   }
+  RenumberDevices(order.spec, &values);
   // Some images ask NVIDIA's runtime for all devices, and a host may use it for every container.
-  if (order.spec.devices.empty()) values.try_emplace("NVIDIA_VISIBLE_DEVICES", "void");
+  const bool has_gpu =
+      std::any_of(order.spec.devices.begin(), order.spec.devices.end(),
+                  [](const AssignedDevice& device) { return device.slot.starts_with("cuda."); });
+  if (!has_gpu) values.try_emplace("NVIDIA_VISIBLE_DEVICES", "void");
+  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) {
+    values["CUDA_MPS_PIPE_DIRECTORY"] = options.mps_folder;
+  }
   Json list = Json::array();
   for (const auto& [name, value] : values) list.push_back(absl::StrCat(name, "=", value));
   for (const std::string& secret : SecretEnvironment(order.spec)) list.push_back(secret);
   return list;
 }
 
-Json Mounts(const ContainerOrder& order, const std::string& init) {
+Json Mounts(const ContainerOrder& order, const ContainerExecutorOptions& options) {
+  const std::string& init = options.init_path;
   Json list = Json::array();
   const auto bind = [&](const std::string& path, const std::string& host_path, bool read_only) {
     list.push_back(
@@ -118,6 +155,9 @@ Json Mounts(const ContainerOrder& order, const std::string& init) {
   const std::string shared = absl::StrCat(order.spec.folder, "/", kContainerFolder);
   bind(shared, shared, false);
   bind(init, init, true);
+  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) {
+    bind(options.mps_folder, options.mps_folder, false);
+  }
   return list;
 }
 
@@ -160,11 +200,12 @@ Status AddDevices(const AttemptSpec& spec, ContainerDevices how, Json* host) {
 StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOptions& options,
                           bool is_podman) {
   Json host;
-  host["Mounts"] = Mounts(order, options.init_path);
+  host["Mounts"] = Mounts(order, options);
   // Kept whole until we have read them.
   host["LogConfig"] = {{"Type", "json-file"}};
   host["SecurityOpt"] = Json::array({"no-new-privileges"});
   host["RestartPolicy"] = {{"Name", "no"}};
+  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) host["IpcMode"] = "host";
   if (!options.network.empty()) host["NetworkMode"] = options.network;
   if (order.launch.memory_bytes > 0) {
     const int64_t bytes = std::max(order.launch.memory_bytes, kLeastMemory);
@@ -201,6 +242,18 @@ void JoinGang(const ContainerOrder& order, Json* body) {
   (*body)["Labels"][kNetworkLabel] = network.name;
 }
 
+// By the newest version of the API that an engine knows.
+std::optional<VersionAnswer> Speak(const std::string& api) {
+  const std::vector<std::string> parts = absl::StrSplit(api, '.');
+  int minor = 0;
+  if (parts.size() != 2 || parts[0] != "1" || !absl::SimpleAtoi(parts[1], &minor)) {
+    return std::nullopt;
+  }
+  VersionAnswer answer;
+  answer.api = absl::StrCat("1.", std::min(minor, kNewestApi));
+  return answer;
+}
+
 }  // namespace
 
 std::string ContainerName(const AttemptKey& key, const std::string& folder) {
@@ -209,6 +262,9 @@ std::string ContainerName(const AttemptKey& key, const std::string& folder) {
   std::string name = absl::StrCat("trackbed-", NamePart(parts.run), "-");
   if (!parts.task.empty()) {
     absl::StrAppend(&name, NamePart(parts.task), "-", NamePart(parts.attempt), "-");
+  }
+  if (!parts.member.empty()) {
+    absl::StrAppend(&name, NamePart(parts.member), "-");
   }
   return name + digest.substr(digest.find(':') + 1, kNameDigest);
 }
@@ -249,7 +305,10 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
                     {"trackbed.image", order.image},  {kFolderLabel, order.spec.folder}};
   if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   TRACKBED_ASSIGN_OR_RETURN(body["HostConfig"], HostConfig(order, options, is_podman));
-  if (!order.spec.gang.empty()) JoinGang(order, &body);
+  if (!order.spec.gang.empty()) {
+    body["Labels"]["trackbed.member"] = order.spec.gang[order.spec.rank].host;
+    JoinGang(order, &body);
+  }
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -341,25 +400,34 @@ std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
 
 std::optional<VersionAnswer> ReadVersion(std::string_view body) {
   const Json json = ParseObject(body);
-  const std::string api = Get<std::string>(json, "ApiVersion", "");
-  const std::vector<std::string> parts = absl::StrSplit(api, '.');
-  int minor = 0;
-  if (parts.size() != 2 || parts[0] != "1" || !absl::SimpleAtoi(parts[1], &minor)) {
-    return std::nullopt;
-  }
-  VersionAnswer answer;
-  answer.api = absl::StrCat("1.", std::min(minor, kNewestApi));
-  answer.description = absl::StrCat("Docker ", Get<std::string>(json, "Version", ""));
+  auto answer = Speak(Get<std::string>(json, "ApiVersion", ""));
+  if (!answer) return std::nullopt;
+  answer->description = absl::StrCat("Docker ", Get<std::string>(json, "Version", ""));
   const auto components = json.find("Components");
   if (components != json.end() && components->is_array()) {
     for (const Json& component : *components) {
       if (!component.is_object() || Get<std::string>(component, "Name", "") != "Podman Engine") {
         continue;
       }
-      answer.is_podman = true;
-      answer.description = absl::StrCat("Podman ", Get<std::string>(component, "Version", ""));
+      answer->is_podman = true;
+      answer->description = absl::StrCat("Podman ", Get<std::string>(component, "Version", ""));
     }
   }
+  return answer;
+}
+
+std::optional<VersionAnswer> ReadPing(std::string_view head) {
+  std::optional<VersionAnswer> answer;
+  bool is_podman = false;
+  for (const absl::string_view line : absl::StrSplit(AbslView(head), '\n')) {
+    const size_t colon = line.find(':');
+    if (colon == absl::string_view::npos) continue;
+    const std::string name = absl::AsciiStrToLower(line.substr(0, colon));
+    const std::string value(absl::StripAsciiWhitespace(line.substr(colon + 1)));
+    if (name == "api-version") answer = Speak(value);
+    if (name == "libpod-api-version") is_podman = true;
+  }
+  if (answer) answer->is_podman = is_podman;
   return answer;
 }
 

@@ -80,6 +80,9 @@ struct VersionAnswer {
   std::string description;  // "Podman Engine 4.3.1"
 };
 std::optional<VersionAnswer> ReadVersion(std::string_view body);
+// The same from the head of the answer to /_ping, which costs an engine nothing; without the
+// description. (Podman 4.3 asks the package manager before it tells its version.)
+std::optional<VersionAnswer> ReadPing(std::string_view head);
 
 // One of the containers of an owner, as a list of them has it.
 struct ListedContainer {

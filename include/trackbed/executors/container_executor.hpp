@@ -80,6 +80,10 @@ struct ContainerExecutorOptions {
   int64_t shared_memory = 0;    // bytes of /dev/shm; 0: the engine's default
   bool read_only_root = false;  // only folders of the task and /tmp can be written
   ContainerDevices devices = ContainerDevices::automatic;
+  // Where the control daemon of CUDA's Multi-Process Service listens on the nodes. Attempts that are
+  // given a part of a GPU then reach it: they see this folder and share the host's IPC, as MPS asks
+  // for. Empty: shares are limits that nobody keeps.
+  std::string mps_folder;
   std::vector<RegistryLogin> logins;
   // As `docker login` leaves it (config.json), for registries that `logins` does not name; read
   // whenever an image is pulled. Empty: none.
