@@ -51,12 +51,19 @@ int ExplainWait(const CommonOptions& common, const std::string& run, const std::
                 bool json);
 
 struct LogOptions {
+  std::string member = "main1";  // of a gang
   std::string run;
   std::string task;
   uint32_t attempt = 0;  // 0: the latest
   bool follow = false;
 };
 int ShowLog(const CommonOptions& common, const LogOptions& options);
+
+// The nodes that runs may use. A file describes one or several.
+int AddNodes(const CommonOptions& common, const std::vector<std::string>& files);
+int ListNodes(const CommonOptions& common, bool json);
+int DrainNodes(const CommonOptions& common, const std::vector<std::string>& names, bool drained);
+int RemoveNodes(const CommonOptions& common, const std::vector<std::string>& names);
 
 // Describes this machine, or checks a description and writes it in canonical form.
 int DescribeNode(const std::string& file, const std::string& gpu_slot);

@@ -27,11 +27,13 @@ Status LeaseLost(const Lease& lease) {
 }
 
 void Batch::clear() {
+  runs.clear();
   events.clear();
   status_changes.clear();
   cache_entries.clear();
   requests_done.clear();
   lease_until.reset();
+  lease_node.reset();
 }
 
 Status Store::ReadSomeEvents(int64_t run, uint64_t from, size_t limit,

@@ -31,20 +31,19 @@ class MemoryStore final : public Store {
 
   StatusOr<RunRecord> AddRun(const RunRecord& record, std::string_view encoded_pipeline,
                              const Event& submitted) override {
-    if (numbers_.contains(record.id)) {
-      return AlreadyExists(absl::StrCat("run ", record.id, " exists"));
-    }
-    RunRecord added = record;
-    added.number = static_cast<int64_t>(runs_.size()) + 1;
-    numbers_.emplace(added.id, added.number);
-    pipelines_.try_emplace(added.version, encoded_pipeline);
-    runs_.push_back({added, {submitted}});
-    return added;
+    TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(record.id));
+    pipelines_.try_emplace(record.version, encoded_pipeline);
+    Add(record, submitted);
+    return runs_.back().record;
   }
 
   Status Commit(uint64_t fence, const Batch& batch) override {
     if (fence != lease_.fence) return LeaseLost(lease_);
     TRACKBED_RETURN_IF_ERROR(CheckSequences(batch));
+    for (const Batch::NewRun& run : batch.runs) {
+      TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(run.record.id));
+    }
+    for (const Batch::NewRun& run : batch.runs) Add(run.record, run.submitted);
     for (const Batch::NewEvent& added : batch.events) {
       runs_[static_cast<size_t>(added.run) - 1].events.push_back(added.event);
     }
@@ -59,6 +58,7 @@ class MemoryStore final : public Store {
              batch.requests_done.end();
     });
     if (batch.lease_until) lease_.expires = *batch.lease_until;
+    if (batch.lease_node) lease_.holder.node = *batch.lease_node;
     return absl::OkStatus();
   }
 
@@ -68,9 +68,10 @@ class MemoryStore final : public Store {
     return runs_[static_cast<size_t>(number->second) - 1].record;
   }
 
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override {
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override {
     std::vector<RunRecord> records;
     for (auto run = runs_.rbegin(); run != runs_.rend() && records.size() < limit; ++run) {
+      if (listed == RunsListed::submitted && IsMapRun(run->record.id)) continue;
       records.push_back(run->record);
     }
     return records;
@@ -120,6 +121,19 @@ class MemoryStore final : public Store {
     return *last;
   }
 
+  StatusOr<std::vector<NodeRecord>> ListNodes() override {
+    std::vector<NodeRecord> nodes;
+    for (const auto& [name, node] : nodes_) nodes.push_back(node);
+    return nodes;
+  }
+
+  Status ChangeNodes(const std::vector<NodeRecord>& put, const std::vector<std::string>& remove,
+                     Time now) override {
+    for (const NodeRecord& node : put) nodes_.insert_or_assign(node.name, node);
+    for (const std::string& name : remove) nodes_.erase(name);
+    return PostRequest({0, Request::Kind::look_at_nodes, ""}, now);
+  }
+
   Status PostRequest(const Request& request, Time /*now*/) override {
     requests_.push_back(request);
     requests_.back().number = ++last_request_;
@@ -133,6 +147,15 @@ class MemoryStore final : public Store {
     RunRecord record;
     std::deque<Event> events;
   };
+  Status CheckThatIsNew(const RunId& id) const {
+    if (!numbers_.contains(id)) return absl::OkStatus();
+    return AlreadyExists(absl::StrCat("run ", id, " exists"));
+  }
+  void Add(RunRecord record, const Event& submitted) {
+    record.number = static_cast<int64_t>(runs_.size()) + 1;
+    numbers_.emplace(record.id, record.number);
+    runs_.push_back({std::move(record), {submitted}});
+  }
   bool Has(int64_t run) const { return run > 0 && static_cast<size_t>(run) <= runs_.size(); }
 
   // Each event must follow the one before it in its run; else nothing may be stored.
@@ -155,6 +178,7 @@ class MemoryStore final : public Store {
   absl::flat_hash_map<RunId, int64_t> numbers_;
   absl::flat_hash_map<std::string, std::string> pipelines_;
   std::map<std::string, CacheEntry> cache_;
+  std::map<std::string, NodeRecord> nodes_;
   std::vector<Request> requests_;
   int64_t last_request_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <set>
 
 #include "executors/container_files.hpp"
+#include "executors/gang_environment.hpp"
 #include "executors/launch_plan.hpp"
 #include "trackbed/base/sha256.hpp"
 #include "trackbed/base/slot_type.hpp"
@@ -74,12 +76,6 @@ std::string NamePart(std::string text) {
   return text.substr(0, kMaxNamePart);
 }
 
-std::string UserOf(const ContainerExecutorOptions& options) {
-  if (options.user == "image") return "";
-  if (!options.user.empty()) return options.user;
-  return absl::StrCat(geteuid(), ":", getegid());
-}
-
 bool IsRoot(std::string_view user) {
   return user == "0" || user == "root" || user.starts_with("0:") || user.starts_with("root:");
 }
@@ -118,7 +114,7 @@ Json Environment(const ContainerOrder& order, const ContainerExecutorOptions& op
   values["TRACKBED_OUTPUT"] =
       absl::StrCat(order.spec.folder, "/", kContainerFolder, "/", kOutputFile);
   // A user that the image does not know would be at home in "/", which is not writable.
-  const std::string user = UserOf(options);
+  const std::string& user = order.user;
   if (!user.empty() && !IsRoot(user) && !values.contains("HOME")) {
     values["HOME"] = order.spec.pipeline_paths ? "/home/work"
                                                : absl::StrCat(order.spec.folder, "/", kWorkFolder);
@@ -284,6 +280,16 @@ Status CheckImageName(const std::string& image) {
                                       "debian:12 or ghcr.io/owner/name:tag"));
 }
 
+std::string UserInside(const ContainerExecutorOptions& options, const ContainerEndpoint& endpoint) {
+  if (options.user == "image") return "";
+  if (!options.user.empty()) return options.user;
+  // An engine that runs as ourselves maps us to root inside; one of root's maps nobody.
+  struct stat status{};
+  const bool is_ours = geteuid() != 0 && !endpoint.socket.empty() &&
+                       stat(endpoint.socket.c_str(), &status) == 0 && status.st_uid == geteuid();
+  return is_ours ? "0:0" : absl::StrCat(geteuid(), ":", getegid());
+}
+
 StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::string& image,
                                    const ContainerExecutorOptions& options, bool is_podman) {
   Json body;
@@ -293,7 +299,7 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
   body["Cmd"] = order.launch.command;
   body["Env"] = Environment(order, options);
   body["Hostname"] = order.spec.gang.empty() ? "main1" : order.spec.gang[order.spec.rank].host;
-  body["User"] = UserOf(options);
+  body["User"] = order.user;
   body["WorkingDir"] =
       order.spec.pipeline_paths ? "/home/work" : absl::StrCat(order.spec.folder, "/", kWorkFolder);
   body["AttachStdin"] = false;
@@ -314,7 +320,7 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
 
 std::string NetworkBody(const ContainerOrder& order) {
   Json body = {{"Name", order.network.name}, {"Driver", "bridge"}, {"CheckDuplicate", true}};
-  body["Labels"] = {{"trackbed.gang", GangKey(order.spec)}};
+  body["Labels"] = {{"trackbed.gang", std::string(AttemptKeyOf(order.spec))}};
   if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -36,7 +36,12 @@ struct ContainerOrder {
   LaunchRecord launch;
   std::vector<SandboxMount> view;
   GangNetwork network;  // of a member of a gang
+  std::string user;     // inside: "UID:GID"; empty: as the image says
 };
+
+// Who a container on `endpoint` runs as, so that what it writes belongs to us:
+// ContainerOrder::user.
+std::string UserInside(const ContainerExecutorOptions& options, const ContainerEndpoint& endpoint);
 
 // The body that creates the container. `image` is what to run, `is_podman` whose API it is.
 // kInvalidArgument names a device that cannot be handed to a container.

@@ -105,8 +105,9 @@ void AddWarnings(const nlohmann::json& info, ContainerEngineReport* report) {
   for (const auto& option : *options) {
     if (option.is_string() && option.get<std::string>().find("rootless") != std::string::npos) {
       report->warnings.emplace_back(
-          "it runs without root: users inside containers are others outside; run with --user 0:0 "
-          "so that files of tasks belong to you");
+          "it runs without root: users inside containers are others outside; where its socket is "
+          "not "
+          "yours, run with --user 0:0 so that files of tasks belong to you");
     }
   }
 }

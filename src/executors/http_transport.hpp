@@ -23,10 +23,10 @@ struct HttpRequest {
 };
 
 struct HttpOutcome {
-  int status = 0;     // 0: there was no whole answer, `error` says why
-  std::string error;  // empty: the answer came to its end
-  std::string body;   // unless `on_bytes` took it
-  std::string head;   // "NAME: VALUE" lines, up to kMaxHttpHead
+  int status = 0;         // 0: there was no whole answer, `error` says why
+  std::string error;      // empty: the answer came to its end
+  std::string body;       // unless `on_bytes` took it
+  std::string head = {};  // "NAME: VALUE" lines, up to kMaxHttpHead
 };
 
 struct HttpHandler {

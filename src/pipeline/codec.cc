@@ -139,6 +139,13 @@ void EncodeTask(const Task& task, v1::Task* message) {
     message->mutable_cluster()->set_size(task.cluster_size);
     message->mutable_cluster()->set_multi_node(task.multi_node);
   }
+  if (task.map) {
+    v1::TaskMap* map = message->mutable_map();
+    map->set_over(task.map->over);
+    map->set_batch(task.map->batch);
+    map->set_batches(task.map->batches);
+    map->set_concurrency(task.map->concurrency);
+  }
   message->mutable_labels()->insert(task.labels.begin(), task.labels.end());
 }
 
@@ -296,6 +303,11 @@ Status DecodeTask(v1::Task* message, Task* task) {
   if (message->has_cluster()) {
     TRACKBED_RETURN_IF_ERROR(DecodeCluster(message->cluster(), task));
   }
+  if (message->has_map()) {
+    v1::TaskMap* map = message->mutable_map();
+    task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U), map->batches(),
+                        map->concurrency()};
+  }
   if (!message->labels().empty()) task->labels = DecodeTexts(message->mutable_labels());
   return absl::OkStatus();
 }
@@ -406,7 +418,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   pipeline.tasks.resize(split.tasks.size());
   v1::Task message;
   for (size_t i = 0; i < split.tasks.size(); ++i) {
-    if (!HasOnlyFieldsUpTo(v1::Task::kPriorityFieldNumber, split.tasks[i])) return unknown;
+    if (!HasOnlyFieldsUpTo(v1::Task::kMapFieldNumber, split.tasks[i])) return unknown;
     if (!Parse(split.tasks[i], &message)) return broken;
     TRACKBED_RETURN_IF_ERROR(DecodeTask(&message, &pipeline.tasks[i]));
   }

@@ -57,9 +57,9 @@ class FaultyStore final : public Store {
     if (dead_) return Gone();
     return store_->FindRun(id);
   }
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override {
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override {
     if (dead_) return Gone();
-    return store_->ListRuns(limit);
+    return store_->ListRuns(limit, listed);
   }
   StatusOr<std::string> ReadPipeline(const std::string& version) override {
     if (dead_) return Gone();
@@ -78,6 +78,14 @@ class FaultyStore final : public Store {
                                                      Time before) override {
     if (dead_) return Gone();
     return store_->FindLastCached(pipeline, task, before);
+  }
+  StatusOr<std::vector<NodeRecord>> ListNodes() override {
+    if (dead_) return Gone();
+    return store_->ListNodes();
+  }
+  Status ChangeNodes(const std::vector<NodeRecord>& put, const std::vector<std::string>& remove,
+                     Time now) override {
+    return dead_ ? Gone() : store_->ChangeNodes(put, remove, now);
   }
   Status PostRequest(const Request& request, Time now) override {
     return dead_ ? Gone() : store_->PostRequest(request, now);

@@ -78,6 +78,8 @@ struct AttemptSpec {
   std::string resource_group;          // of the task; empty: none named
   // After which the engine stops the attempt; 0: none. For executors that have to announce it.
   Duration timeout{0};
+  // From asking to killing, where the executor ends members of a gang because another has failed.
+  Duration grace_period = std::chrono::seconds(10);
   // Of the accelerators that the node hands out, the slots of which are `offered_slots`, the
   // attempt may use these and no others.
   std::vector<AssignedDevice> devices;
