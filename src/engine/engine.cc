@@ -360,15 +360,19 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     }
     // Most tasks ask for the same as the one before.
     if (last && pipeline.tasks[*last].resources == task.resources &&
-        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i)) {
+        pipeline.tasks[*last].priority == task.priority &&
+        pipeline.tasks[*last].enforcement == task.enforcement && run_time(*last) == run_time(i)) {
       (*lines)[i] = (*lines)[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
+      claim.at_least = task.enforcement;
       const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
       if (!line.ok()) {
-        code = StatusCode::kResourceExhausted;
+        code = line.status().code() == StatusCode::kFailedPrecondition
+                   ? StatusCode::kFailedPrecondition
+                   : StatusCode::kResourceExhausted;
         problems.push_back(
             absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
         continue;

@@ -62,8 +62,9 @@ NodeQueue::NodeQueue(const NodeDescription& node, SlotAllocator allocator, Tenan
 
 // ---- Lines -----------------------------------------------------------------------------------
 
-StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request) {
-  TRACKBED_ASSIGN_OR_RETURN(const SlotDemand slots, allocator_.Prepare(request));
+StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request,
+                                         Enforcement at_least) {
+  TRACKBED_ASSIGN_OR_RETURN(const SlotDemand slots, allocator_.Prepare(request, at_least));
   std::map<std::string, Quantity> total;
   for (const SlotRequest& slot : request) {
     if (slot.amount == Quantity()) continue;
@@ -87,7 +88,7 @@ StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request) {
 StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   const std::vector<SlotRequest> request(claim.request.begin(), claim.request.end());
   LineState line;
-  TRACKBED_ASSIGN_OR_RETURN(line.request, RequestFor(RequestOrDefault(request)));
+  TRACKBED_ASSIGN_OR_RETURN(line.request, RequestFor(RequestOrDefault(request), claim.at_least));
   line.tenant = claim.tenant;
   line.priority = claim.priority;
   if (claim.run_time > Duration{0}) line.run_time = RoundUpRunTime(claim.run_time);

@@ -56,6 +56,7 @@ class NodeQueue {
     TenantIndex tenant = kRootTenant;
     int32_t priority = 0;
     Duration run_time{0};  // expected; 0: not known
+    Enforcement at_least = Enforcement::accounting;
   };
   struct Started {
     ReadyTask task;
@@ -70,7 +71,8 @@ class NodeQueue {
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
 
-  // The line for tasks with this claim. Errors as SlotAllocator::Prepare; kResourceExhausted when
+  // The line for tasks with this claim. Errors as SlotAllocator::Prepare: kFailedPrecondition for
+  // what is enforced more weakly than at_least; kResourceExhausted when
   // the node or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
 
@@ -135,7 +137,7 @@ class NodeQueue {
   NodeQueue(const NodeDescription& node, SlotAllocator allocator, Tenancy tenancy,
             const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
 
-  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request);
+  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, Enforcement at_least);
   TaskRequest RequestOf(const LineState& line, TaskId id) const;
   bool Allocate(const RequestState& request, Allocation* allocation);
   void Place(Running* running, const Allocation& allocation);

@@ -179,6 +179,9 @@ Json FromTask(const Task& task) {
   PutText(&map, "when", task.when);
   PutNonEmpty(&map, "environment", FromEnvironment(task.environment));
   PutNonEmpty(&map, "resources", FromResources(task.resources));
+  if (task.enforcement != defaults.enforcement) {
+    Put(&map, "enforcement", std::string(ToString(task.enforcement)));
+  }
   PutNonEmpty(&map, "mounts", FromMounts(task.mounts));
   PutNonEmpty(&map, "outputs", FromOutputs(task.outputs));
   PutNonEmpty(&map, "files", Texts(task.files));
