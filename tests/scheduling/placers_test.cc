@@ -439,8 +439,13 @@ void CheckEqualChoices(Placer* quick, Placer* scan, int steps) {
     const Demand demand = AnyDemand(&random);
     quick->Observe(demand);
     scan->Observe(demand);
-    const auto first = quick->Choose(cluster, demand);
-    const auto second = scan->Choose(cluster, demand);
+    std::vector<LocalData> data;
+    for (uint64_t i = random.Next() % 3; i > 0; --i) {
+      data.push_back({static_cast<NodeIndex>(random.Next() % cluster.size()),
+                      static_cast<int64_t>(random.Next() % 4)});
+    }
+    const auto first = quick->ChooseNear(cluster, demand, data);
+    const auto second = scan->ChooseNear(cluster, demand, data);
     REQUIRE(first == second);
     bool fits = false;
     for (NodeIndex node = 0; node < cluster.size() && !fits; ++node) {
@@ -479,6 +484,16 @@ TEST_CASE("kept scores choose what rescoring every node chooses", "[placer]") {
     REQUIRE(scan.ok());
     CheckEqualChoices(quick->get(), scan->get(), 12'000);
   }
+  SECTION("a composition with locality") {
+    const std::vector<WeightedPlacer> parts = {{"default", 2}, {"locality-aware", 1}};
+    PlacerOptions options;
+    const auto quick = MakeWeightedPlacer(parts, options);
+    options.scan = true;
+    const auto scan = MakeWeightedPlacer(parts, options);
+    REQUIRE(quick.ok());
+    REQUIRE(scan.ok());
+    CheckEqualChoices(quick->get(), scan->get(), 12'000);
+  }
 }
 
 TEST_CASE("a composition weighs its parts", "[placer]") {
@@ -491,6 +506,59 @@ TEST_CASE("a composition weighs its parts", "[placer]") {
   };
   CHECK(chosen(2, 1) == 1);
   CHECK(chosen(1, 2) == 0);
+}
+
+NodeIndex ChosenNear(const Cluster& cluster, Placer* placer, const Demand& demand,
+                     const std::vector<LocalData>& data) {
+  const auto placement = placer->ChooseNear(cluster, demand, data);
+  REQUIRE(placement.has_value());
+  CHECK(placement->whole_devices == cluster.FirstDevices(placement->node, demand).whole_devices);
+  return placement->node;
+}
+
+TEST_CASE("a task goes where its data lies, of nodes that are equally good", "[placer][locality]") {
+  Cluster cluster = Make({Node(4, 40'000), Node(4, 40'000), Node(4, 40'000), Node(2, 9'000)});
+  Put(&cluster, 3, Whole(2));
+  const auto pack = MakePlacer("pack");
+  REQUIRE(pack.ok());
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {}) == 0);
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{2, 10}}) == 2);
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{1, 9}, {2, 10}}) == 2);
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{2, 10}, {1, 10}}) ==
+        1);  // the first of equals
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{2, 0}, {1, 0}}) == 0);
+  // Never where there is no room, or no node.
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{3, 1'000'000}, {9, 5}}) == 0);
+  cluster.SetOpen(2, false);
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{2, 10}}) == 0);
+  cluster.SetOpen(2, true);
+  CHECK_FALSE((*pack)->ChooseNear(cluster, Whole(5), std::vector<LocalData>{{2, 10}}).has_value());
+  // Nor where another node is better.
+  Put(&cluster, 1, Whole(1));
+  CHECK(ChosenNear(cluster, pack->get(), Whole(1), {{2, 10}}) == 1);
+}
+
+TEST_CASE("locality counts as its weight says", "[placer][locality]") {
+  Cluster cluster = Make({Node(4, 40'000), Node(4, 40'000)});
+  Put(&cluster, 1, Whole(1));
+  const auto chosen = [&](const std::vector<WeightedPlacer>& parts, int64_t here, int64_t there) {
+    const auto placer = MakeWeightedPlacer(parts);
+    REQUIRE(placer.ok());
+    return ChosenNear(cluster, placer->get(), Whole(1), {{0, here}, {1, there}});
+  };
+  CHECK(chosen({{"pack", 1}, {"locality-aware", 10}}, 5, 0) == 0);
+  CHECK(chosen({{"pack", 1}, {"locality-aware", 0.01}}, 5, 0) == 1);  // a quarter fuller
+  CHECK(chosen({{"locality-aware", 10}, {"pack", 1}}, 50, 45) == 0);
+  CHECK(chosen({{"locality-aware", 1}, {"pack", 1}}, 50, 49) == 1);  // hardly less data
+  CHECK_FALSE(MakeWeightedPlacer({{"locality-aware", 1}}).ok());
+  // By itself it comes before all else.
+  const auto alone = MakePlacer("locality-aware");
+  REQUIRE(alone.ok());
+  for (int i = 0; i < 4; ++i) {
+    CHECK(ChosenNear(cluster, alone->get(), Whole(1), {{0, 2}, {1, 1}}) == 0);
+    Put(&cluster, 0, Whole(1));
+  }
+  CHECK(ChosenNear(cluster, alone->get(), Whole(1), {{0, 2}, {1, 1}}) == 1);  // there is room
 }
 
 TEST_CASE("names that are none are refused with help", "[placer]") {
