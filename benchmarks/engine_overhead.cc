@@ -69,7 +69,7 @@ EngineOptions MakeOptions(Store* store, Executor* executor) {
   options.store = store;
   options.executor = executor;
   options.home = "/nowhere";
-  options.node = NodeOfSlots({{"cpu", Quantity::FromThousandths(1'000'000'000'000)}});
+  options.nodes = {NodeOfSlots({{"cpu", Quantity::FromThousandths(1'000'000'000'000)}})};
   options.holder.description = "engine_overhead";
   return options;
 }
@@ -227,7 +227,7 @@ std::vector<Row> MeasureRuns(const Options& options, Shape shape, size_t tasks) 
       }
     }
 #ifdef TRACKBED_HAVE_TBB
-    flow_graph.Add(RunInFlowGraph(shape, tasks));
+    if (shape != Shape::map) flow_graph.Add(RunInFlowGraph(shape, tasks));
 #endif
   }
   std::vector<Row> rows;
@@ -235,7 +235,7 @@ std::vector<Row> MeasureRuns(const Options& options, Shape shape, size_t tasks) 
     if (!engine[s].empty()) rows.push_back(engine[s].ToRow(NameOf(kStores[s]), shape, tasks));
   }
 #ifdef TRACKBED_HAVE_TBB
-  rows.push_back(flow_graph.ToRow("oneTBB", shape, tasks));
+  if (!flow_graph.empty()) rows.push_back(flow_graph.ToRow("oneTBB", shape, tasks));
 #endif
   return rows;
 }
@@ -291,14 +291,14 @@ struct ReopenResult {
   double total() const { return open + resume + step; }
 };
 
-ReopenResult MeasureReopen(const Options& options, size_t tasks) {
+ReopenResult MeasureReopen(const Options& options, Shape shape, size_t tasks) {
   RunId run;
   {
     const std::unique_ptr<Store> store = NewStore(StoreKind::process, options.folder);
     NoOpExecutor executor(tasks / 2);
     const auto engine = Check(Engine::Open(MakeOptions(store.get(), &executor)));
-    run = Check(engine->Submit(
-        std::make_shared<const Pipeline>(MakePipeline(Shape::layered, tasks)), WithoutCache()));
+    run = Check(engine->Submit(std::make_shared<const Pipeline>(MakePipeline(shape, tasks)),
+                               WithoutCache()));
     while (executor.ended() < tasks / 2) Check(engine->Step());
   }
   std::vector<double> open;
@@ -324,6 +324,13 @@ ReopenResult MeasureReopen(const Options& options, size_t tasks) {
   return {tasks, Median(open), Median(resume), Median(step), Median(processor)};
 }
 
+void Print(const char* what, const ReopenResult& reopen) {
+  std::printf(
+      "Reopening %zu %s, half done: open %.3f s, resume %.3f s, first step %.3f s;"
+      "\nof the processor %.3f s in all.\n",
+      reopen.tasks, what, reopen.open, reopen.resume, reopen.step, reopen.processor);
+}
+
 // ---- The report ------------------------------------------------------------------------------
 
 struct Aim {
@@ -342,7 +349,7 @@ const Row* FindRow(const std::vector<Row>& rows, std::string_view store, Shape s
 }
 
 std::vector<Aim> CompareToAims(const std::vector<Row>& rows, const ChainResult& chain,
-                               const ReopenResult& reopen) {
+                               const ReopenResult& reopen, const ReopenResult& reopen_map) {
   size_t largest = 0;
   for (const Row& row : rows) largest = std::max(largest, row.tasks);
   double memory = 0;
@@ -369,11 +376,22 @@ std::vector<Aim> CompareToAims(const std::vector<Row>& rows, const ChainResult& 
       {"a task of " + size + " / of 1000, submit and run", 2, "x", growth},
       {"heap, a task of " + size, 500, "bytes", heap},
       {"reopening " + std::to_string(reopen.tasks) + " tasks, half done", 2, "s", reopen.total()},
+      {"reopening a map of " + std::to_string(reopen_map.tasks) + " batches, half done", 2, "s",
+       reopen_map.total()},
   };
 }
 
+nlohmann::ordered_json ToJson(const ReopenResult& reopen) {
+  return {{"tasks", reopen.tasks},
+          {"open_s", reopen.open},
+          {"resume_s", reopen.resume},
+          {"step_s", reopen.step},
+          {"processor_s", reopen.processor}};
+}
+
 nlohmann::ordered_json ToJson(const std::vector<Row>& rows, const ChainResult& chain,
-                              const ReopenResult& reopen, const std::vector<Aim>& aims) {
+                              const ReopenResult& reopen, const ReopenResult& reopen_map,
+                              const std::vector<Aim>& aims) {
   nlohmann::ordered_json json;
   for (const Row& row : rows) {
     json["runs"].push_back({{"store", row.store},
@@ -390,11 +408,8 @@ nlohmann::ordered_json ToJson(const std::vector<Row>& rows, const ChainResult& c
                    {"task_us", chain.task * kMicro},
                    {"task_per_append_flush", chain.to_append},
                    {"task_per_overwrite_flush", chain.to_overwrite}};
-  json["reopen"] = {{"tasks", reopen.tasks},
-                    {"open_s", reopen.open},
-                    {"resume_s", reopen.resume},
-                    {"step_s", reopen.step},
-                    {"processor_s", reopen.processor}};
+  json["reopen"] = ToJson(reopen);
+  json["reopen_map"] = ToJson(reopen_map);
   for (const Aim& aim : aims) {
     json["aims"].push_back(
         {{"what", aim.what}, {"limit", aim.limit}, {"unit", aim.unit}, {"measured", aim.measured}});
@@ -427,7 +442,7 @@ void Main(const Options& options) {
   if (!options.quick) sizes.push_back(1'000'000);
   PrintHeader();
   std::vector<Row> rows;
-  for (const Shape shape : {Shape::chain, Shape::fan_out, Shape::layered}) {
+  for (const Shape shape : {Shape::chain, Shape::fan_out, Shape::layered, Shape::map}) {
     for (const size_t tasks : sizes) {
       for (Row& row : MeasureRuns(options, shape, tasks)) {
         Print(row);
@@ -440,13 +455,13 @@ void Main(const Options& options) {
       "\nA chain durable at power: %.0f us a task. The disk: append and flush of 4 KiB %.0f us,"
       "\noverwrite and flush %.0f us.\n",
       chain.task * kMicro, chain.append * kMicro, chain.overwrite * kMicro);
-  const ReopenResult reopen = MeasureReopen(options, options.quick ? 50'000 : 1'000'000);
-  std::printf(
-      "Reopening %zu tasks, half done: open %.3f s, resume %.3f s, first step %.3f s;"
-      "\nof the processor %.3f s in all.\n",
-      reopen.tasks, reopen.open, reopen.resume, reopen.step, reopen.processor);
+  const size_t reopened = options.quick ? 50'000 : 1'000'000;
+  const ReopenResult reopen = MeasureReopen(options, Shape::layered, reopened);
+  Print("tasks", reopen);
+  const ReopenResult reopen_map = MeasureReopen(options, Shape::map, reopened);
+  Print("batches of a map", reopen_map);
 
-  const std::vector<Aim> aims = CompareToAims(rows, chain, reopen);
+  const std::vector<Aim> aims = CompareToAims(rows, chain, reopen, reopen_map);
   std::printf("\n%-64s %8s %9s\n", "aim", "at most", "measured");
   for (const Aim& aim : aims) {
     std::printf("%-64s %8.4g %9.4g %s%s\n", aim.what.c_str(), aim.limit, aim.measured,
@@ -454,7 +469,7 @@ void Main(const Options& options) {
   }
   if (!options.json.empty()) {
     std::ofstream file(options.json);
-    file << ToJson(rows, chain, reopen, aims).dump(2) << '\n';
+    file << ToJson(rows, chain, reopen, reopen_map, aims).dump(2) << '\n';
     if (!file.flush()) Die("cannot write " + options.json);
   }
   std::filesystem::remove_all(options.folder);

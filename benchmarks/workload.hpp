@@ -18,6 +18,7 @@ enum class Shape {
   chain,    // each task depends on the one before
   fan_out,  // all depend on the first
   layered,  // layers of 100 (of 10 in small graphs); each task depends on 3 of the layer before
+  map,      // the batches of one task's map
 };
 
 inline std::string_view ToString(Shape shape) {
@@ -28,6 +29,8 @@ inline std::string_view ToString(Shape shape) {
       return "fan-out";
     case Shape::layered:
       return "layered";
+    case Shape::map:
+      return "map";
   }
   return "";
 }
@@ -48,13 +51,14 @@ void ForEachEdge(Shape shape, size_t tasks, Visit visit) {
 inline Pipeline MakePipeline(Shape shape, size_t tasks) {
   Pipeline pipeline;
   pipeline.name = "benchmark";
-  pipeline.tasks.resize(tasks);
-  for (size_t i = 0; i < tasks; ++i) {
+  pipeline.tasks.resize(shape == Shape::map ? 1 : tasks);
+  for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     pipeline.tasks[i].name = "task" + std::to_string(i);
     pipeline.tasks[i].command = {"/bin/true"};
     pipeline.tasks[i].shell = false;
   }
-  ForEachEdge(shape, tasks, [&](size_t task, size_t dependency) {
+  if (shape == Shape::map) pipeline.tasks[0].map = TaskMap{std::to_string(tasks), 1, 0, 0};
+  ForEachEdge(shape, pipeline.tasks.size(), [&](size_t task, size_t dependency) {
     pipeline.tasks[task].dependencies.push_back(pipeline.tasks[dependency].name);
   });
   return pipeline;

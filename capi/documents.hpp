@@ -16,5 +16,7 @@ StatusOr<std::vector<SlotRequest>> ReadSlots(const trackbed_slot* slots, size_t 
 
 Outcome ReadNodeText(std::string_view text, std::string file, trackbed_format format,
                      NodeDescription* node);
+// One description or a list of them, in YAML or JSON.
+Outcome ReadNodesText(std::string_view text, std::string file, std::vector<NodeDescription>* nodes);
 
 }  // namespace trackbed::capi

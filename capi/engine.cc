@@ -18,9 +18,13 @@
 #include "pipeline.hpp"
 #include "scheduler.hpp"
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/data/artifact_store.hpp"
+#include "trackbed/engine/artifacts.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/run_queries.hpp"
-#include "trackbed/executors/process_executor.hpp"
+#include "trackbed/engine/store_check.hpp"
+#include "trackbed/executors/executor_choice.hpp"
+#include "trackbed/executors/gang_executor.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
 #include "trackbed/pipeline/reader.hpp"
 #include "trackbed/resources/local_node.hpp"
@@ -40,14 +44,33 @@ std::string LibraryFolder() {
 }
 
 // "" when it is in none of the places; then the executor looks beside the program.
-std::string FindSupervisorBesideLibrary() {
+std::string FindBesideLibrary(const std::string& program) {
   const std::string folder = LibraryFolder();
   if (folder.empty()) return "";
-  for (const char* place : {"/trackbed-supervisor", "/../libexec/trackbed/trackbed-supervisor",
-                            "/../../libexec/trackbed/trackbed-supervisor"}) {
-    if (::access((folder + place).c_str(), X_OK) == 0) return folder + place;
+  for (const char* place : {"/", "/../libexec/trackbed/", "/../../libexec/trackbed/"}) {
+    std::string path = folder + place + program;
+    if (::access(path.c_str(), X_OK) == 0) return path;
   }
   return "";
+}
+
+Status ReadTexts(const trackbed_string* texts, size_t count, std::string_view name,
+                 std::vector<std::string>* read) {
+  if (texts == nullptr && count != 0) return MissingArgument(name);
+  for (size_t i = 0; i < count; ++i) {
+    TRACKBED_RETURN_IF_ERROR(ReadText(texts[i], name, &read->emplace_back()));
+  }
+  return absl::OkStatus();
+}
+
+SecretSource* SecretsOf(const EngineCore& core) {
+  return core.host_secrets != nullptr ? static_cast<SecretSource*>(core.host_secrets.get())
+                                      : core.local_secrets.get();
+}
+
+Executor* ExecutorOf(const EngineCore& core) {
+  return core.host_executor != nullptr ? static_cast<Executor*>(core.host_executor.get())
+                                       : core.own_executor.get();
 }
 
 template <typename Host>
@@ -55,7 +78,8 @@ void KeepPort(const std::unique_ptr<Host>& host) {
   if (host != nullptr) host->port.Keep();
 }
 
-StatusOr<NodeDescription> DetectNode(const trackbed_engine_options& options) {
+StatusOr<std::vector<NodeDescription>> DetectNodes(const trackbed_engine_options& options,
+                                                   const EngineCore& core) {
   std::string_view text;
   TRACKBED_RETURN_IF_ERROR(ReadText(options.node, "options.node", &text));
   trackbed_answer answer;
@@ -74,29 +98,74 @@ StatusOr<NodeDescription> DetectNode(const trackbed_engine_options& options) {
     if (FindSlotType(slot.slot) == nullptr) return UnknownSlot(slot.slot);
     if (slot.amount < Quantity()) return InvalidArgument("options.slots: found a negative amount");
   }
-  NodeDescription node;
+  std::vector<NodeDescription> nodes;
   if (text.empty()) {
-    node = DetectLocalNode();
+    nodes.push_back(DetectLocalNode());
   } else {
-    const Outcome read = ReadNodeText(text, "node", TRACKBED_FORMAT_AUTO, &node);
+    const Outcome read = ReadNodesText(text, "node", &nodes);
     if (!read.ok()) return read.status();
   }
-  OfferSlots(slots, &node);
-  return node;
+  if (nodes.size() == 1) {
+    OfferSlots(slots, &nodes.front());
+  } else if (!slots.empty()) {
+    return InvalidArgument("options.slots: of several nodes each says what it offers");
+  }
+  if (core.slurm_decides && nodes.size() == 1) {
+    nodes.front() = UnlimitedNode(slots, std::move(nodes.front()));
+  }
+  return nodes;
+}
+
+StatusOr<ExecutorChoice> ReadExecutorChoice(const trackbed_executor_choice& read) {
+  ExecutorChoice choice;
+  switch (read.kind) {
+    case TRACKBED_RUN_AS_PROCESS:
+      choice.on = "process";
+      break;
+    case TRACKBED_RUN_IN_CONTAINER:
+      choice.on = "docker";
+      break;
+    case TRACKBED_RUN_BY_SLURM:
+      choice.on = "slurm";
+      break;
+    default:
+      return InvalidArgument("options.run_on.kind: found an unknown one");
+  }
+  TRACKBED_RETURN_IF_ERROR(ReadText(read.endpoint, "options.run_on.endpoint", &choice.endpoint));
+  TRACKBED_RETURN_IF_ERROR(ReadText(read.image, "options.run_on.image", &choice.image));
+  TRACKBED_RETURN_IF_ERROR(ReadText(read.network, "options.run_on.network", &choice.network));
+  TRACKBED_RETURN_IF_ERROR(ReadText(read.user, "options.run_on.user", &choice.user));
+  TRACKBED_RETURN_IF_ERROR(ReadTexts(read.registries, read.registry_count,
+                                     "options.run_on.registries", &choice.registries));
+  TRACKBED_RETURN_IF_ERROR(ReadTexts(read.partitions, read.partition_count,
+                                     "options.run_on.partitions", &choice.partitions));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadTexts(read.accounts, read.account_count, "options.run_on.accounts", &choice.accounts));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadTexts(read.qualities, read.quality_count, "options.run_on.qualities", &choice.qualities));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadTexts(read.sbatch, read.sbatch_count, "options.run_on.sbatch", &choice.submit_options));
+  return choice;
 }
 
 Status MakeExecutor(const trackbed_engine_options& options, EngineCore* core) {
   if (options.executor != nullptr) {
+    if (options.run_on != nullptr) {
+      return InvalidArgument("options: found both executor and run_on, expected one of them");
+    }
     trackbed_executor table;
     TRACKBED_RETURN_IF_ERROR(ReadTable(options.executor, "options.executor", &table,
                                        &trackbed_executor::start, &trackbed_executor::stop));
     core->host_executor = std::make_unique<HostExecutor>(table, core->kick.get());
     return absl::OkStatus();
   }
-  ProcessExecutorOptions chosen;
+  ExecutorSurroundings surroundings;
+  ProcessExecutorOptions& chosen = surroundings.processes;
   TRACKBED_RETURN_IF_ERROR(
       ReadText(options.supervisor, "options.supervisor", &chosen.supervisor_path));
-  if (chosen.supervisor_path.empty()) chosen.supervisor_path = FindSupervisorBesideLibrary();
+  if (chosen.supervisor_path.empty()) {
+    chosen.supervisor_path = FindBesideLibrary("trackbed-supervisor");
+  }
   switch (options.sandbox) {
     case TRACKBED_SANDBOX_AUTOMATIC:
       chosen.sandbox = SandboxMode::automatic;
@@ -110,14 +179,52 @@ Status MakeExecutor(const trackbed_engine_options& options, EngineCore* core) {
     default:
       return InvalidArgument("options.sandbox: found an unknown mode");
   }
-  if (options.inherit == nullptr && options.inherit_count != 0) {
-    return MissingArgument("options.inherit");
+  TRACKBED_RETURN_IF_ERROR(ReadTexts(options.inherit, options.inherit_count, "options.inherit",
+                                     &chosen.inherit_environment));
+  if (options.run_on == nullptr) {
+    TRACKBED_ASSIGN_OR_RETURN(core->own_processes, ProcessExecutor::Create(chosen));
+    TRACKBED_ASSIGN_OR_RETURN(core->own_executor, GangExecutor::Create(core->own_processes.get()));
+    return absl::OkStatus();
   }
-  for (size_t i = 0; i < options.inherit_count; ++i) {
-    TRACKBED_RETURN_IF_ERROR(ReadText(options.inherit[i], "options.inherit",
-                                      &chosen.inherit_environment.emplace_back()));
+  trackbed_executor_choice read;
+  TRACKBED_RETURN_IF_ERROR(ReadStruct(options.run_on, "options.run_on", &read));
+  TRACKBED_ASSIGN_OR_RETURN(const ExecutorChoice choice, ReadExecutorChoice(read));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadText(read.container_init, "options.run_on.container_init", &surroundings.container_init));
+  if (surroundings.container_init.empty()) {
+    surroundings.container_init = FindBesideLibrary("trackbed-container-init");
   }
-  TRACKBED_ASSIGN_OR_RETURN(core->own_executor, ProcessExecutor::Create(chosen));
+  surroundings.secret = [secrets = SecretsOf(*core)](std::string_view source,
+                                                     std::string_view name) {
+    return secrets->Resolve(source, name);
+  };
+  core->slurm_decides = read.kind == TRACKBED_RUN_BY_SLURM;
+  TRACKBED_ASSIGN_OR_RETURN(core->own_executor, OpenExecutors(choice, surroundings));
+  return absl::OkStatus();
+}
+
+Status MakeArtifacts(const trackbed_engine_options& options, EngineCore* core) {
+  std::string folder;
+  TRACKBED_RETURN_IF_ERROR(ReadText(options.artifacts, "options.artifacts", &folder));
+  if (options.artifact_store != nullptr) {
+    if (!folder.empty()) {
+      return InvalidArgument(
+          "options: found both artifacts and artifact_store, expected one of them");
+    }
+    trackbed_artifact_store table;
+    TRACKBED_RETURN_IF_ERROR(ReadTable(options.artifact_store, "options.artifact_store", &table,
+                                       &trackbed_artifact_store::has, &trackbed_artifact_store::put,
+                                       &trackbed_artifact_store::get));
+    core->host_artifacts = std::make_unique<HostArtifactStore>(table);
+    core->artifacts = core->host_artifacts.get();
+  } else if (!folder.empty()) {
+    TRACKBED_ASSIGN_OR_RETURN(folder, MakeHomeFolder(folder));
+    core->local_artifacts = NewLocalArtifactStore(folder);
+    core->artifacts = core->local_artifacts.get();
+  }
+  if (core->artifacts != nullptr) {
+    core->keeper = std::make_unique<ArtifactKeeper>(ExecutorOf(*core), core->artifacts);
+  }
   return absl::OkStatus();
 }
 
@@ -156,6 +263,7 @@ Status MakeHome(const trackbed_engine_options& options, EngineCore* core) {
         "options.home: found nothing, expected a folder; only an engine in memory with an executor "
         "of the host's does without");
   }
+  core->has_home = !home.empty();
   // Below that nothing can be made, so that names stay names.
   core->workspace = Workspace(home.empty() ? "/dev/null" : home);
   return absl::OkStatus();
@@ -231,11 +339,11 @@ Status ReadAmounts(const trackbed_slot* slots, size_t count,
   return absl::OkStatus();
 }
 
-Status ReadTenants(const trackbed_engine_options& options, const NodeDescription& node,
+Status ReadTenants(const trackbed_engine_options& options, std::span<const NodeDescription> nodes,
                    Tenancy* tenancy) {
   TRACKBED_RETURN_IF_ERROR(
       CheckItems(options.tenants, options.tenant_size, options.tenant_count, "options.tenants"));
-  const std::vector<std::string> resources = QuotaResources(node);
+  const std::vector<std::string> resources = QuotaResources(nodes);
   for (size_t i = 0; i < options.tenant_count; ++i) {
     trackbed_engine_tenant read;
     TRACKBED_RETURN_IF_ERROR(
@@ -259,32 +367,44 @@ Status ReadTenants(const trackbed_engine_options& options, const NodeDescription
   return absl::OkStatus();
 }
 
-Status ReadTurns(const trackbed_engine_options& options, const NodeDescription& node,
+Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDescription> nodes,
                  EngineCore* core) {
   if (options.policy != nullptr) {
     trackbed_scheduler_options read;
     TRACKBED_RETURN_IF_ERROR(ReadStruct(options.policy, "options.policy", &read));
     TRACKBED_ASSIGN_OR_RETURN(core->policy, ReadPolicy(read));
     if (read.half_life_ns < 0) return InvalidArgument("options.policy: found a duration below 0");
+    if (read.host_order != nullptr) {
+      return InvalidArgument("options.policy.host_order: the engine keeps its own order");
+    }
     if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
   }
-  return ReadTenants(options, node, &core->tenancy);
+  return ReadTenants(options, nodes, &core->tenancy);
+}
+
+bool HasOutputs(const EngineCore& core, const std::string& folder, const std::string& digest) {
+  if (core.has_home) return BringBackOutputs(folder, digest, core.artifacts);
+  const StatusOr<bool> known = core.artifacts->Has(digest);
+  return known.ok() && *known;
+}
+
+// With the engine entered: what is gone of the files of a run.
+Status BringBack(EngineCore* core, Store& store, const RunId& run) {
+  if (core->artifacts == nullptr || !core->has_home) return absl::OkStatus();
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run));
+  return BringBackFiles(*stored.state, core->workspace, core->artifacts);
 }
 
 Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   EngineOptions chosen;
   chosen.store = core->store.get();
-  chosen.executor = core->host_executor != nullptr
-                        ? static_cast<Executor*>(core->host_executor.get())
-                        : core->own_executor.get();
+  chosen.executor = core->keeper != nullptr ? core->keeper.get() : ExecutorOf(*core);
   chosen.clock = core->clock;
   chosen.random = core->host_random.get();
-  chosen.secrets = core->host_secrets != nullptr
-                       ? static_cast<SecretSource*>(core->host_secrets.get())
-                       : core->local_secrets.get();
+  chosen.secrets = SecretsOf(*core);
   chosen.home = core->workspace.home();
-  TRACKBED_ASSIGN_OR_RETURN(chosen.node, DetectNode(options));
-  TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.node, core));
+  TRACKBED_ASSIGN_OR_RETURN(chosen.nodes, DetectNodes(options, *core));
+  TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.nodes, core));
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
@@ -297,7 +417,15 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   if (options.lease_time_ns > 0) chosen.lease_time = Duration(options.lease_time_ns);
   chosen.is_gone = HolderIsGone;
   // Where the host's attempts leave their files only the host knows.
-  if (core->host_executor == nullptr) chosen.has_outputs = HasOutputFolder;
+  if (core->host_executor == nullptr) {
+    chosen.has_outputs = HasOutputFolder;
+    chosen.link_outputs = LinkOutputs;
+  }
+  if (core->artifacts != nullptr) {
+    chosen.has_outputs = [core](const std::string& folder, const std::string& digest) {
+      return HasOutputs(*core, folder, digest);
+    };
+  }
   TRACKBED_ASSIGN_OR_RETURN(core->engine, Engine::Open(std::move(chosen)));
   return absl::OkStatus();
 }
@@ -392,6 +520,18 @@ Status Change(trackbed_engine* engine, const char* run, size_t run_size, Call&& 
   return status;
 }
 
+// The store of artifacts is asked by one thread at a time: that which has the engine.
+Status BringBackForReading(trackbed_engine* engine, const char* run, size_t run_size) {
+  TRACKBED_RETURN_IF_ERROR(CheckEngine(engine));
+  EngineCore* core = engine->core;
+  if (core->artifacts == nullptr) return absl::OkStatus();
+  std::string given;
+  TRACKBED_RETURN_IF_ERROR(ReadText(run, run_size, "run", &given));
+  const Entered entered(core);
+  TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(*core->store, given));
+  return BringBack(core, *core->store, id);
+}
+
 // A question about a run, or a task of it, that is answered with a text.
 template <typename Question>
 Status Ask(trackbed_engine* engine, const char* run, size_t run_size, trackbed_bytes* answer,
@@ -479,6 +619,7 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
     TRACKBED_ASSIGN_OR_RETURN(core->ended, Signal::Create());
     TRACKBED_RETURN_IF_ERROR(MakePorts(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeExecutor(read, core.get()));
+    TRACKBED_RETURN_IF_ERROR(MakeArtifacts(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeStore(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeWake(core.get()));
     TRACKBED_RETURN_IF_ERROR(OpenEngine(read, core.get()));
@@ -487,6 +628,7 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
     KeepPort(core->host_secrets);
     KeepPort(core->sink);
     KeepPort(core->host_executor);
+    KeepPort(core->host_artifacts);
     if (read.device_probe != nullptr) {
       // It has told all that it is asked.
       trackbed_device_probe table;
@@ -544,6 +686,9 @@ trackbed_status trackbed_engine_submit(trackbed_engine* engine, const trackbed_p
     TRACKBED_RETURN_IF_ERROR(ReadText(read.tenant, "options.tenant", &prepared.tenant));
     if (read.has_priority != 0) prepared.priority = read.priority;
     const Entered entered(core);
+    if (core->artifacts != nullptr) {
+      TRACKBED_RETURN_IF_ERROR(KeepSource(prepared.source, core->artifacts));
+    }
     TRACKBED_ASSIGN_OR_RETURN(const RunId id,
                               core->engine->Submit(pipeline->pipeline, std::move(prepared)));
     core->kick->Set();
@@ -685,8 +830,10 @@ trackbed_status trackbed_engine_cancel(trackbed_engine* engine, const char* run,
 trackbed_status trackbed_engine_resume(trackbed_engine* engine, const char* run, size_t run_size,
                                        trackbed_error** error) noexcept {
   return Guard(error, [&] {
-    return Change(engine, run, run_size,
-                  [](Engine& cpp, const RunId& id) { return cpp.Resume(id); });
+    return Change(engine, run, run_size, [&](Engine& cpp, const RunId& id) {
+      TRACKBED_RETURN_IF_ERROR(BringBack(engine->core, *engine->core->store, id));
+      return cpp.Resume(id);
+    });
   });
 }
 
@@ -699,8 +846,10 @@ trackbed_status trackbed_engine_retry(trackbed_engine* engine, const char* run, 
     for (size_t i = 0; i < task_count; ++i) {
       TRACKBED_RETURN_IF_ERROR(ReadText(tasks[i], "tasks", &names[i]));
     }
-    return Change(engine, run, run_size,
-                  [&](Engine& cpp, const RunId& id) { return cpp.Retry(id, names); });
+    return Change(engine, run, run_size, [&](Engine& cpp, const RunId& id) -> Status {
+      TRACKBED_RETURN_IF_ERROR(BringBack(engine->core, *engine->core->store, id));
+      return cpp.Retry(id, names);
+    });
   });
 }
 
@@ -826,8 +975,9 @@ trackbed_status trackbed_engine_read_log(trackbed_engine* engine, const char* ru
     TRACKBED_RETURN_IF_ERROR(Ask(engine, run, run_size, text,
                                  [&](Store& store, const std::string& id) -> StatusOr<std::string> {
                                    TRACKBED_ASSIGN_OR_RETURN(
-                                       LogPart part, ReadLog(store, engine->core->workspace, id,
-                                                             name, attempt, offset, limit));
+                                       LogPart part,
+                                       ReadLog(store, engine->core->workspace, id,
+                                               {std::string(name), attempt}, offset, limit));
                                    goes_on = part.more;
                                    return std::move(part.text);
                                  }));
@@ -842,6 +992,7 @@ trackbed_status trackbed_engine_outputs(trackbed_engine* engine, const char* run
   return Guard(error, [&]() -> Status {
     std::string_view name;
     TRACKBED_RETURN_IF_ERROR(ReadText(task, task_size, "task", &name));
+    TRACKBED_RETURN_IF_ERROR(BringBackForReading(engine, run, run_size));
     std::string files;
     TRACKBED_RETURN_IF_ERROR(Ask(engine, run, run_size, json,
                                  [&](Store& store, const std::string& id) -> StatusOr<std::string> {
@@ -864,6 +1015,7 @@ trackbed_status trackbed_engine_publish_results(trackbed_engine* engine, const c
   return Guard(error, [&]() -> Status {
     std::string destination;
     TRACKBED_RETURN_IF_ERROR(ReadText(folder, folder_size, "folder", &destination));
+    TRACKBED_RETURN_IF_ERROR(BringBackForReading(engine, run, run_size));
     trackbed_bytes unwanted{};
     Status status = Ask(engine, run, run_size, names == nullptr ? &unwanted : names,
                         [&](Store& store, const std::string& given) -> StatusOr<std::string> {
@@ -880,5 +1032,33 @@ trackbed_status trackbed_engine_publish_results(trackbed_engine* engine, const c
                         });
     trackbed_bytes_free(&unwanted);
     return status;
+  });
+}
+
+trackbed_status trackbed_store_check(const char* path, size_t path_size, trackbed_bytes* json,
+                                     trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_NEED(path);
+    TRACKBED_NEED(json);
+    std::string file;
+    TRACKBED_RETURN_IF_ERROR(ReadText(path, path_size, "path", &file));
+    TRACKBED_ASSIGN_OR_RETURN(const StoreReport report, CheckStore(file, SystemClock().Now()));
+    return GiveBytes(StoreReportToJson(report), json);
+  });
+}
+
+trackbed_status trackbed_store_backup(const char* path, size_t path_size, const char* to,
+                                      size_t to_size, trackbed_bytes* json,
+                                      trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_NEED(path);
+    TRACKBED_NEED(to);
+    std::string from;
+    std::string copy;
+    TRACKBED_RETURN_IF_ERROR(ReadText(path, path_size, "path", &from));
+    TRACKBED_RETURN_IF_ERROR(ReadText(to, to_size, "to", &copy));
+    TRACKBED_ASSIGN_OR_RETURN(const StoreReport report,
+                              BackupStore(from, copy, SystemClock().Now()));
+    return GiveBytesIfWanted(StoreReportToJson(report), json);
   });
 }

@@ -17,6 +17,7 @@
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/engine/store.hpp"
 #include "trackbed/engine/workspace.hpp"
+#include "trackbed/executors/artifact_keeper.hpp"
 
 namespace trackbed::capi {
 
@@ -58,13 +59,20 @@ struct EngineCore {
   std::unique_ptr<HostSink> sink;
   std::unique_ptr<Signal> kick;
   std::unique_ptr<HostExecutor> host_executor;
+  std::unique_ptr<Executor> own_processes;  // which run what own_executor is asked to
   std::unique_ptr<Executor> own_executor;
+  std::unique_ptr<HostArtifactStore> host_artifacts;
+  std::unique_ptr<ArtifactStore> local_artifacts;
+  ArtifactStore* artifacts = nullptr;      // one of these; null: there is none
+  std::unique_ptr<ArtifactKeeper> keeper;  // of the executor, where there is one
   std::unique_ptr<Store> store;
   // A second connection for whoever asks, so that no question holds up the engine; null when the
   // store is in memory.
   std::unique_ptr<Store> reader;
   std::unique_ptr<Descriptor> wake;
   Workspace workspace{""};
+  bool has_home = false;       // else `workspace` is only names
+  bool slurm_decides = false;  // what runs when: it is handed all that is ready
   Clock* clock = nullptr;
   // As the engine has them: who explains needs them too.
   Tenancy tenancy;

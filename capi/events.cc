@@ -160,8 +160,7 @@ trackbed_status trackbed_events_open(trackbed_engine* engine,
         TRACKBED_ASSIGN_OR_RETURN(events->run_id, ResolveRun(store, given));
         TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, store.FindRun(events->run_id));
         events->run = record.number;
-        TRACKBED_ASSIGN_OR_RETURN(const std::string encoded, store.ReadPipeline(record.version));
-        TRACKBED_ASSIGN_OR_RETURN(Pipeline pipeline, DecodePipeline(encoded));
+        TRACKBED_ASSIGN_OR_RETURN(Pipeline pipeline, ReadPipelineOf(store, record));
         events->pipeline = std::make_shared<const Pipeline>(std::move(pipeline));
         return absl::OkStatus();
       }));

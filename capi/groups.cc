@@ -9,8 +9,10 @@ using namespace trackbed;        // NOLINT(google-build-using-namespace)
 using namespace trackbed::capi;  // NOLINT(google-build-using-namespace)
 
 struct trackbed_groups {
+  // What was lent, and what tasks refer to: both outlive the groups.
+  std::map<std::string, trackbed_scheduler, std::less<>> handles;
+  CountedShapes counted;
   ResourceGroups groups;
-  std::map<std::string, trackbed_scheduler, std::less<>> handles;  // what was lent
 };
 
 namespace {
@@ -93,11 +95,10 @@ trackbed_status trackbed_groups_add_group(trackbed_groups* groups, const trackbe
     TRACKBED_ASSIGN_OR_RETURN(const Call call, Begin(groups, who, group, group_size));
     TRACKBED_ASSIGN_OR_RETURN(GroupRules read_rules, ReadRules(rules));
     trackbed_scheduler handle;
-    TRACKBED_ASSIGN_OR_RETURN(SchedulerOptions read,
-                              ReadSchedulerOptions(options, &handle.host_placer));
+    TRACKBED_ASSIGN_OR_RETURN(SchedulerOptions read, ReadSchedulerOptions(options, &handle.host));
     TRACKBED_RETURN_IF_ERROR(
         groups->groups.AddGroup(call.who, call.group, std::move(read_rules), std::move(read)));
-    if (handle.host_placer != nullptr) handle.host_placer->port.Keep();
+    handle.host.Keep();
     handle.scheduler = groups->groups.Find(call.group);
     groups->handles.insert_or_assign(call.group, std::move(handle));
     return absl::OkStatus();
@@ -164,7 +165,7 @@ trackbed_status trackbed_groups_submit(trackbed_groups* groups, const trackbed_p
                                        trackbed_error** error) noexcept {
   return Guard(error, [&]() -> Status {
     TRACKBED_ASSIGN_OR_RETURN(const Call call, Begin(groups, who, group, group_size));
-    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task, &groups->counted));
     return groups->groups.Submit(call.who, call.group, read, FromNanoseconds(now_ns));
   });
 }
@@ -178,10 +179,13 @@ trackbed_status trackbed_groups_predict(trackbed_groups* groups, const trackbed_
     TRACKBED_ASSIGN_OR_RETURN(const Call call, Begin(groups, who, group, group_size));
     TRACKBED_NEED(start_ns);
     if (reason != nullptr) TRACKBED_RETURN_IF_ERROR(CheckOut(reason, "reason"));
-    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task, &groups->counted));
     TRACKBED_ASSIGN_OR_RETURN(
         const Prediction prediction,
         groups->groups.Predict(call.who, call.group, read, FromNanoseconds(now_ns)));
+    if (const auto handle = groups->handles.find(call.group); handle != groups->handles.end()) {
+      TRACKBED_RETURN_IF_ERROR(handle->second.host.TakeFailure());
+    }
     return GivePrediction(prediction, now_ns, start_ns, reason, sentence);
   });
 }

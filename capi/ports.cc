@@ -2,7 +2,10 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "engine.hpp"
@@ -15,9 +18,53 @@ struct trackbed_cluster_view {
 namespace trackbed::capi {
 namespace {
 
+int32_t GiveWorkKind(WorkKind kind) {
+  switch (kind) {
+    case WorkKind::batch:
+      return TRACKBED_WORK_BATCH;
+    case WorkKind::interactive:
+      return TRACKBED_WORK_INTERACTIVE;
+    case WorkKind::inference:
+      return TRACKBED_WORK_INFERENCE;
+    case WorkKind::system:
+      return TRACKBED_WORK_SYSTEM;
+  }
+  return TRACKBED_WORK_BATCH;
+}
+
 trackbed_demand GiveDemand(const Demand& demand) {
-  return {sizeof(trackbed_demand), demand.architectures, demand.cpu,         demand.memory,
-          demand.whole_devices,    demand.share,         demand.device_kinds};
+  trackbed_demand given = {
+      sizeof(trackbed_demand), demand.architectures, demand.cpu,          demand.memory,
+      demand.whole_devices,    demand.share,         demand.device_kinds, {}};
+  if (demand.counted != nullptr) {
+    std::copy(demand.counted->begin(), demand.counted->end(), given.counted);
+  }
+  return given;
+}
+
+trackbed_task GiveTask(const TaskRequest& task) {
+  trackbed_task given{};
+  given.struct_size = sizeof(trackbed_task);
+  given.tenant = task.tenant;
+  given.id = task.id;
+  given.priority = task.priority;
+  given.kind = GiveWorkKind(task.kind);
+  given.members = task.members;
+  given.on_different_nodes = task.on_different_nodes ? 1 : 0;
+  given.not_preemptible = task.preemptible ? 0 : 1;
+  given.device_resource = task.device_resource;
+  given.run_time_ns = task.run_time.count();
+  given.history = task.history;
+  given.not_before_ns = ToNanoseconds(task.not_before);
+  const trackbed_demand demand = GiveDemand(task.demand);
+  given.cpu = demand.cpu;
+  given.memory = demand.memory;
+  given.whole_devices = demand.whole_devices;
+  given.share = demand.share;
+  given.device_kinds = demand.device_kinds;
+  given.architectures = demand.architectures;
+  std::copy(std::begin(demand.counted), std::end(demand.counted), given.counted);
+  return given;
 }
 
 }  // namespace
@@ -176,6 +223,67 @@ void HostPlacer::Observe(const Demand& demand) {
   failure_ = Internal("the host's placer threw");
 }
 
+StatusOr<int64_t> HostOrder::Rank(const TaskRequest& task, Time submitted) {
+  const trackbed_task given = GiveTask(task);
+  int64_t rank = 0;
+  TRACKBED_RETURN_IF_ERROR(CallBack("the host's order", [&](trackbed_error** error) {
+    return port->rank(port->user_data, &given, ToNanoseconds(submitted), &rank, error);
+  }));
+  return rank;
+}
+
+double HostOrder::Share(const Tenancy& tenancy, TenantIndex tenant, Time now) {
+  const trackbed_tenant_usage usage = GiveUsage(tenancy, tenant);
+  double share = 0;
+  Status status = CallBack("the host's order", [&](trackbed_error** error) {
+    return port->share(port->user_data, tenant, &usage, ToNanoseconds(now), &share, error);
+  });
+  if (status.ok() && std::isnan(share)) {
+    status = Internal("the host's order gave a share that is no number");
+  }
+  if (status.ok()) return share;
+  if (failure_.ok()) failure_ = std::move(status);
+  return 0;
+}
+
+StatusOr<bool> HostArtifactStore::Has(const std::string& digest) {
+  int32_t present = 0;
+  TRACKBED_RETURN_IF_ERROR(CallBack("the host's artifact store", [&](trackbed_error** error) {
+    return port->has(port->user_data, digest.data(), digest.size(), &present, error);
+  }));
+  return present != 0;
+}
+
+Status HostArtifactStore::Put(const std::string& digest, const std::string& folder) {
+  return CallBack("the host's artifact store", [&](trackbed_error** error) {
+    return port->put(port->user_data, digest.data(), digest.size(), folder.data(), folder.size(),
+                     error);
+  });
+}
+
+Status HostArtifactStore::Get(const std::string& digest, const std::string& folder) {
+  return CallBack("the host's artifact store", [&](trackbed_error** error) {
+    return port->get(port->user_data, digest.data(), digest.size(), folder.data(), folder.size(),
+                     error);
+  });
+}
+
+CountedAmounts ReadCounted(const int64_t (&counted)[TRACKBED_MAX_COUNTED]) {
+  static_assert(kMaxCounted == TRACKBED_MAX_COUNTED);
+  CountedAmounts read{};
+  std::copy(std::begin(counted), std::end(counted), read.begin());
+  return read;
+}
+
+trackbed_tenant_usage GiveUsage(const Tenancy& tenancy, TenantIndex tenant) {
+  trackbed_tenant_usage usage{};
+  usage.struct_size = sizeof usage;
+  usage.running = tenancy.running(tenant);
+  std::copy(tenancy.used(tenant).begin(), tenancy.used(tenant).end(), usage.used);
+  usage.dominant_share = tenancy.DominantShare(tenant);
+  return usage;
+}
+
 StatusOr<Demand> ReadDemand(const trackbed_demand& demand) {
   constexpr int32_t kMost = std::numeric_limits<int16_t>::max();
   if (demand.whole_devices < 0 || demand.whole_devices > kMost || demand.share < 0 ||
@@ -217,6 +325,7 @@ trackbed_node_capacity GiveCapacity(const NodeCapacity& capacity, int32_t device
   given.price_per_hour = capacity.price_per_hour;
   given.idle_watts = capacity.idle_watts;
   given.watts_per_device = capacity.watts_per_device;
+  std::copy(capacity.counted.begin(), capacity.counted.end(), given.counted);
   return given;
 }
 
@@ -228,6 +337,7 @@ trackbed_node_state GiveState(const NodeState& state, const NodeCapacity& capaci
   given.tasks = state.tasks;
   given.device_count = capacity.device_count;
   std::copy(state.device.begin(), state.device.end(), given.device);
+  std::copy(state.counted.begin(), state.counted.end(), given.counted);
   return given;
 }
 
@@ -263,8 +373,11 @@ int32_t trackbed_cluster_view_fits(const trackbed_cluster_view* view, uint32_t n
         !ReadStruct(demand, "demand", &given).ok()) {
       return 0;
     }
-    const StatusOr<Demand> read = ReadDemand(given);
-    if (!read.ok() || !view->cluster->Fits(node, *read)) return 0;
+    StatusOr<Demand> read = ReadDemand(given);
+    if (!read.ok()) return 0;
+    const CountedAmounts counted = ReadCounted(given.counted);
+    read->counted = &counted;
+    if (!view->cluster->Fits(node, *read)) return 0;
     if (first != nullptr) *first = GivePlacement(view->cluster->FirstDevices(node, *read));
     return 1;
   });

@@ -11,10 +11,13 @@
 #include "common.hpp"
 #include "trackbed/base/random.hpp"
 #include "trackbed/base/time.hpp"
+#include "trackbed/data/artifact_store.hpp"
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/engine/secrets.hpp"
 #include "trackbed/executors/executor.hpp"
+#include "trackbed/scheduling/order.hpp"
 #include "trackbed/scheduling/placer.hpp"
+#include "trackbed/scheduling/scheduler.hpp"
 
 namespace trackbed::capi {
 
@@ -109,8 +112,34 @@ class HostPlacer final : public Placer {
   Status failure_;
 };
 
-// Conversions that the scheduler's part shares.
+class HostOrder final : public Order {
+ public:
+  explicit HostOrder(const trackbed_order& table) : port(table) {}
+  StatusOr<int64_t> Rank(const TaskRequest& task, Time submitted) override;
+  bool ByShares() const override { return port->share != nullptr; }
+  double Share(const Tenancy& tenancy, TenantIndex tenant, Time now) override;
+  // What went wrong since this was asked last.
+  Status TakeFailure() { return std::exchange(failure_, absl::OkStatus()); }
+  Port<trackbed_order> port;
+
+ private:
+  Status failure_;
+};
+
+class HostArtifactStore final : public ArtifactStore {
+ public:
+  explicit HostArtifactStore(const trackbed_artifact_store& table) : port(table) {}
+  StatusOr<bool> Has(const std::string& digest) override;
+  Status Put(const std::string& digest, const std::string& folder) override;
+  Status Get(const std::string& digest, const std::string& folder) override;
+  Port<trackbed_artifact_store> port;
+};
+
+// Conversions that the scheduler's part shares. All but what is counted, to which it is only
+// referred.
 StatusOr<Demand> ReadDemand(const trackbed_demand& demand);
+CountedAmounts ReadCounted(const int64_t (&counted)[TRACKBED_MAX_COUNTED]);
+trackbed_tenant_usage GiveUsage(const Tenancy& tenancy, TenantIndex tenant);
 trackbed_placement GivePlacement(const Placement& placement);
 StatusOr<Placement> ReadPlacement(const trackbed_placement& placement);
 trackbed_node_capacity GiveCapacity(const NodeCapacity& capacity, int32_t device_resource);

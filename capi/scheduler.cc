@@ -81,7 +81,7 @@ StatusOr<GroupPolicy> ReadPolicy(const trackbed_scheduler_options& read) {
 }
 
 StatusOr<SchedulerOptions> ReadSchedulerOptions(const trackbed_scheduler_options* given,
-                                                HostPlacer** host_placer) {
+                                                HostPorts* host) {
   trackbed_scheduler_options read;
   TRACKBED_RETURN_IF_ERROR(ReadOptions(given, "options", &read));
   SchedulerOptions options;
@@ -99,12 +99,20 @@ StatusOr<SchedulerOptions> ReadSchedulerOptions(const trackbed_scheduler_options
     TRACKBED_RETURN_IF_ERROR(
         ReadText(read.resources[i], "options.resources", &options.resources.emplace_back()));
   }
+  if (read.host_order != nullptr) {
+    trackbed_order table;
+    TRACKBED_RETURN_IF_ERROR(
+        ReadTable(read.host_order, "options.host_order", &table, &trackbed_order::rank));
+    auto order = std::make_unique<HostOrder>(table);
+    host->order = order.get();
+    options.order = std::move(order);
+  }
   if (read.host_placer != nullptr) {
     trackbed_placer table;
     TRACKBED_RETURN_IF_ERROR(
         ReadTable(read.host_placer, "options.host_placer", &table, &trackbed_placer::choose));
     auto placer = std::make_unique<HostPlacer>(table);
-    *host_placer = placer.get();
+    host->placer = placer.get();
     options.placer = std::move(placer);
     return options;
   }
@@ -137,6 +145,7 @@ StatusOr<NodeCapacity> ReadCapacity(const trackbed_node_capacity* given, uint8_t
   capacity.price_per_hour = read.price_per_hour;
   capacity.idle_watts = read.idle_watts;
   capacity.watts_per_device = read.watts_per_device;
+  capacity.counted = ReadCounted(read.counted);
   return capacity;
 }
 
@@ -155,7 +164,7 @@ StatusOr<WorkKind> ReadWorkKind(int32_t kind) {
   }
 }
 
-StatusOr<TaskRequest> ReadTask(const trackbed_task* given) {
+StatusOr<TaskRequest> ReadTask(const trackbed_task* given, CountedShapes* counted) {
   trackbed_task read;
   TRACKBED_RETURN_IF_ERROR(ReadStruct(given, "task", &read));
   TaskRequest task;
@@ -163,9 +172,14 @@ StatusOr<TaskRequest> ReadTask(const trackbed_task* given) {
   task.tenant = read.tenant;
   task.priority = read.priority;
   TRACKBED_ASSIGN_OR_RETURN(task.kind, ReadWorkKind(read.kind));
-  TRACKBED_ASSIGN_OR_RETURN(
-      task.demand, ReadDemand({sizeof(trackbed_demand), read.architectures, read.cpu, read.memory,
-                               read.whole_devices, read.share, read.device_kinds}));
+  TRACKBED_ASSIGN_OR_RETURN(task.demand, ReadDemand({sizeof(trackbed_demand),
+                                                     read.architectures,
+                                                     read.cpu,
+                                                     read.memory,
+                                                     read.whole_devices,
+                                                     read.share,
+                                                     read.device_kinds,
+                                                     {}}));
   TRACKBED_ASSIGN_OR_RETURN(task.device_resource, ReadDeviceResource(read.device_resource));
   task.members = read.members == 0 ? 1 : read.members;
   task.on_different_nodes = read.on_different_nodes != 0;
@@ -174,6 +188,7 @@ StatusOr<TaskRequest> ReadTask(const trackbed_task* given) {
   task.run_time = Duration(read.run_time_ns);
   task.history = read.history;
   task.not_before = FromNanoseconds(read.not_before_ns);
+  task.demand.counted = counted->Find(ReadCounted(read.counted));
   return task;
 }
 
@@ -218,12 +233,6 @@ Status CheckTenant(const trackbed_scheduler* scheduler, uint32_t tenant) {
   TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
   if (tenant < scheduler->scheduler->tenancy().size()) return absl::OkStatus();
   return NotFound("there is no tenant " + std::to_string(tenant));
-}
-
-// What the host's placer failed with during the call.
-Status PlacerFailure(const trackbed_scheduler* scheduler) {
-  return scheduler->host_placer == nullptr ? absl::OkStatus()
-                                           : scheduler->host_placer->TakeFailure();
 }
 
 trackbed_plan_item Item(int32_t kind, TaskId task) {
@@ -376,11 +385,10 @@ trackbed_status trackbed_scheduler_create(const trackbed_scheduler_options* opti
   return Guard(error, [&]() -> Status {
     TRACKBED_NEED(out);
     auto made = std::make_unique<trackbed_scheduler>();
-    TRACKBED_ASSIGN_OR_RETURN(SchedulerOptions read,
-                              ReadSchedulerOptions(options, &made->host_placer));
+    TRACKBED_ASSIGN_OR_RETURN(SchedulerOptions read, ReadSchedulerOptions(options, &made->host));
     made->owned = std::make_unique<Scheduler>(std::move(read));
     made->scheduler = made->owned.get();
-    if (made->host_placer != nullptr) made->host_placer->port.Keep();
+    made->host.Keep();
     *out = made.release();
     return absl::OkStatus();
   });
@@ -518,12 +526,7 @@ trackbed_status trackbed_scheduler_tenant_usage(const trackbed_scheduler* schedu
   return Guard(error, [&]() -> Status {
     TRACKBED_RETURN_IF_ERROR(CheckTenant(scheduler, tenant));
     TRACKBED_RETURN_IF_ERROR(CheckOut(out, "out"));
-    const Tenancy& tenancy = scheduler->scheduler->tenancy();
-    trackbed_tenant_usage usage{};
-    usage.running = tenancy.running(tenant);
-    std::copy(tenancy.used(tenant).begin(), tenancy.used(tenant).end(), usage.used);
-    usage.dominant_share = tenancy.DominantShare(tenant);
-    CopyOut(usage, out->struct_size, out);
+    CopyOut(GiveUsage(scheduler->scheduler->tenancy(), tenant), out->struct_size, out);
     return absl::OkStatus();
   });
 }
@@ -532,7 +535,7 @@ trackbed_status trackbed_scheduler_submit(trackbed_scheduler* scheduler, const t
                                           int64_t now_ns, trackbed_error** error) noexcept {
   return Guard(error, [&]() -> Status {
     TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
-    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task, &scheduler->counted));
     TRACKBED_RETURN_IF_ERROR(CheckTenant(scheduler, read.tenant));
     return scheduler->scheduler->Submit(read, FromNanoseconds(now_ns));
   });
@@ -552,7 +555,7 @@ trackbed_status trackbed_scheduler_submit_batch(trackbed_scheduler* scheduler,
       const trackbed_task* task = At(tasks, task_size, i);
       const StatusOr<TaskRequest> read = task->struct_size > task_size
                                              ? BadStructSize("tasks", task->struct_size)
-                                             : ReadTask(task);
+                                             : ReadTask(task, &scheduler->counted);
       Status status = read.status();
       if (status.ok()) status = CheckTenant(scheduler, read->tenant);
       if (status.ok()) status = scheduler->scheduler->Submit(*read, FromNanoseconds(now_ns));
@@ -573,7 +576,7 @@ trackbed_status trackbed_scheduler_restore(trackbed_scheduler* scheduler, const 
                                            int64_t now_ns, trackbed_error** error) noexcept {
   return Guard(error, [&]() -> Status {
     TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
-    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task, &scheduler->counted));
     TRACKBED_RETURN_IF_ERROR(CheckTenant(scheduler, read.tenant));
     if (placements == nullptr) return MissingArgument("placements");
     if (placement_count != read.members) {
@@ -604,7 +607,7 @@ trackbed_status trackbed_scheduler_schedule(trackbed_scheduler* scheduler, int64
     TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
     TRACKBED_NEED(out);
     *out = GivePlan(scheduler->scheduler->Schedule(FromNanoseconds(now_ns))).release();
-    return PlacerFailure(scheduler);
+    return scheduler->host.TakeFailure();
   });
 }
 
@@ -616,7 +619,7 @@ trackbed_status trackbed_scheduler_explain(trackbed_scheduler* scheduler, uint64
     TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
     TRACKBED_RETURN_IF_ERROR(CheckOut(out, "out"));
     const WaitReason reason = scheduler->scheduler->Explain(task, FromNanoseconds(now_ns));
-    TRACKBED_RETURN_IF_ERROR(PlacerFailure(scheduler));
+    TRACKBED_RETURN_IF_ERROR(scheduler->host.TakeFailure());
     TRACKBED_RETURN_IF_ERROR(GiveBytesIfWanted(reason.sentence, sentence));
     CopyOut(GiveReason(reason), out->struct_size, out);
     return absl::OkStatus();
@@ -631,11 +634,11 @@ trackbed_status trackbed_scheduler_predict(trackbed_scheduler* scheduler, const 
     TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
     TRACKBED_NEED(start_ns);
     if (reason != nullptr) TRACKBED_RETURN_IF_ERROR(CheckOut(reason, "reason"));
-    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task, &scheduler->counted));
     TRACKBED_RETURN_IF_ERROR(CheckTenant(scheduler, read.tenant));
     TRACKBED_ASSIGN_OR_RETURN(const Prediction prediction,
                               scheduler->scheduler->Predict(read, FromNanoseconds(now_ns)));
-    TRACKBED_RETURN_IF_ERROR(PlacerFailure(scheduler));
+    TRACKBED_RETURN_IF_ERROR(scheduler->host.TakeFailure());
     return GivePrediction(prediction, now_ns, start_ns, reason, sentence);
   });
 }
@@ -650,11 +653,12 @@ trackbed_status trackbed_scheduler_predict_if(trackbed_scheduler* scheduler,
     TRACKBED_RETURN_IF_ERROR(CheckScheduler(scheduler));
     TRACKBED_NEED(start_ns);
     if (reason != nullptr) TRACKBED_RETURN_IF_ERROR(CheckOut(reason, "reason"));
-    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task));
+    TRACKBED_ASSIGN_OR_RETURN(const TaskRequest read, ReadTask(task, &scheduler->counted));
     TRACKBED_RETURN_IF_ERROR(CheckTenant(scheduler, read.tenant));
     TRACKBED_ASSIGN_OR_RETURN(const WhatIf asked, ReadWhatIf(what_if));
     TRACKBED_ASSIGN_OR_RETURN(const Prediction prediction,
                               scheduler->scheduler->Predict(read, asked, FromNanoseconds(now_ns)));
+    TRACKBED_RETURN_IF_ERROR(scheduler->host.TakeFailure());
     return GivePrediction(prediction, now_ns, start_ns, reason, sentence);
   });
 }

@@ -70,6 +70,10 @@ Outcome SimulateJobs(const trackbed_simulation_options& read, const Input& input
                      SimulationResult* result) {
   trackbed_scheduler_options given;
   TRACKBED_RETURN_IF_ERROR(ReadOptions(read.policy, "options.policy", &given));
+  if (given.host_order != nullptr) {
+    return InvalidArgument(
+        "options.policy.host_order: a simulation has one of the built-in orders");
+  }
   StatusOr<GroupPolicy> policy = ReadPolicy(given);
   if (!policy.ok()) return policy.status();
   StatusOr<openb::Nodes> listed = openb::ReadNodes(input.nodes, input.nodes_file);

@@ -7,6 +7,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/resources/allocation_json.hpp"
 #include "trackbed/resources/local_node.hpp"
+#include "trackbed/resources/mig_json.hpp"
 #include "trackbed/resources/node_reader.hpp"
 #include "trackbed/resources/node_writer.hpp"
 #include "trackbed/resources/slot_allocator.hpp"
@@ -103,6 +104,16 @@ StatusOr<std::vector<SlotRequest>> ReadSlots(const trackbed_slot* slots, size_t 
   return read;
 }
 
+Outcome ReadNodesText(std::string_view text, std::string file,
+                      std::vector<NodeDescription>* nodes) {
+  const size_t start = text.find_first_not_of(" \t\r\n");
+  const bool json = start != std::string_view::npos && (text[start] == '{' || text[start] == '[');
+  ParsedNodes parsed = ReadNodes(text, std::move(file), json ? TextFormat::json : TextFormat::yaml);
+  if (parsed.nodes.empty()) return Outcome(parsed.diagnostics);
+  *nodes = std::move(parsed.nodes);
+  return absl::OkStatus();
+}
+
 Outcome ReadNodeText(std::string_view text, std::string file, trackbed_format format,
                      NodeDescription* node) {
   if (format != TRACKBED_FORMAT_AUTO && format != TRACKBED_FORMAT_YAML &&
@@ -178,6 +189,24 @@ trackbed_status trackbed_node_check(const char* data, size_t size, trackbed_form
     NodeDescription node;
     Outcome read = ReadNodeText(text, std::move(name), format, &node);
     return read.ok() ? GiveBytes(WriteNode(node), yaml) : std::move(read);
+  });
+}
+
+trackbed_status trackbed_mig_models(trackbed_bytes* json, trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_NEED(json);
+    return GiveBytes(MigModelsAsJson(), json);
+  });
+}
+
+trackbed_status trackbed_mig_plan(const char* request, size_t request_size, trackbed_bytes* plan,
+                                  trackbed_error** error) noexcept {
+  return Guard(error, [&]() -> Status {
+    TRACKBED_NEED(plan);
+    std::string_view text;
+    TRACKBED_RETURN_IF_ERROR(ReadText(request, request_size, "request", &text));
+    TRACKBED_ASSIGN_OR_RETURN(const std::string planned, PlanMigFromJson(text));
+    return GiveBytes(planned, plan);
   });
 }
 

@@ -45,17 +45,12 @@ trackbed_dependency(cli CLI11::CLI11)
 find_package(Threads REQUIRED)
 
 # Nice to have.
-# Containers, by the Docker Engine API. What carries all it needs inside does without them so far.
-set(TRACKBED_WITH_CURL FALSE)
-if(NOT TRACKBED_BUNDLE)
-  find_package(CURL 7.85 QUIET)
-  set(TRACKBED_WITH_CURL "${CURL_FOUND}")
-endif()
-if(TRACKBED_WITH_CURL)
-  trackbed_dependency(curl CURL::libcurl)
-  target_compile_definitions(trackbed_dep_curl INTERFACE $<BUILD_INTERFACE:TRACKBED_HAS_CURL>)
-else()
-  trackbed_dependency(curl)
+# Containers, by the Docker Engine API: the headers here, the library at run time (curl_library.hpp).
+find_package(CURL 7.85 QUIET)
+trackbed_dependency(curl)
+if(CURL_FOUND)
+  target_include_directories(trackbed_dep_curl INTERFACE ${CURL_INCLUDE_DIRS})
+  target_compile_definitions(trackbed_dep_curl INTERFACE TRACKBED_HAS_CURL)
 endif()
 find_package(TBB CONFIG QUIET)  # benchmarks
 find_program(TRACKBED_BUBBLEWRAP bwrap)  # mounts of local tasks, at run time

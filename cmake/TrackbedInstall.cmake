@@ -4,12 +4,6 @@
 
 include(CMakePackageConfigHelpers)
 
-# What the package says about libcurl, where it was found.
-if(TRACKBED_WITH_CURL)
-  set(TRACKBED_FIND_CURL "find_dependency(CURL)")
-  set(TRACKBED_PC_CURL " libcurl")
-endif()
-
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/trackbed)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH TRACKBED_PC_PREFIX "/${pkgconfig_dir}" "/")
@@ -33,7 +27,7 @@ endif()
 # For C++, and libtrackbed.a for C: static libraries, so a consumer links what they use as well. With
 # all inside, libtrackbed.a needs none of that; and there is nothing for C++, whose headers show
 # Abseil's types.
-set(TRACKBED_PC_STATIC_REQUIRES "absl_status absl_statusor absl_strings absl_str_format absl_flat_hash_map absl_flat_hash_set absl_inlined_vector libcrypto protobuf-lite yaml-cpp sqlite3${TRACKBED_PC_CURL}")
+set(TRACKBED_PC_STATIC_REQUIRES "absl_status absl_statusor absl_strings absl_str_format absl_flat_hash_map absl_flat_hash_set absl_inlined_vector libcrypto protobuf-lite yaml-cpp sqlite3")
 if(TRACKBED_BUNDLE)
   set(TRACKBED_PC_STATIC_REQUIRES "")
   install(FILES "${TRACKBED_STATIC_LIBRARY}" DESTINATION ${CMAKE_INSTALL_LIBDIR}
@@ -48,7 +42,7 @@ if(NOT TRACKBED_BUNDLE)
   get_property(layers GLOBAL PROPERTY TRACKBED_LAYERS)
   set_target_properties(trackbed_schema PROPERTIES EXPORT_NAME schema)
   set(static_targets trackbed ${layers} trackbed_schema trackbed_dep_absl trackbed_dep_crypto
-    trackbed_dep_protobuf trackbed_dep_yaml trackbed_dep_sqlite trackbed_dep_curl)
+    trackbed_dep_protobuf trackbed_dep_yaml trackbed_dep_sqlite)
   if(TARGET trackbed_c_static)
     list(APPEND static_targets trackbed_c_static)
   endif()

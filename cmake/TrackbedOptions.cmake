@@ -4,6 +4,7 @@ option(TRACKBED_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(TRACKBED_BUILD_BENCHMARKS "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(TRACKBED_WERROR "Turn warnings into errors" OFF)
 option(TRACKBED_BUNDLE "Carry all libraries inside what is built, see TrackbedBundle.cmake" OFF)
+option(TRACKBED_COVERAGE "Count which lines and branches run (needs clang)" OFF)
 option(TRACKBED_FUZZ "Build the fuzzers for libFuzzer (needs clang)" OFF)
 set(TRACKBED_SANITIZE "" CACHE STRING "Sanitizers, as in -fsanitize=… (address,undefined or thread)")
 
@@ -41,4 +42,12 @@ if(TRACKBED_SANITIZE)
 endif()
 if(TRACKBED_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(TRACKBED_COVERAGE)
+  # Counters lie in files that are mapped (%c), one a program (%m): what is killed has counted too.
+  set(TRACKBED_COVERAGE_OPTIONS
+    "-fprofile-instr-generate=${PROJECT_BINARY_DIR}/profiles/%c%m.profraw" -fcoverage-mapping
+    "SHELL:-mllvm -runtime-counter-relocation")
+  add_compile_options(${TRACKBED_COVERAGE_OPTIONS})
+  add_link_options(-fprofile-instr-generate)
 endif()

@@ -22,7 +22,7 @@ if(PROJECT_IS_TOP_LEVEL)
   trackbed_summary_line("ccache       " "${TRACKBED_CCACHE}" "yes" "no: every build starts anew")
   trackbed_summary_line("oneTBB       " "${TBB_FOUND}" "yes, ${TBB_VERSION}"
     "no: benchmarks leave out their comparison with it")
-  trackbed_summary_line("libcurl      " "${TRACKBED_WITH_CURL}" "yes, ${CURL_VERSION_STRING}"
+  trackbed_summary_line("libcurl      " "${CURL_FOUND}" "yes, headers of ${CURL_VERSION_STRING}"
     "no: attempts cannot run in containers (run --on docker)")
   trackbed_summary_line("bubblewrap   " "${TRACKBED_BUBBLEWRAP}" "yes"
     "no: local tasks see mounts as links, not as mounts")

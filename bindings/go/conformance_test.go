@@ -53,8 +53,8 @@ func TestConformance(t *testing.T) {
 			runVector(t, &v)
 		})
 	}
-	if len(kinds) < 4 {
-		t.Fatalf("found vectors of kinds %v, expected all four", kinds)
+	if len(kinds) < 5 {
+		t.Fatalf("found vectors of kinds %v, expected all five", kinds)
 	}
 }
 
@@ -67,6 +67,8 @@ func runVector(t *testing.T, v *vector) {
 		r = newAllocations(t, v.Given)
 	case "plans":
 		r = newPlans(t, v.Given)
+	case "partitions":
+		r = partitions{t}
 	case "events":
 		r = newEvents(t, v.Given)
 	default:
@@ -342,6 +344,60 @@ func (a *allocations) do(verb string, text json.RawMessage) (interface{}, error)
 	}
 }
 
+// ---- partitions
+
+type partitions struct{ t *testing.T }
+
+func (partitions) close() {}
+
+func (p partitions) do(verb string, text json.RawMessage) (interface{}, error) {
+	if verb == "models" {
+		models, err := trackbed.MIGModels()
+		return object{"models": models}, err
+	}
+	var step struct {
+		Request struct {
+			Devices []struct {
+				ID, Model string
+				Healthy   *bool
+				Instances []trackbed.MIGInstance
+			}
+			Profiles    []string
+			Reconfigure bool
+		}
+	}
+	read(p.t, text, &step)
+	var devices []trackbed.MIGDevice
+	for _, device := range step.Request.Devices {
+		devices = append(devices, trackbed.MIGDevice{
+			ID: device.ID, Model: device.Model, Instances: device.Instances,
+			Unhealthy: device.Healthy != nil && !*device.Healthy,
+		})
+	}
+	plan, err := trackbed.PlanMIG(devices, step.Request.Profiles, step.Request.Reconfigure)
+	if err != nil {
+		return nil, err
+	}
+	steps, assignments := []object{}, []object{}
+	for _, step := range plan.Steps {
+		one := object{"do": step.Do, "device": step.Device}
+		if step.Do == "destroy" {
+			one["instance"] = step.Instance
+		} else {
+			one["profile"], one["id"], one["start"] = step.Profile, step.ID, step.Start
+		}
+		steps = append(steps, one)
+	}
+	for _, assigned := range plan.Assignments {
+		one := object{"profile": assigned.Profile, "device": assigned.Device, "start": assigned.Start}
+		if assigned.Instance != "" {
+			one["instance"] = assigned.Instance
+		}
+		assignments = append(assignments, one)
+	}
+	return object{"steps": steps, "assignments": assignments}, nil
+}
+
 // ---- plans
 
 type plans struct {
@@ -381,6 +437,35 @@ func (a *amounts) byResource() map[trackbed.Resource]int64 {
 	return found
 }
 
+func counted(given []float64) (amounts [trackbed.MaxCounted]trackbed.Amount) {
+	for i, amount := range given {
+		amounts[i] = units(amount)
+	}
+	return amounts
+}
+
+// The orders of the host's that vectors name.
+
+type largestFirst struct{}
+
+func (largestFirst) Rank(task trackbed.Task, _ time.Time) (int64, error) {
+	if task.Priority < 0 {
+		return 0, &trackbed.Error{Code: trackbed.InvalidArgument, Message: "no task below 0"}
+	}
+	return -int64(task.CPU), nil
+}
+
+type fewestRunning struct{}
+
+func (fewestRunning) Rank(task trackbed.Task, submitted time.Time) (int64, error) {
+	_, err := largestFirst{}.Rank(task, submitted)
+	return 0, err
+}
+
+func (fewestRunning) Share(_ trackbed.TenantID, usage trackbed.TenantUsage, _ time.Time) (float64, error) {
+	return float64(usage.Running), nil
+}
+
 func newPlans(t *testing.T, given json.RawMessage) runner {
 	var story struct {
 		Options struct {
@@ -391,6 +476,7 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 			MinimumRunTime          float64 `json:"minimum_run_time"`
 			Seed                    uint64
 			Resources               []string
+			HostOrder               string `json:"host_order"`
 		}
 		Nodes []struct {
 			Name         string
@@ -400,6 +486,7 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 			Kind         uint8
 			Location     uint32
 			Architecture int
+			Counted      []float64
 		}
 		Tenants []struct {
 			Path              string
@@ -425,6 +512,12 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 		Seed:              story.Options.Seed,
 		Resources:         story.Options.Resources,
 	}
+	switch story.Options.HostOrder {
+	case "largest_first":
+		options.HostOrder = largestFirst{}
+	case "fewest_running":
+		options.HostOrder = fewestRunning{}
+	}
 	if string(story.Options.Ageing) == "null" {
 		options.Ageing = -1
 	} else if story.Options.Ageing != nil {
@@ -446,6 +539,7 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 		capacity := trackbed.NodeCapacity{
 			CPU: units(node.CPU), Memory: int64(node.Memory), Location: node.Location,
 			Architecture: node.Architecture, Devices: make([]uint8, node.Devices),
+			Counted: counted(node.Counted),
 		}
 		for i := range capacity.Devices {
 			capacity.Devices[i] = node.Kind
@@ -478,6 +572,7 @@ func (p *plans) task(given json.RawMessage) trackbed.Task {
 		OnDifferentNodes     bool `json:"on_different_nodes"`
 		Preemptible          bool
 		RunTime              float64 `json:"run_time"`
+		Counted              []float64
 	}{Preemptible: true}
 	read(p.t, given, &task)
 	return trackbed.Task{
@@ -485,6 +580,7 @@ func (p *plans) task(given json.RawMessage) trackbed.Task {
 		Members: task.Members, OnDifferentNodes: task.OnDifferentNodes,
 		NotPreemptible: !task.Preemptible, RunTime: duration(task.RunTime),
 		CPU: units(task.CPU), Memory: int64(task.Memory), Devices: units(task.Devices),
+		Counted: counted(task.Counted),
 	}
 }
 
@@ -778,6 +874,7 @@ func (e *events) tell() (interface{}, error) {
 		read(e.t, event.JSON, &one)
 		delete(one, "run")
 		delete(one, "from_run")
+		delete(one, "map_run")
 		found = append(found, one)
 		return nil
 	})

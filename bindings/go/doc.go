@@ -22,11 +22,11 @@
 // collector finds it, some time or never: this is a net, not a way of working. But for
 // ports nothing that is passed in is kept, and what is returned belongs to the caller.
 //
-// Ports: an Executor, Placer, Clock, … of the program's own is called on the goroutine that called
-// the library. It returns soon, and neither calls the engine or scheduler that called it (that is
-// refused with FailedPrecondition) nor waits for another goroutine that does (that would be a
-// deadlock), nor calls runtime.Goexit (as testing's FailNow does). A panic in it is contained, and
-// reported as an error with its text.
+// Ports: an Executor, Placer, Clock, … of the program's own is called on a goroutine of its own,
+// while the one that called the library waits. It returns soon, and neither calls the engine or
+// scheduler that called it (that is refused with FailedPrecondition) nor waits for another goroutine
+// that does (that would be a deadlock). A panic in it, and runtime.Goexit (as testing's FailNow
+// calls), are contained and reported as errors.
 //
 // Units: amounts of slots, cores and devices are an Amount, memory is in bytes, and the zero Time
 // stands for "not said", "never" or "not known".

@@ -52,13 +52,63 @@ type EngineOptions struct {
 	Tenants []EngineTenant    // for whom runs are submitted; those above before those below
 	Policy  *SchedulerOptions // who goes first; nil: defaults. See Open for what of it holds
 
-	Executor Executor     // nil: processes of this machine
+	RunOn         *RunOn // nil: processes of this machine. Not with Executor
+	Artifacts     string // folder that keeps files beside Home; empty: none. Or the program's own:
+	ArtifactStore ArtifactStore
+
+	Executor Executor     // nil: as RunOn says
 	Clock    Clock        // nil: the system's
 	Random   Random       // nil: the system's
 	Secrets  SecretSource // nil: secret://env/NAME, secret://file/NAME below Home
-	// Gets each event after it is durable, in order, on the goroutine that steps the engine, which
+	// Gets each event after it is durable, in order, while the engine is stepped, which
 	// waits meanwhile. Engine.Events is the other way. See the package's comment on ports.
 	Sink func(Event)
+}
+
+// RunKind is which of the embedded executors runs new attempts.
+type RunKind int32
+
+// The kinds.
+const (
+	RunAsProcess   RunKind = C.TRACKBED_RUN_AS_PROCESS   // of this machine
+	RunInContainer RunKind = C.TRACKBED_RUN_IN_CONTAINER // of Docker or Podman, for which libcurl is loaded
+	RunBySlurm     RunKind = C.TRACKBED_RUN_BY_SLURM     // as jobs; Home is on a file system that its nodes share
+)
+
+// RunOn is where new attempts run. Those of earlier runs are followed wherever they run.
+type RunOn struct {
+	Kind RunKind
+	// Containers:
+	Endpoint      string   // "unix:///PATH", "tcp://HOST:PORT", "https://HOST:PORT"; empty: as Docker's own program finds it
+	Image         string   // of tasks that name none
+	Network       string   // empty: the engine's default
+	User          string   // "UID:GID" inside; empty: this process's; "image": the image's
+	Registries    []string // SERVER=USER:secret://SOURCE/NAME
+	ContainerInit string   // the first program of each container; empty: looked for where the supervisor is
+	// Slurm: NAME for all tasks, GROUP=NAME for those of one resource group.
+	Partitions []string
+	Accounts   []string
+	Qualities  []string // of service
+	Sbatch     []string // more options of sbatch: "--constraint=a100"
+}
+
+func (r *RunOn) native(memory *arena) *C.trackbed_executor_choice {
+	native := (*C.trackbed_executor_choice)(memory.allocate(C.sizeof_trackbed_executor_choice))
+	*native = C.trackbed_executor_choice{
+		struct_size:    C.sizeof_trackbed_executor_choice,
+		kind:           C.int32_t(r.Kind),
+		endpoint:       memory.text(r.Endpoint),
+		image:          memory.text(r.Image),
+		network:        memory.text(r.Network),
+		user:           memory.text(r.User),
+		container_init: memory.text(r.ContainerInit),
+	}
+	native.registries, native.registry_count = memory.texts(r.Registries)
+	native.partitions, native.partition_count = memory.texts(r.Partitions)
+	native.accounts, native.account_count = memory.texts(r.Accounts)
+	native.qualities, native.quality_count = memory.texts(r.Qualities)
+	native.sbatch, native.sbatch_count = memory.texts(r.Sbatch)
+	return native
 }
 
 // EngineTenant is somebody for whom runs are submitted, and what all of these may use at once.
@@ -104,6 +154,7 @@ type Engine struct {
 type core struct {
 	native   *C.trackbed_engine
 	failures *failures // of ports that cannot return any
+	inside   *inside   // apart, so that ports do not keep the core alive
 	hasClock bool      // of the program's
 
 	mutex   sync.Mutex
@@ -122,13 +173,14 @@ type core struct {
 // store is damaged. Close the engine.
 //
 // Of Policy the placer, the names of resources and the seed are not looked at. The engine stops no
-// attempt for another and serves nobody last come first: PreemptByPriority, Reclaim and OrderLIFO are
-// InvalidArgument. NotFound also: a tenant whose parent does not stand before it.
+// attempt for another and serves nobody last come first: PreemptByPriority, Reclaim, OrderLIFO and
+// HostOrder are InvalidArgument. NotFound also: a tenant whose parent does not stand before it.
 func Open(options EngineOptions) (*Engine, error) {
 	var memory arena
 	defer memory.free()
 	c := &core{
 		failures: &failures{},
+		inside:   &inside{},
 		hasClock: options.Clock != nil,
 		closing:  make(chan struct{}),
 		streams:  map[*stream]struct{}{},
@@ -149,6 +201,10 @@ func Open(options EngineOptions) (*Engine, error) {
 		description:   memory.text(options.Description),
 		lease_time_ns: C.int64_t(options.LeaseTime),
 		supervisor:    memory.text(options.Supervisor),
+		artifacts:     memory.text(options.Artifacts),
+	}
+	if options.RunOn != nil {
+		native.run_on = options.RunOn.native(&memory)
 	}
 	native.slots, native.slot_count = memory.slots(options.Slots)
 	native.inherit, native.inherit_count = memory.texts(options.Inherit)
@@ -158,7 +214,7 @@ func Open(options EngineOptions) (*Engine, error) {
 		native.policy = options.Policy.native(&memory)
 	}
 	reports := &reporter{}
-	numbers := holdPorts(&options, c.failures, reports, &native, &memory)
+	numbers := holdPorts(&options, c, reports, &native, &memory)
 
 	var told *C.trackbed_error
 	status := C.trackbed_engine_open(&native, &c.native, &told)
@@ -180,11 +236,11 @@ func Open(options EngineOptions) (*Engine, error) {
 }
 
 // holdPorts fills the tables of the ports that there are and gives their numbers.
-func holdPorts(options *EngineOptions, kept *failures, reports *reporter,
+func holdPorts(options *EngineOptions, c *core, reports *reporter,
 	native *C.trackbed_engine_options, memory *arena) []C.uintptr_t {
 	var numbers []C.uintptr_t
 	held := func(p *port) C.uintptr_t {
-		p.failures = kept
+		p.failures, p.inside = c.failures, c.inside
 		number := hold(p)
 		numbers = append(numbers, number)
 		return number
@@ -216,6 +272,12 @@ func holdPorts(options *EngineOptions, kept *failures, reports *reporter,
 		number := held(&port{name: "device probe", probe: options.DeviceProbe})
 		C.trackbed_go_probe(native.device_probe, number)
 	}
+	if options.ArtifactStore != nil {
+		native.artifact_store = (*C.trackbed_artifact_store)(
+			memory.allocate(C.sizeof_trackbed_artifact_store))
+		number := held(&port{name: "artifact store", store: options.ArtifactStore})
+		C.trackbed_go_artifacts(native.artifact_store, number)
+	}
 	if options.Sink != nil {
 		native.sink = (*C.trackbed_event_sink)(memory.allocate(C.sizeof_trackbed_event_sink))
 		C.trackbed_go_sink(native.sink, held(&port{name: "event sink", sink: options.Sink}))
@@ -223,8 +285,18 @@ func holdPorts(options *EngineOptions, kept *failures, reports *reporter,
 	return numbers
 }
 
-// enter begins a call; the engine stays open until leave.
+// enter begins a call; the engine stays open until leave. Ports may make none: they would wait for
+// themselves.
 func (c *core) enter() error {
+	if c.inside.here() {
+		return &Error{Code: FailedPrecondition,
+			Message: "a callback of an engine may not call it"}
+	}
+	return c.admit()
+}
+
+// admit is the same for what ports may call too.
+func (c *core) admit() error {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if c.closed {
@@ -253,16 +325,13 @@ func (e *Engine) Close() error {
 }
 
 func (c *core) close() error {
-	if c.enter() != nil {
-		return nil
-	}
-	// Refused within a callback, and else nothing: there is no such thread.
-	var told *C.trackbed_error
-	err := failure(C.trackbed_engine_stop_thread(c.native, &told), told)
-	c.leave()
-	if err != nil {
+	if err := c.enter(); err != nil {
+		if err == ErrClosed {
+			return nil
+		}
 		return err
 	}
+	c.leave()
 	c.mutex.Lock()
 	if c.closed {
 		c.mutex.Unlock()

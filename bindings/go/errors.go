@@ -63,8 +63,8 @@ func (e *Error) Is(target error) bool {
 	return isCode && code == e.Code
 }
 
-// Unwrap is what a port of the program's returned, or the *PanicError of its panic, where that is
-// what the error came from; else nil.
+// Unwrap is what a port of the program's returned, or the *PanicError or *GoexitError of what it did
+// instead, where that is what the error came from; else nil.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Severity tells errors from warnings.
@@ -120,6 +120,15 @@ type PanicError struct {
 // Error says which port panicked, and how.
 func (p *PanicError) Error() string { return fmt.Sprintf("the %s panicked: %v", p.Port, p.Value) }
 
+// GoexitError is a port of the program's that ended its goroutine by runtime.Goexit, as testing's
+// FailNow does, instead of returning.
+type GoexitError struct {
+	Port string // "executor", "placer", …
+}
+
+// Error says which port it was.
+func (g *GoexitError) Error() string { return "the " + g.Port + " called runtime.Goexit" }
+
 // ErrClosed is what methods of a closed object return. Its Code is FailedPrecondition.
 var ErrClosed error = &Error{Code: FailedPrecondition, Message: "it is closed already"}
 
@@ -163,12 +172,13 @@ func codeOf(err error) Code {
 	var known *Error
 	var code Code
 	var panicked *PanicError
+	var exited *GoexitError
 	switch {
 	case errors.As(err, &known):
 		return known.Code
 	case errors.As(err, &code):
 		return code
-	case errors.As(err, &panicked):
+	case errors.As(err, &panicked), errors.As(err, &exited):
 		return Internal
 	case errors.Is(err, context.Canceled):
 		return Cancelled

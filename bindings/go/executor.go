@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 	"unsafe"
@@ -163,7 +162,7 @@ func (r *reporter) opened(engine *core) {
 }
 
 func (c *core) report(report Report) error {
-	if err := c.enter(); err != nil {
+	if err := c.admit(); err != nil {
 		return err
 	}
 	defer c.leave()
@@ -192,8 +191,8 @@ func (c *core) report(report Report) error {
 }
 
 // ExecutorFunc makes an Executor of a function that runs one attempt and returns when that is over.
-// Each attempt gets a goroutine. The context ends when the attempt is to stop. An error, or a panic,
-// is an attempt that failed: exit code 1 unless the report has another, with the error as message.
+// Each attempt gets a goroutine. The context ends when the attempt is to stop. An error, a panic or
+// runtime.Goexit is an attempt that failed: exit code 1 unless the report has another, with the error as message.
 // Attempts do not outlive the process: an engine that takes over finds them lost.
 func ExecutorFunc(run func(ctx context.Context, attempt Attempt) (Report, error)) Executor {
 	return &functionExecutor{run: run, cancel: map[string]context.CancelFunc{}}
@@ -236,12 +235,12 @@ func (f *functionExecutor) Start(reports Reporter, attempt Attempt) error {
 }
 
 func (f *functionExecutor) contained(ctx context.Context, attempt Attempt) (r Report, err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = &PanicError{Port: "executor", Value: value, Stack: debug.Stack()}
-		}
-	}()
-	return f.run(ctx, attempt)
+	p := port{name: "executor", inside: &inside{}}
+	err = p.contain(func() (err error) {
+		r, err = f.run(ctx, attempt)
+		return err
+	})
+	return r, err
 }
 
 func (f *functionExecutor) Adopt(_ Reporter, key, _ string) error {

@@ -51,9 +51,9 @@ func (r *GroupRules) native(memory *arena) *C.trackbed_group_rules {
 // PermissionDenied names the right or rule in the way; NotFound is an unknown group; else errors are
 // as of the Scheduler's method of that name.
 type Groups struct {
-	*turnstile                    // apart, so that placers do not keep forgotten groups alive
+	*turnstile                    // apart, so that ports do not keep forgotten groups alive
 	native     *C.trackbed_groups // nil once they are closed
-	placers    map[string]*port
+	ports      map[string]hostPorts
 }
 
 // NewGroups makes none yet. Close them.
@@ -64,12 +64,12 @@ func NewGroups() (*Groups, error) {
 		return nil, err
 	}
 	live.Add(1)
-	groups := &Groups{turnstile: &turnstile{}, native: native, placers: map[string]*port{}}
+	groups := &Groups{turnstile: &turnstile{}, native: native, ports: map[string]hostPorts{}}
 	runtime.SetFinalizer(groups, func(g *Groups) { _ = g.Close() })
 	return groups, nil
 }
 
-// Close frees the groups and their schedulers. FailedPrecondition from within a placer of theirs.
+// Close frees the groups and their schedulers. FailedPrecondition from within a port of theirs.
 func (g *Groups) Close() error {
 	if err := g.enter(); err != nil {
 		return err
@@ -126,18 +126,18 @@ func (g *Groups) AddGroup(who *Principal, group string, rules GroupRules,
 	options SchedulerOptions) error {
 	var memory arena
 	defer memory.free()
-	placer, chosen := schedulerOptions(&options, g.turnstile, &memory)
+	ports, chosen := schedulerOptions(&options, g.turnstile, &memory)
 	err := g.call(func(native *C.trackbed_groups, told **C.trackbed_error) C.trackbed_status {
 		return C.trackbed_groups_add_group(native, who.native(), chars(group), sizeOf(group),
 			rules.native(&memory), chosen, told)
 	})
 	if err != nil {
-		placer.giveBack()
+		ports.giveBack()
 		return err
 	}
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	g.placers[group] = placer.port
+	g.ports[group] = ports
 	return nil
 }
 
@@ -233,7 +233,7 @@ func (g *Groups) Scheduler(group string) *Scheduler {
 		if native == nil {
 			return C.TRACKBED_OK
 		}
-		scheduler = &Scheduler{turnstile: g.turnstile, placer: g.placers[group]}
+		scheduler = &Scheduler{turnstile: g.turnstile, ports: g.ports[group]}
 		scheduler.close = func() {}
 		scheduler.native = func() *C.trackbed_scheduler {
 			if g.native == nil {

@@ -10,6 +10,7 @@ type Demand struct {
 	Devices       Amount // whole ones and a part of one more
 	DeviceKinds   uint64 // a set: bit k stands for kind k; 0: any
 	Architectures uint32 // a set: bit a stands for architecture a; 0: any
+	Counted       [MaxCounted]Amount
 }
 
 func goDemand(native *C.trackbed_demand) Demand {
@@ -19,11 +20,12 @@ func goDemand(native *C.trackbed_demand) Demand {
 		Devices:       Amount(native.whole_devices)*One + Amount(native.share),
 		DeviceKinds:   uint64(native.device_kinds),
 		Architectures: uint32(native.architectures),
+		Counted:       goCounted(native.counted),
 	}
 }
 
-// Placer chooses where a demand is met. It is called on the goroutine that calls the scheduler; see
-// the package's comment on ports. A DemandObserver is told of demands besides.
+// Placer chooses where a demand is met. It is called while the scheduler is; see the package's
+// comment on ports. A DemandObserver is told of demands besides.
 type Placer interface {
 	// Choose is a place, or false when nowhere. The same story must give the same choices. A choice
 	// that is not possible, or an error, counts as nowhere and is what the call that needed it

@@ -106,6 +106,52 @@ void trackbed_go_placer(trackbed_placer* table, uintptr_t port, int observes) {
   if (observes) table->observe = observe;
 }
 
+static trackbed_status rank(void* port, const trackbed_task* task, int64_t submitted_ns,
+                            int64_t* rank, trackbed_error** error) {
+  return trackbedGoRank((uintptr_t)port, (trackbed_task*)task, submitted_ns, rank, error);
+}
+
+static trackbed_status share(void* port, uint32_t tenant, const trackbed_tenant_usage* usage,
+                             int64_t now_ns, double* share, trackbed_error** error) {
+  return trackbedGoShare((uintptr_t)port, tenant, (trackbed_tenant_usage*)usage, now_ns, share,
+                         error);
+}
+
+void trackbed_go_order(trackbed_order* table, uintptr_t port, int shares) {
+  TRACKBED_INIT(table);
+  table->user_data = (void*)port;
+  table->drop = drop;
+  table->rank = rank;
+  if (shares) table->share = share;
+}
+
+static trackbed_status has(void* port, const char* digest, size_t digest_size, int32_t* present,
+                           trackbed_error** error) {
+  trackbed_string name = {digest, digest_size};
+  return trackbedGoHas((uintptr_t)port, name, present, error);
+}
+
+static trackbed_status put(void* port, const char* digest, size_t digest_size, const char* folder,
+                           size_t folder_size, trackbed_error** error) {
+  trackbed_string names[2] = {{digest, digest_size}, {folder, folder_size}};
+  return trackbedGoPut((uintptr_t)port, names[0], names[1], error);
+}
+
+static trackbed_status get(void* port, const char* digest, size_t digest_size, const char* folder,
+                           size_t folder_size, trackbed_error** error) {
+  trackbed_string names[2] = {{digest, digest_size}, {folder, folder_size}};
+  return trackbedGoGet((uintptr_t)port, names[0], names[1], error);
+}
+
+void trackbed_go_artifacts(trackbed_artifact_store* table, uintptr_t port) {
+  TRACKBED_INIT(table);
+  table->user_data = (void*)port;
+  table->drop = drop;
+  table->has = has;
+  table->put = put;
+  table->get = get;
+}
+
 int trackbed_go_readable(int descriptor) {
   struct pollfd one = {descriptor, POLLIN, 0};
   return poll(&one, 1, 0) == 1;

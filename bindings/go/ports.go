@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// Clock is where an engine reads the time. Now may not go back. It is called on the goroutine that
-// calls the engine; see the package's comment on ports.
+// Clock is where an engine reads the time. Now may not go back. It is called by several goroutines at
+// once if several call the engine; see the package's comment on ports.
 type Clock interface {
 	Now() time.Time
 }
 
 // Random is where an engine gets random numbers: names of runs, jitter. A *rand.Rand of math/rand is
-// one. It is called as a Clock is, by one goroutine at a time.
+// one. It is called by one goroutine at a time; see the package's comment on ports.
 type Random interface {
 	Uint64() uint64
 }
@@ -48,7 +48,9 @@ type port struct {
 	probe    DeviceProbe
 	sink     func(Event)
 	placer   Placer
-	inside   *inside   // of the scheduler whose placer it is
+	order    Orderer
+	store    ArtifactStore
+	inside   *inside   // of what calls it
 	failures *failures // where what cannot be returned goes
 }
 
@@ -97,14 +99,23 @@ func asError(err error) error {
 	return &Error{Code: codeOf(err), Message: err.Error(), cause: err}
 }
 
-// contain calls a port: a panic in it is an error, as good as one that it returns.
-func (p *port) contain(call func() error) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			err = &PanicError{Port: p.name, Value: value, Stack: debug.Stack()}
-		}
+// contain calls a port, on a goroutine of its own: a panic in it is an error, as good as one that it
+// returns, and so is runtime.Goexit. On the goroutine that called the library that would leave the
+// library's own functions, which hold locks, behind half-way.
+func (p *port) contain(call func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		var err error = &GoexitError{Port: p.name}
+		defer func() {
+			if value := recover(); value != nil {
+				err = &PanicError{Port: p.name, Value: value, Stack: debug.Stack()}
+			}
+			done <- err
+		}()
+		defer p.inside.enter()()
+		err = call()
 	}()
-	return call()
+	return <-done
 }
 
 // give tells an error to the library.
@@ -221,7 +232,6 @@ func trackbedGoChoose(number C.uintptr_t, native *C.trackbed_cluster_view,
 	demand *C.trackbed_demand, placement *C.trackbed_placement,
 	out **C.trackbed_error) C.trackbed_status {
 	p := held(number)
-	defer p.inside.enter()()
 	view := &ClusterView{native: native, demand: demand}
 	defer func() { view.native, view.demand = nil, nil }()
 	found := false
@@ -244,7 +254,6 @@ func trackbedGoChoose(number C.uintptr_t, native *C.trackbed_cluster_view,
 //export trackbedGoObserve
 func trackbedGoObserve(number C.uintptr_t, demand *C.trackbed_demand) {
 	p := held(number)
-	defer p.inside.enter()()
 	err := p.contain(func() error {
 		p.placer.(DemandObserver).ObserveDemand(goDemand(demand))
 		return nil
@@ -252,4 +261,63 @@ func trackbedGoObserve(number C.uintptr_t, demand *C.trackbed_demand) {
 	if err != nil {
 		p.failures.add(err)
 	}
+}
+
+//export trackbedGoRank
+func trackbedGoRank(number C.uintptr_t, task *C.trackbed_task, submitted C.int64_t,
+	rank *C.int64_t, out **C.trackbed_error) C.trackbed_status {
+	p := held(number)
+	err := p.contain(func() error {
+		found, err := p.order.Rank(goTask(task), goTime(submitted))
+		*rank = C.int64_t(found)
+		return err
+	})
+	if err != nil {
+		p.failures.add(err)
+	}
+	return give(err, out)
+}
+
+//export trackbedGoShare
+func trackbedGoShare(number C.uintptr_t, tenant C.uint32_t, usage *C.trackbed_tenant_usage,
+	now C.int64_t, share *C.double, out **C.trackbed_error) C.trackbed_status {
+	p := held(number)
+	err := p.contain(func() error {
+		found, err := p.order.(ShareOrderer).Share(TenantID(tenant), goUsage(usage), goTime(now))
+		*share = C.double(found)
+		return err
+	})
+	if err != nil {
+		p.failures.add(err)
+	}
+	return give(err, out)
+}
+
+//export trackbedGoHas
+func trackbedGoHas(number C.uintptr_t, digest C.trackbed_string, present *C.int32_t,
+	out **C.trackbed_error) C.trackbed_status {
+	p := held(number)
+	return give(p.contain(func() error {
+		found, err := p.store.Has(goString(digest))
+		*present = flag(found)
+		return err
+	}), out)
+}
+
+//export trackbedGoPut
+func trackbedGoPut(number C.uintptr_t, digest, folder C.trackbed_string,
+	out **C.trackbed_error) C.trackbed_status {
+	p := held(number)
+	return give(p.contain(func() error {
+		return p.store.Put(goString(digest), goString(folder))
+	}), out)
+}
+
+//export trackbedGoGet
+func trackbedGoGet(number C.uintptr_t, digest, folder C.trackbed_string,
+	out **C.trackbed_error) C.trackbed_status {
+	p := held(number)
+	return give(p.contain(func() error {
+		return p.store.Get(goString(digest), goString(folder))
+	}), out)
 }

@@ -13,5 +13,8 @@ void trackbed_go_probe(trackbed_device_probe* table, uintptr_t port);
 void trackbed_go_sink(trackbed_event_sink* table, uintptr_t port);
 void trackbed_go_placer(trackbed_placer* table, uintptr_t port, int observes);
 
+void trackbed_go_order(trackbed_order* table, uintptr_t port, int shares);
+void trackbed_go_artifacts(trackbed_artifact_store* table, uintptr_t port);
+
 // Whether a descriptor is readable now.
 int trackbed_go_readable(int descriptor);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -188,6 +189,165 @@ func TestAPanicOfAnAttemptIsItsFailure(t *testing.T) {
 		!strings.Contains(failure.Message, "out of cheese") {
 		t.Errorf("found %+v", failure)
 	}
+}
+
+// Whatever ends its goroutine, as a test's FailNow does, neither hangs nor breaks who called.
+func TestGoexitOfPortsIsContained(t *testing.T) {
+	noLeaks(t)
+	options := inMemory()
+	options.Secrets = exits{}
+	options.Executor = &scripted{start: func(Reporter, Attempt) error {
+		runtime.Goexit()
+		return nil
+	}}
+	options.Sink = func(Event) { runtime.Goexit() }
+	engine := open(t, options)
+	for _, document := range []string{one,
+		"name: x\ntasks:\n- {name: a, command: x, environment: {S: \"secret://env/key\"}}\n"} {
+		run, err := engine.Submit(parse(t, document), SubmitOptions{})
+		must(t, err)
+		for { // each event adds to what the next step tells of the sink
+			_, err = engine.Wait(within(t), run)
+			if err == nil {
+				break
+			}
+			wants(t, err, Internal, "the event sink called runtime.Goexit")
+		}
+		state, err := engine.Show(run)
+		must(t, err)
+		if failure := state.Task("a").Failure; state.Status != RunFailed || failure == nil ||
+			!strings.Contains(failure.Message, "called runtime.Goexit") {
+			t.Errorf("found %s", brief(state))
+		}
+	}
+
+	options = inMemory()
+	options.Executor = ExecutorFunc(func(context.Context, Attempt) (Report, error) {
+		runtime.Goexit()
+		return Report{}, nil
+	})
+	options.Artifacts = t.TempDir()
+	engine = open(t, options)
+	run, err := engine.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	state, err := engine.Wait(within(t), run)
+	must(t, err)
+	if state.Status != RunFailed {
+		t.Errorf("found %s", brief(state))
+	}
+
+	scheduler := newScheduler(t, 1, 1, SchedulerOptions{HostOrder: exits{}, HostPlacer: exits{}})
+	err = scheduler.Submit(Task{ID: 1, Devices: One}, at(0))
+	wants(t, err, Internal, "the order called runtime.Goexit")
+	var exited *GoexitError
+	if !errors.As(err, &exited) || exited.Port != "order" {
+		t.Errorf("found %v", err)
+	}
+	scheduler = newScheduler(t, 1, 1, SchedulerOptions{HostPlacer: exits{}})
+	must(t, scheduler.Submit(Task{ID: 1, Devices: One}, at(0)))
+	_, err = scheduler.Plan(at(0))
+	wants(t, err, Internal, "the placer called runtime.Goexit")
+	must(t, scheduler.Recount())
+}
+
+type exits struct{}
+
+func (exits) Rank(Task, time.Time) (int64, error) {
+	runtime.Goexit()
+	return 0, nil
+}
+
+func (exits) Choose(*ClusterView, Demand) (Placement, bool, error) {
+	runtime.Goexit()
+	return Placement{}, false, nil
+}
+
+func (exits) Resolve(string, string) (string, error) {
+	runtime.Goexit()
+	return "", nil
+}
+
+// shelf is an ArtifactStore that remembers what it was asked.
+type shelf struct {
+	has  map[string]bool
+	fail error
+}
+
+func (s *shelf) Has(digest string) (bool, error) { return s.has[digest], nil }
+
+func (s *shelf) Put(digest, folder string) error {
+	if s.fail == nil {
+		s.has[digest] = true
+	}
+	return s.fail
+}
+
+func (s *shelf) Get(digest, folder string) error { return NotFound }
+
+func TestAnArtifactStoreInGo(t *testing.T) {
+	noLeaks(t)
+	kept := &shelf{has: map[string]bool{}}
+	options := inMemory()
+	options.ArtifactStore = kept
+	digest := "sha256:" + strings.Repeat("a", 64)
+	options.Executor = ExecutorFunc(func(context.Context, Attempt) (Report, error) {
+		return Report{OutputDigest: digest}, nil
+	})
+	const cached = "name: x\ntasks:\n- {name: a, command: [run, it]}\n"
+	engine := open(t, options)
+	for _, expected := range []RunStatus{RunSucceeded, RunSucceeded} {
+		run, err := engine.Submit(parse(t, cached), SubmitOptions{})
+		must(t, err)
+		state, err := engine.Wait(within(t), run)
+		must(t, err)
+		if state.Status != expected || !kept.has[digest] {
+			t.Errorf("found %s, kept %v", brief(state), kept.has)
+		}
+	}
+	delete(kept.has, digest) // what is gone is made again, and lost when it cannot be kept
+	kept.fail = errors.New("the shelf is full")
+	run, err := engine.Submit(parse(t, cached), SubmitOptions{})
+	must(t, err)
+	state, err := engine.Wait(within(t), run)
+	must(t, err)
+	if failure := state.Task("a").Failure; state.Status != RunFailed || failure == nil ||
+		!strings.Contains(failure.Message, "the shelf is full") {
+		t.Errorf("found %s", brief(state))
+	}
+	options.Artifacts = t.TempDir()
+	_, err = Open(options)
+	wants(t, err, InvalidArgument, "artifact_store")
+}
+
+func TestWhereTasksRun(t *testing.T) {
+	noLeaks(t)
+	home := t.TempDir()
+	options := EngineOptions{Home: home, Node: []byte(node), RunOn: &RunOn{}}
+	engine := open(t, options)
+	_, err := engine.Submit(parse(t, one), SubmitOptions{})
+	must(t, err)
+	must(t, engine.Close())
+	report, err := CheckStore(home + "/trackbed.db")
+	must(t, err)
+	if report.Runs != 1 || len(report.Findings) != 0 {
+		t.Errorf("found %+v", report)
+	}
+	report, err = BackupStore(home+"/trackbed.db", home+"/copy.db")
+	must(t, err)
+	if report.Runs != 1 {
+		t.Errorf("found %+v", report)
+	}
+	_, err = BackupStore(home+"/trackbed.db", home+"/copy.db")
+	wants(t, err, AlreadyExists, "copy.db")
+	_, err = CheckStore(home + "/nothing.db")
+	wants(t, err, NotFound, "there is no store")
+	options.RunOn = &RunOn{Kind: RunInContainer, Endpoint: "unix:///nowhere.sock"}
+	if _, err = Open(options); err == nil {
+		t.Error("found containers where there are none")
+	}
+	options.RunOn = &RunOn{Kind: RunBySlurm, Sbatch: []string{"constraint"}}
+	_, err = Open(options)
+	wants(t, err, InvalidArgument, "--sbatch")
 }
 
 func TestPortsMayNotCallTheirEngine(t *testing.T) {

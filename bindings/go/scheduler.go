@@ -24,6 +24,10 @@ const (
 
 const maxResources = C.TRACKBED_MAX_RESOURCES
 
+// MaxCounted is how many resources there can be that are only counted: licences, a second kind of
+// devices. Number i counts in quotas as Resource 2 + i.
+const MaxCounted = C.TRACKBED_MAX_COUNTED
+
 // MaxDevices is how many devices a node can have.
 const MaxDevices = C.TRACKBED_MAX_DEVICES
 
@@ -50,6 +54,9 @@ type NodeCapacity struct {
 	PricePerHour   float32
 	IdleWatts      float32
 	WattsPerDevice float32 // drawn by a device in use, on top
+	// Of the resources that are only counted. Beside devices of the same Resource these are parts of
+	// the devices.
+	Counted [MaxCounted]Amount
 }
 
 // NodeState is what is left of a node.
@@ -59,6 +66,7 @@ type NodeState struct {
 	Memory  int64
 	Devices []Amount // left of each
 	Tasks   int
+	Counted [MaxCounted]Amount
 }
 
 // Placement is where one member of a task is.
@@ -126,10 +134,48 @@ type Task struct {
 	DeviceKinds    uint64   // a set: bit k stands for kind k; 0: any
 	DeviceResource Resource // what they count as in quotas; 0: Devices
 	Architectures  uint32   // a set: bit a stands for architecture a; 0: any
+	Counted        [MaxCounted]Amount
+}
+
+func nativeCounted(amounts [MaxCounted]Amount) (native [MaxCounted]C.int64_t) {
+	for i, amount := range amounts {
+		native[i] = C.int64_t(amount)
+	}
+	return native
+}
+
+func goCounted(native [MaxCounted]C.int64_t) (amounts [MaxCounted]Amount) {
+	for i, amount := range native {
+		amounts[i] = Amount(amount)
+	}
+	return amounts
+}
+
+func goTask(native *C.trackbed_task) Task {
+	return Task{
+		ID:               TaskID(native.id),
+		Tenant:           TenantID(native.tenant),
+		Priority:         int(native.priority),
+		Kind:             WorkKind(native.kind),
+		Members:          int(native.members),
+		OnDifferentNodes: native.on_different_nodes != 0,
+		NotPreemptible:   native.not_preemptible != 0,
+		RunTime:          time.Duration(native.run_time_ns),
+		History:          uint64(native.history),
+		NotBefore:        goTime(native.not_before_ns),
+		CPU:              Amount(native.cpu),
+		Memory:           int64(native.memory),
+		Devices:          Amount(native.whole_devices)*One + Amount(native.share),
+		DeviceKinds:      uint64(native.device_kinds),
+		DeviceResource:   Resource(native.device_resource),
+		Architectures:    uint32(native.architectures),
+		Counted:          goCounted(native.counted),
+	}
 }
 
 func (t *Task) native() C.trackbed_task {
 	return C.trackbed_task{
+		counted:            nativeCounted(t.Counted),
 		struct_size:        C.sizeof_trackbed_task,
 		tenant:             C.uint32_t(t.Tenant),
 		id:                 C.uint64_t(t.ID),
@@ -191,6 +237,14 @@ type TenantUsage struct {
 	DominantShare float64
 }
 
+func goUsage(native *C.trackbed_tenant_usage) TenantUsage {
+	usage := TenantUsage{Running: int(native.running), DominantShare: float64(native.dominant_share)}
+	for i := range usage.Used {
+		usage.Used[i] = int64(native.used[i])
+	}
+	return usage
+}
+
 // Order is which of the waiting tasks goes first.
 type Order int32
 
@@ -217,6 +271,7 @@ const (
 // SchedulerOptions are the policy of a Scheduler. The zero value is fine.
 type SchedulerOptions struct {
 	Order             Order
+	HostOrder         Orderer // instead of Order, of priorities and of ageing; nil: none
 	Backfill          Backfill
 	ReservationDepth  int // 0: 64
 	PreemptByPriority bool
@@ -387,7 +442,7 @@ type Scheduler struct {
 	*turnstile
 	native func() *C.trackbed_scheduler // nil once it is closed
 	close  func()
-	placer *port // of the program's, if any
+	ports  hostPorts
 }
 
 // turnstile lets one goroutine at a time into a scheduler, or several that belong together.
@@ -396,19 +451,38 @@ type turnstile struct {
 	inside inside
 }
 
-// inside knows the thread that a callback is on. A goroutine keeps its thread as long as that lasts.
-type inside struct{ thread atomic.Int64 }
+// inside knows the threads that callbacks are on. Their goroutines keep them as long as that lasts.
+type inside struct {
+	count   atomic.Int64
+	threads sync.Map
+}
 
 func (i *inside) enter() (leave func()) {
-	i.thread.Store(int64(syscall.Gettid()))
-	return func() { i.thread.Store(0) }
+	runtime.LockOSThread()
+	thread := syscall.Gettid()
+	i.threads.Store(thread, nil)
+	i.count.Add(1)
+	return func() {
+		i.count.Add(-1)
+		i.threads.Delete(thread)
+		runtime.UnlockOSThread()
+	}
+}
+
+// here tells whether this is a callback's own call.
+func (i *inside) here() bool {
+	if i.count.Load() == 0 {
+		return false
+	}
+	_, is := i.threads.Load(syscall.Gettid())
+	return is
 }
 
 // enter waits for its turn, but for a callback's own call, which would wait for itself.
 func (t *turnstile) enter() error {
-	if thread := t.inside.thread.Load(); thread != 0 && thread == int64(syscall.Gettid()) {
+	if t.inside.here() {
 		return &Error{Code: FailedPrecondition,
-			Message: "a placer may not call the scheduler that calls it"}
+			Message: "a placer or an order may not call the scheduler that calls it"}
 	}
 	t.mutex.Lock()
 	return nil
@@ -422,16 +496,16 @@ func NewScheduler(options SchedulerOptions) (*Scheduler, error) {
 	var memory arena
 	defer memory.free()
 	turns := &turnstile{}
-	placer, chosen := schedulerOptions(&options, turns, &memory)
+	ports, chosen := schedulerOptions(&options, turns, &memory)
 	var native *C.trackbed_scheduler
 	var told *C.trackbed_error
 	status := C.trackbed_scheduler_create(chosen, &native, &told)
 	if err := failure(status, told); err != nil {
-		placer.giveBack()
+		ports.giveBack()
 		return nil, err
 	}
 	live.Add(1)
-	scheduler := &Scheduler{turnstile: turns, placer: placer.port}
+	scheduler := &Scheduler{turnstile: turns, ports: ports}
 	scheduler.native = func() *C.trackbed_scheduler { return native }
 	scheduler.close = func() {
 		if native != nil {
@@ -444,36 +518,49 @@ func NewScheduler(options SchedulerOptions) (*Scheduler, error) {
 	return scheduler, nil
 }
 
-// heldPlacer is a placer of the program's whose table may have to be given back.
-type heldPlacer struct {
-	port   *port
-	number C.uintptr_t
+// hostPorts are those of the program's that a scheduler has.
+type hostPorts struct {
+	failures *failures // nil when there are none
+	numbers  []C.uintptr_t
 }
 
-func (h heldPlacer) giveBack() {
-	if h.port != nil {
-		trackbedGoDrop(h.number)
+// giveBack is for those that the library has not taken over.
+func (h hostPorts) giveBack() {
+	for _, number := range h.numbers {
+		trackbedGoDrop(number)
 	}
 }
 
 func schedulerOptions(options *SchedulerOptions, turns *turnstile,
-	memory *arena) (heldPlacer, *C.trackbed_scheduler_options) {
+	memory *arena) (hostPorts, *C.trackbed_scheduler_options) {
 	chosen := options.native(memory)
-	if options.HostPlacer == nil {
-		return heldPlacer{}, chosen
+	var ports hostPorts
+	held := func(p *port) C.uintptr_t {
+		if ports.failures == nil {
+			ports.failures = &failures{}
+		}
+		p.inside, p.failures = &turns.inside, ports.failures
+		number := hold(p)
+		ports.numbers = append(ports.numbers, number)
+		return number
 	}
-	p := &port{name: "placer", placer: options.HostPlacer, inside: &turns.inside,
-		failures: &failures{}}
-	number := hold(p)
-	_, observes := options.HostPlacer.(DemandObserver)
-	table := (*C.trackbed_placer)(memory.allocate(C.sizeof_trackbed_placer))
-	C.trackbed_go_placer(table, number, C.int(flag(observes)))
-	chosen.host_placer = table
-	return heldPlacer{p, number}, chosen
+	if options.HostPlacer != nil {
+		_, observes := options.HostPlacer.(DemandObserver)
+		chosen.host_placer = (*C.trackbed_placer)(memory.allocate(C.sizeof_trackbed_placer))
+		number := held(&port{name: "placer", placer: options.HostPlacer})
+		C.trackbed_go_placer(chosen.host_placer, number, C.int(flag(observes)))
+	}
+	if options.HostOrder != nil {
+		_, shares := options.HostOrder.(ShareOrderer)
+		chosen.host_order = (*C.trackbed_order)(memory.allocate(C.sizeof_trackbed_order))
+		number := held(&port{name: "order", order: options.HostOrder})
+		C.trackbed_go_order(chosen.host_order, number, C.int(flag(shares)))
+	}
+	return ports, chosen
 }
 
 // Close frees the scheduler, or does nothing to one of Groups, which go together.
-// FailedPrecondition from within its placer.
+// FailedPrecondition from within a port of its.
 func (s *Scheduler) Close() error {
 	if err := s.enter(); err != nil {
 		return err
@@ -497,11 +584,11 @@ func (s *Scheduler) call(
 	}
 	var told *C.trackbed_error
 	err := failure(do(native, &told), told)
-	if s.placer == nil {
+	if s.ports.failures == nil {
 		return err
 	}
-	// What the placer said is better known here than there.
-	if cause := s.placer.failures.take(); cause != nil {
+	// What a port said is better known here than there.
+	if cause := s.ports.failures.take(); cause != nil {
 		if known, isError := err.(*Error); isError {
 			known.cause = cause
 		} else {
@@ -539,6 +626,7 @@ func (n *NodeCapacity) native() (C.trackbed_node_capacity, error) {
 		price_per_hour:   C.float(n.PricePerHour),
 		idle_watts:       C.float(n.IdleWatts),
 		watts_per_device: C.float(n.WattsPerDevice),
+		counted:          nativeCounted(n.Counted),
 	}
 	if len(n.Devices) > MaxDevices {
 		return native, &Error{Code: InvalidArgument, Message: "a node has at most 16 devices"}
@@ -560,6 +648,7 @@ func goCapacity(native *C.trackbed_node_capacity) NodeCapacity {
 		PricePerHour:   float32(native.price_per_hour),
 		IdleWatts:      float32(native.idle_watts),
 		WattsPerDevice: float32(native.watts_per_device),
+		Counted:        goCounted(native.counted),
 	}
 	for i := range capacity.Devices {
 		capacity.Devices[i] = uint8(native.device_kind[i])
@@ -573,6 +662,7 @@ func goState(native *C.trackbed_node_state) NodeState {
 		CPU:     Amount(native.cpu),
 		Memory:  int64(native.memory),
 		Devices: make([]Amount, native.device_count),
+		Counted: goCounted(native.counted),
 		Tasks:   int(native.tasks),
 	}
 	for i := range state.Devices {
@@ -670,11 +760,7 @@ func (s *Scheduler) TenantUsage(tenant TenantID) (TenantUsage, error) {
 	err := s.call(func(scheduler *C.trackbed_scheduler, told **C.trackbed_error) C.trackbed_status {
 		return C.trackbed_scheduler_tenant_usage(scheduler, C.uint32_t(tenant), &native, told)
 	})
-	usage := TenantUsage{Running: int(native.running), DominantShare: float64(native.dominant_share)}
-	for i := range usage.Used {
-		usage.Used[i] = int64(native.used[i])
-	}
-	return usage, err
+	return goUsage(&native), err
 }
 
 // Submit adds a task to the queue. AlreadyExists; InvalidArgument; ResourceExhausted: it could never

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the wheel: the package with the library and the supervisor program inside.
+"""Writes the wheel: the package with the library and the programs that it starts inside.
 
-    build_wheel.py --library libtrackbed.so --supervisor trackbed-supervisor --out FOLDER
-        [--notices THIRD-PARTY-LICENSES]
+    build_wheel.py --library libtrackbed.so --supervisor trackbed-supervisor
+        --container-init trackbed-container-init --out FOLDER [--notices THIRD-PARTY-LICENSES]
 
 One for each platform, not for each version of Python. Needs nothing but Python and readelf, and
 writes the same bytes for the same input. A library that needs nothing but the C and C++ run time is
@@ -65,12 +65,13 @@ def wheel_tag(library: pathlib.Path) -> str:
 
 
 def contents(
-    library: pathlib.Path, supervisor: pathlib.Path, notices: "pathlib.Path | None"
+    library: pathlib.Path, programs: "list[pathlib.Path]", notices: "pathlib.Path | None"
 ) -> "dict[str, bytes]":
     files = {f"trackbed/{f.name}": f.read_bytes() for f in sorted((HERE / "trackbed").glob("*.py"))}
     files["trackbed/py.typed"] = b""
     files["trackbed/_lib/libtrackbed.so"] = library.read_bytes()
-    files["trackbed/_lib/trackbed-supervisor"] = supervisor.read_bytes()
+    for program in programs:
+        files[f"trackbed/_lib/{program.name}"] = program.read_bytes()
     info = f"trackbed-{VERSION}.dist-info"
     for name in ("LICENSE", "NOTICE"):
         files[f"{info}/{name}"] = (HERE.parents[1] / name).read_bytes()
@@ -91,12 +92,15 @@ def contents(
 
 
 def write(
-    library: pathlib.Path, supervisor: pathlib.Path, notices: "pathlib.Path | None", out: pathlib.Path
+    library: pathlib.Path,
+    programs: "list[pathlib.Path]",
+    notices: "pathlib.Path | None",
+    out: pathlib.Path,
 ) -> pathlib.Path:
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"trackbed-{VERSION}-{wheel_tag(library)}.whl"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as wheel:
-        for name, data in contents(library, supervisor, notices).items():
+        for name, data in contents(library, programs, notices).items():
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             mode = 0o755 if name.startswith("trackbed/_lib/") else 0o644
@@ -109,10 +113,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--library", type=pathlib.Path, required=True)
     parser.add_argument("--supervisor", type=pathlib.Path, required=True)
+    parser.add_argument("--container-init", type=pathlib.Path, required=True)
     parser.add_argument("--notices", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     given = parser.parse_args()
-    print(write(given.library, given.supervisor, given.notices, given.out))
+    programs = [given.supervisor, given.container_init]
+    print(write(given.library, programs, given.notices, given.out))
 
 
 if __name__ == "__main__":

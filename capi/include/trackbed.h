@@ -44,7 +44,8 @@
  *          item's struct_size is set, in arrays that are filled the library sets it.
  * Threads  "any" functions may be called on one handle by many threads at once. "one" means one
  *          thread at a time for each handle; different handles never disturb each other. No thread
- *          exists but the one that trackbed_engine_start_thread starts.
+ *          exists but the one that trackbed_engine_start_thread starts, and one each that running
+ *          attempts in containers or by Slurm takes, with all signals blocked.
  * Units    Times are nanoseconds since 1970 (UTC), durations nanoseconds, memory bytes, cpu
  *          thousandths of a core, slots and devices thousandths of a unit (1500: one and a half).
  * Callbacks come in tables of functions. They get user_data, are called without a lock of another
@@ -311,6 +312,32 @@ TRACKBED_API trackbed_status trackbed_node_check(const char* data, size_t size,
                                                  size_t file_size, trackbed_bytes* yaml,
                                                  trackbed_error** error) TRACKBED_NOEXCEPT;
 
+/* ---- Partitions of GPUs (MIG) ---------------------------------------------------------------- */
+
+/* Every model of GPU that can be partitioned, and into what, as JSON:
+ *   [{"model":"A100-40GB","profiles":[{"profile":"1g.5gb","slot":"cuda.device:1g.5gb-mig",
+ *     "id":19,"compute_slices":1,"memory_slices":1,"starts":[0,1,2,3,4,5,6],"max_instances":7}]}]
+ * `id` is the driver's number (nvidia-smi mig -cgi), `starts` the memory slices at which an instance
+ * may begin, `slot` what one counts as. Thread: any. */
+TRACKBED_API trackbed_status trackbed_mig_models(trackbed_bytes* json,
+                                                 trackbed_error** error) TRACKBED_NOEXCEPT;
+/* How to partition GPUs so that each of these profiles gets an instance. Only plans; nothing is
+ * done to any device. `request`:
+ *   {"devices":[{"id":"gpu0","model":"A100-40GB","healthy":true,
+ *                "instances":[{"id":"MIG-1","profile":"3g.20gb","start":0,"free":true}]}],
+ *    "profiles":["2g.10gb"],"reconfigure":true}
+ * "healthy" is true, "free" false, where left out. With "reconfigure", free instances may be
+ * destroyed, as few as possible; those in use never are. `plan` gets the steps in their order, and
+ * for each profile its place, or the "instance" that is there already:
+ *   {"steps":[{"do":"destroy","device":"gpu0","instance":"MIG-1"},
+ *             {"do":"create","device":"gpu0","profile":"2g.10gb","id":14,"start":0}],
+ *    "assignments":[{"profile":"2g.10gb","device":"gpu0","start":0}]}
+ * Thread: any. Errors: INVALID_ARGUMENT says where the request is wrong; RESOURCE_EXHAUSTED tells
+ * too few free slices from slices that lie wrongly, and whether reconfiguring would help. */
+TRACKBED_API trackbed_status trackbed_mig_plan(const char* request, size_t request_size,
+                                               trackbed_bytes* plan,
+                                               trackbed_error** error) TRACKBED_NOEXCEPT;
+
 /* ---- Slot allocator: which task gets how much of which device of one node ------------------- */
 
 typedef struct trackbed_slot_allocator trackbed_slot_allocator;
@@ -472,8 +499,9 @@ typedef struct trackbed_assigned_device {
 /* One attempt at a task, as an executor of the host's is asked to run it. Valid in the callback. */
 typedef struct trackbed_attempt {
   uint32_t struct_size;
-  int32_t shell;                  /* not 0: command[0] is a script for a shell */
-  trackbed_string key;            /* "RUN/TASK/ATTEMPT": runs at most once, for ever */
+  int32_t shell;       /* not 0: command[0] is a script for a shell */
+  trackbed_string key; /* "RUN/TASK/ATTEMPT", of a batch of a map "RUN/TASK/ATTEMPT/BATCH/ATTEMPT":
+                        * runs at most once, for ever */
   trackbed_string folder;         /* the attempt's own, absolute; not made yet */
   const trackbed_string* command; /* rendered */
   size_t command_count;
@@ -576,6 +604,30 @@ typedef struct trackbed_device_probe {
   trackbed_status (*probe)(void* user_data, trackbed_answer* node, trackbed_error** error);
 } trackbed_device_probe;
 
+/* Keeps the files that outlive their attempt and this machine, each a folder addressed by the digest
+ * of its content ("sha256:…", or what trackbed_attempt_report.output_digest says): outputs of tasks
+ * and copies of source code. An attempt succeeds once its outputs are kept, and is lost when they
+ * cannot be; a submission fails when its code cannot be. What is gone from `home` comes back when a
+ * run is resumed or retried, a cached result is used, or outputs are asked for.
+ * The caller waits meanwhile. Thread: that which steps, submits, resumes, retries or asks; never two
+ * at a time. Re-entry: trackbed_engine_report only. */
+typedef struct trackbed_artifact_store {
+  uint32_t struct_size;
+  uint32_t reserved;
+  void* user_data;
+  void (*drop)(void* user_data);
+  /* *present, which is 0, gets 1 when the store has it. */
+  trackbed_status (*has)(void* user_data, const char* digest, size_t digest_size, int32_t* present,
+                         trackbed_error** error);
+  /* Keeps what is in `folder`, durably, before it returns. */
+  trackbed_status (*put)(void* user_data, const char* digest, size_t digest_size,
+                         const char* folder, size_t folder_size, trackbed_error** error);
+  /* Makes `folder`, which does not exist or is empty, and all that was put; or fails and leaves
+   * none. */
+  trackbed_status (*get)(void* user_data, const char* digest, size_t digest_size,
+                         const char* folder, size_t folder_size, trackbed_error** error);
+} trackbed_artifact_store;
+
 /* Kinds of events; numbers are stored and never change. */
 typedef int32_t trackbed_event_type;
 enum {
@@ -626,6 +678,39 @@ enum {
 };
 enum { TRACKBED_SANDBOX_AUTOMATIC = 0, TRACKBED_SANDBOX_NEVER = 1, TRACKBED_SANDBOX_ALWAYS = 2 };
 
+/* Which of the embedded executors runs new attempts. Those of earlier runs are followed wherever
+ * they run. */
+enum {
+  TRACKBED_RUN_AS_PROCESS = 0,   /* of this machine */
+  TRACKBED_RUN_IN_CONTAINER = 1, /* of Docker or Podman, by libcurl, which is loaded for it */
+  TRACKBED_RUN_BY_SLURM = 2      /* as jobs, by its commands; `home` is on a file system that its
+                                    nodes share */
+};
+typedef struct trackbed_executor_choice {
+  uint32_t struct_size;
+  int32_t kind;             /* TRACKBED_RUN_… */
+  /* Containers: */
+  trackbed_string endpoint; /* "unix:///PATH", "tcp://HOST:PORT", "https://HOST:PORT"; empty: as
+                               Docker's own program finds it */
+  trackbed_string image;    /* of tasks that name none */
+  trackbed_string network;  /* empty: the engine's default */
+  trackbed_string user;     /* "UID:GID" inside; empty: this process's; "image": the image's */
+  const trackbed_string* registries; /* SERVER=USER:secret://SOURCE/NAME */
+  size_t registry_count;
+  trackbed_string container_init; /* the first program of each container; empty: looked for as
+                                     trackbed-container-init where the supervisor is */
+  /* Slurm: NAME for all tasks, GROUP=NAME for those of one resource group. What is handed out is
+   * then without limit but for trackbed_engine_options.slots: Slurm decides what runs when. */
+  const trackbed_string* partitions;
+  size_t partition_count;
+  const trackbed_string* accounts;
+  size_t account_count;
+  const trackbed_string* qualities; /* of service */
+  size_t quality_count;
+  const trackbed_string* sbatch; /* more options of sbatch: "--constraint=a100" */
+  size_t sbatch_count;
+} trackbed_executor_choice;
+
 struct trackbed_scheduler_options; /* below */
 
 /* Somebody for whom runs are submitted, and what all of these may use at once. */
@@ -650,7 +735,8 @@ typedef struct trackbed_engine_options {
   trackbed_string store; /* SQLite file; empty: trackbed.db in `home` */
   int32_t durability;    /* TRACKBED_DURABILITY_… */
   int32_t sandbox;       /* TRACKBED_SANDBOX_…, of the embedded executor */
-  /* What may be used at once: a node description, */
+  /* What may be used at once: a node description, or a list of several nodes', which then say all
+     that they offer, */
   trackbed_string node;                      /* in YAML or JSON, … */
   const trackbed_device_probe* device_probe; /* … or from the host; else this machine's. Over it: */
   const trackbed_slot* slots;                /* so much of each of these instead */
@@ -672,15 +758,19 @@ typedef struct trackbed_engine_options {
   size_t tenant_count;
   size_t tenant_size; /* of one of these, in bytes */
   /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
-   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim and
-   * TRACKBED_ORDER_LIFO are INVALID_ARGUMENT. NULL: defaults. */
+   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim,
+   * TRACKBED_ORDER_LIFO and host_order are INVALID_ARGUMENT. NULL: defaults. */
   const struct trackbed_scheduler_options* policy;
+  const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
+  trackbed_string artifacts; /* folder that keeps files beside `home`; empty: none. Or the host's: */
+  const trackbed_artifact_store* artifact_store;
 } trackbed_engine_options;
 
 /* Opens the store and takes its lease. `options` must be given. Thread: any.
  * End: trackbed_engine_close.
- * Errors: FAILED_PRECONDITION another process holds the store (the message names it), or the folder
- * cannot be made; NOT_FOUND no supervisor program; DATA_LOSS the store is damaged. */
+ * Errors: FAILED_PRECONDITION another process holds the store (the message names it), the folder
+ * cannot be made, or there is no libcurl for containers; NOT_FOUND no supervisor program, container
+ * engine or Slurm; UNAVAILABLE they do not answer; DATA_LOSS the store is damaged. */
 TRACKBED_API trackbed_status trackbed_engine_open(const trackbed_engine_options* options,
                                                   trackbed_engine** out,
                                                   trackbed_error** error) TRACKBED_NOEXCEPT;
@@ -762,7 +852,9 @@ TRACKBED_API trackbed_status trackbed_engine_report(trackbed_engine* engine,
                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
 
 /* Asking. All of it is answered from what is durable; any thread; NOT_FOUND for what is not there.
- * "latest" stands for the run submitted last. */
+ * "latest" stands for the run submitted last. The batches of a task with a map run as a run of
+ * their own, "RUN/score/1" (its `map_run` in JSON), which lists leave out; "score[17]" stands for
+ * task "17" of it. */
 
 /* The newest runs first, at most `limit`, as JSON:
  *   [{"run":"digits-7kq2m4","pipeline":"digits","version":"sha256:…","status":"running",
@@ -810,9 +902,28 @@ TRACKBED_API trackbed_status trackbed_engine_publish_results(
     trackbed_engine* engine, const char* run, size_t run_size, const char* folder,
     size_t folder_size, trackbed_bytes* names, trackbed_error** error) TRACKBED_NOEXCEPT;
 
+/* ---- Looking after a store ------------------------------------------------------------------- */
+
+/* Reads all of the store in the file `path` (trackbed.db of a home folder), which engines may use
+ * meanwhile, and changes nothing. `json` gets what is in it and what is wrong, a sentence each:
+ *   {"runs":3,"events":120,"cached":2,"findings":[]}
+ * Damage is a finding. Thread: any. Errors, when it cannot be read at all: NOT_FOUND;
+ * FAILED_PRECONDITION no permission, another format; DATA_LOSS it is no store. */
+TRACKBED_API trackbed_status trackbed_store_check(const char* path, size_t path_size,
+                                                  trackbed_bytes* json,
+                                                  trackbed_error** error) TRACKBED_NOEXCEPT;
+/* Copies the store as it is at one moment to the new file `to`, and checks the copy, which is not
+ * left there unless it is sound. `json`, which may be NULL, gets what is in it. Thread: any.
+ * Errors: ALREADY_EXISTS; DATA_LOSS names the first finding; those of trackbed_store_check. */
+TRACKBED_API trackbed_status trackbed_store_backup(const char* path, size_t path_size,
+                                                   const char* to, size_t to_size,
+                                                   trackbed_bytes* json,
+                                                   trackbed_error** error) TRACKBED_NOEXCEPT;
+
 /* ---- Event streams ------------------------------------------------------------------------- */
 
-/* A place in the events of one run, or of all that this engine drives. */
+/* A place in the events of one run, or of all that this engine drives, the runs of maps
+ * included. */
 typedef struct trackbed_events trackbed_events;
 
 typedef struct trackbed_events_options {
@@ -851,6 +962,9 @@ TRACKBED_API void trackbed_events_close(trackbed_events* events) TRACKBED_NOEXCE
 
 #define TRACKBED_MAX_DEVICES 16  /* of one node */
 #define TRACKBED_MAX_RESOURCES 8 /* 0 cpu, 1 memory, 2 to 7 kinds of devices */
+/* Resources that are only counted, numbered by the host: licences, a second kind of devices. In
+ * thousandths; number i counts in quotas as resource 2 + i. */
+#define TRACKBED_MAX_COUNTED 6
 #define TRACKBED_NEVER INT64_MAX
 
 typedef struct trackbed_scheduler trackbed_scheduler;
@@ -868,6 +982,8 @@ typedef struct trackbed_node_capacity {
   float price_per_hour;
   float idle_watts;
   float watts_per_device; /* drawn by a device in use, on top */
+  int64_t counted[TRACKBED_MAX_COUNTED]; /* beside devices of the same resource these are parts of
+                                            the devices and add nothing to what the group has */
 } trackbed_node_capacity;
 
 /* What is left of it. */
@@ -879,6 +995,7 @@ typedef struct trackbed_node_state {
   int32_t tasks;
   int32_t device_count;
   int16_t device[TRACKBED_MAX_DEVICES]; /* thousandths left of each */
+  int64_t counted[TRACKBED_MAX_COUNTED];
 } trackbed_node_state;
 
 /* What one member of a task asks of its node. */
@@ -890,6 +1007,7 @@ typedef struct trackbed_demand {
   int32_t whole_devices;
   int32_t share;         /* thousandths of one more device: 0 to 999 */
   uint64_t device_kinds; /* a set: bit k stands for kind k; 0: any */
+  int64_t counted[TRACKBED_MAX_COUNTED];
 } trackbed_demand;
 
 /* Where one member of a task is. */
@@ -928,6 +1046,7 @@ typedef struct trackbed_task {
   uint64_t device_kinds;
   uint32_t architectures;
   uint32_t reserved;
+  int64_t counted[TRACKBED_MAX_COUNTED]; /* each combination is kept until the scheduler is freed */
 } trackbed_task;
 
 /* What a tenant may use, with all below it. */
@@ -977,6 +1096,26 @@ typedef struct trackbed_placer {
   void (*observe)(void* user_data, const trackbed_demand* demand);
 } trackbed_placer;
 
+/* Decides who of those that wait goes first, in place of trackbed_scheduler_options.order, of
+ * priorities and of ageing, which it may look at itself. The same story must give the same answers.
+ * Thread: that of the call on the scheduler. Re-entry: none, not even trackbed_scheduler_…. */
+typedef struct trackbed_order {
+  uint32_t struct_size;
+  uint32_t reserved;
+  void* user_data;
+  void (*drop)(void* user_data);
+  /* Where the task stands: among those of one tenant, or of tenants with equal shares, the smaller
+   * *rank goes first, then who was submitted first. Asked once for each task that is submitted,
+   * predicted or restored; a failure refuses it with that status. */
+  trackbed_status (*rank)(void* user_data, const trackbed_task* task, int64_t submitted_ns,
+                          int64_t* rank, trackbed_error** error);
+  /* What the tenant has had, in any unit: of two siblings, at each level of the tree, the one with
+   * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what is
+   * no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone decide. */
+  trackbed_status (*share)(void* user_data, uint32_t tenant, const trackbed_tenant_usage* usage,
+                           int64_t now_ns, double* share, trackbed_error** error);
+} trackbed_order;
+
 enum {
   TRACKBED_ORDER_FIFO = 0,
   TRACKBED_ORDER_LIFO = 1,
@@ -1011,6 +1150,7 @@ typedef struct trackbed_scheduler_options {
   const trackbed_string* resources;   /* names for sentences: "cpu", "mem", "cuda.shares", … */
   size_t resource_count;
   int64_t half_life_ns; /* of past use; 0: 7 days */
+  const trackbed_order* host_order; /* instead of `order`; NULL: none */
 } trackbed_scheduler_options;
 
 enum {
@@ -1165,8 +1305,8 @@ TRACKBED_API trackbed_status trackbed_scheduler_finish(trackbed_scheduler* sched
                                                        int64_t now_ns,
                                                        trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Decides all that can be decided now and counts it as done. End: trackbed_plan_free. When a placer
- * of the host's failed its status is returned, and *out is set nevertheless, with what was
- * decided. */
+ * or an order of the host's failed its status is returned, and *out is set nevertheless, with what
+ * was decided. */
 TRACKBED_API trackbed_status trackbed_scheduler_schedule(trackbed_scheduler* scheduler,
                                                          int64_t now_ns, trackbed_plan** out,
                                                          trackbed_error** error) TRACKBED_NOEXCEPT;
@@ -1325,7 +1465,8 @@ typedef struct trackbed_simulation_options {
   int32_t learn;  /* not 0: the placer is not told the mix of work beforehand */
   /* philly and sacct: */
   int32_t exact_run_times;                  /* the scheduler knows how long each job will run */
-  const trackbed_scheduler_options* policy; /* its placer is not looked at; NULL: defaults */
+  const trackbed_scheduler_options* policy; /* its placer is not looked at, and a host_order is
+                                               INVALID_ARGUMENT; NULL: defaults */
 } trackbed_simulation_options;
 
 /* Runs the real scheduler over recorded work. `json` gets the result: of openb that of

@@ -51,6 +51,7 @@ int ExplainWait(const CommonOptions& common, const std::string& run, const std::
                 bool json);
 
 struct LogOptions {
+  std::string member = "main1";  // of a gang
   std::string run;
   std::string task;
   uint32_t attempt = 0;  // 0: the latest

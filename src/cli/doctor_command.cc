@@ -66,8 +66,8 @@ bool CheckSlurm(const ExecutorChoice& choice) {
     Say("bad", "slurm", std::string(Message(options.status())));
     return false;
   }
-  const bool asked = !choice.partitions.empty();
-  const StatusOr<SlurmReport> report = ProbeSlurm(options->place);
+  const bool asked = !choice.partitions.empty() || !choice.slurm_endpoint.empty();
+  const StatusOr<SlurmReport> report = ProbeSlurm(*options);
   if (!report.ok()) {
     const bool absent = absl::IsNotFound(report.status()) && !asked;
     Say(absent ? "note" : "bad", "slurm", std::string(Message(report.status())));

@@ -10,6 +10,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/terminal.hpp"
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/engine/run_queries.hpp"
 #include "trackbed/pipeline/fasttrack.hpp"
@@ -39,13 +40,13 @@ int WriteOut(const std::string& text, const std::string& output) {
 }
 
 void PrintDiagnostics(const Diagnostics& diagnostics) {
-  std::fputs(diagnostics.ToString().c_str(), stderr);
+  std::fputs(PrintableLines(diagnostics.ToString()).c_str(), stderr);
 }
 
 }  // namespace
 
 int Fail(const Status& status) {
-  std::fprintf(stderr, "trackbed: %s\n", std::string(Message(status)).c_str());
+  std::fprintf(stderr, "trackbed: %s\n", PrintableLines(Message(status)).c_str());
   return ExitCodeFor(status);
 }
 
@@ -125,7 +126,7 @@ int ExportPipeline(const CommonOptions& common, const std::string& what, const s
   if (format == "yaml") return WriteOut(WriteYaml(*pipeline), output);
   const FastTrackDocument document = WriteFastTrack(*pipeline);
   for (const std::string& lost : document.lost) {
-    std::fprintf(stderr, "warning: FastTrack's form cannot say: %s\n", lost.c_str());
+    std::fprintf(stderr, "warning: FastTrack's form cannot say: %s\n", Printable(lost).c_str());
   }
   return WriteOut(document.yaml, output);
 }

@@ -48,6 +48,11 @@ void AddSlurmOptions(CLI::App* command, ExecutorChoice* executor) {
                       "Quality of service of Slurm: NAME or GROUP=NAME");
   command->add_option("--sbatch", executor->submit_options,
                       "One more option for sbatch, written --sbatch=--constraint=NAME");
+  command->add_option("--slurm-endpoint", executor->slurm_endpoint,
+                      "slurmrestd: unix:///PATH, http://HOST:PORT, https://HOST:PORT "
+                      "(default: Slurm's commands)");
+  command->add_option("--slurm-token-file", executor->slurm_token_file,
+                      "File with a token for slurmrestd (default: $SLURM_JWT)");
 }
 
 void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
@@ -62,6 +67,9 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
                       "User in containers: UID:GID, or image (default: who runs this)");
   command->add_option("--registry", executor->registries,
                       "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
+  command->add_option("--credentials", executor->credentials,
+                      "Logins to registries, as docker login leaves them (default: Docker's own "
+                      "config.json)");
   AddSlurmOptions(command, executor);
 }
 
@@ -161,6 +169,8 @@ int Main(int argc, char** argv) {
   logs_command->add_option("RUN", log.run, "Run, or latest")->required();
   logs_command->add_option("TASK", log.task, "Task")->required();
   logs_command->add_option("--attempt", log.attempt, "Which attempt (default: the latest)");
+  logs_command->add_option("--member", log.member, "Of a gang: main1, sub1, sub2, …")
+      ->capture_default_str();
   logs_command->add_flag("--follow,-f", log.follow, "Go on until the task ends");
 
   std::string task;

@@ -7,6 +7,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/terminal.hpp"
 #include "trackbed/resources/device_probe.hpp"
 #include "trackbed/resources/node_reader.hpp"
 #include "trackbed/resources/node_writer.hpp"
@@ -32,7 +33,7 @@ int DescribeNode(const std::string& file, const std::string& gpu_slot) {
     const std::string text{std::istreambuf_iterator<char>(stream), {}};
     const bool json = file.ends_with(".json");
     ParsedNode parsed = ReadNode(text, file, json ? TextFormat::json : TextFormat::yaml);
-    std::fputs(parsed.diagnostics.ToString().c_str(), stderr);
+    std::fputs(PrintableLines(parsed.diagnostics.ToString()).c_str(), stderr);
     if (!parsed.node) return kBadInput;
     node = *std::move(parsed.node);
   }

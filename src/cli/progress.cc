@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "cli/terminal.hpp"
@@ -86,21 +87,36 @@ std::string LastLine(const RunState& run, Time now) {
 
 class JsonProgress final : public Progress {
  public:
+  ~JsonProgress() override { Write(stdout, lines_); }
+
   void OnEvent(const RunState& run, const Event& event) override {
-    Write(stdout, EventToJson(run, event) + "\n");
+    absl::StrAppend(&lines_, EventToJson(run, event), "\n");
+  }
+  // Who reads along is woken once a step.
+  void Refresh(const Engine& /*engine*/, const RunState& /*run*/, Time /*now*/) override {
+    Write(stdout, std::exchange(lines_, {}));
   }
   void Say(const std::string& text) override { Write(stderr, text + "\n"); }
   void Finish(const RunState& /*run*/, Time /*now*/) override {}
+
+ private:
+  std::string lines_;  // not written yet
 };
 
 class PlainProgress final : public Progress {
  public:
+  ~PlainProgress() override { Write(stdout, lines_); }
+
   void OnEvent(const RunState& run, const Event& event) override {
     if (event.task == kNoTask) {
       OnRunEvent(run, event);
       return;
     }
     const Task& task = run.pipeline().tasks[event.task];
+    if (const MapBinding* map = run.map()) {
+      OnBatchEvent(*map, run, event);
+      return;
+    }
     std::string what;
     switch (event.type) {
       case EventType::attempt_intended:
@@ -122,21 +138,45 @@ class PlainProgress final : public Progress {
     Line(event.time, task.name, what);
   }
 
-  void Say(const std::string& text) override { Write(stdout, text + "\n"); }
+  // Of a run of many short tasks, lines come faster than anybody reads; each would wake the reader.
+  void Refresh(const Engine& /*engine*/, const RunState& /*run*/, Time now) override {
+    if (lines_.empty() || now - written_ < kLongestDelay) return;
+    Write(stdout, std::exchange(lines_, {}));
+    written_ = now;
+  }
 
-  void Finish(const RunState& run, Time now) override { Write(stdout, LastLine(run, now) + "\n"); }
+  Duration RefreshInterval() const override {
+    return lines_.empty() ? Progress::RefreshInterval() : kLongestDelay;
+  }
+
+  void Say(const std::string& text) override {
+    absl::StrAppend(&lines_, text, "\n");
+    Write(stdout, std::exchange(lines_, {}));
+  }
+
+  void Finish(const RunState& run, Time now) override { Say(LastLine(run, now)); }
 
  private:
-  static void OnRunEvent(const RunState& run, const Event& event) {
+  static constexpr Duration kLongestDelay = std::chrono::milliseconds(50);
+
+  // There may be a million: only what goes wrong is told.
+  void OnBatchEvent(const MapBinding& map, const RunState& run, const Event& event) {
+    if (event.type != EventType::attempt_failed && event.type != EventType::task_failed) return;
+    Line(event.time, absl::StrCat(map.task, "[", event.task, "]"),
+         absl::StrCat("failed: ", Note(run, event.task, event.time)));
+  }
+
+  void OnRunEvent(const RunState& run, const Event& event) {
+    if (run.map() != nullptr) return;
     switch (event.type) {
       case EventType::run_submitted:
-        Write(stdout, Heading(run) + "\n");
+        absl::StrAppend(&lines_, Heading(run), "\n");
         return;
       case EventType::run_resumed:
-        Write(stdout, absl::StrCat(Heading(run), ", resumed: ", Count(run), "\n"));
+        absl::StrAppend(&lines_, Heading(run), ", resumed: ", Count(run), "\n");
         return;
       case EventType::run_retried:
-        Write(stdout, absl::StrCat(Heading(run), ", again: ", Count(run), "\n"));
+        absl::StrAppend(&lines_, Heading(run), ", again: ", Count(run), "\n");
         return;
       case EventType::run_cancel_requested:
         Line(event.time, "", "cancelling");
@@ -146,10 +186,13 @@ class PlainProgress final : public Progress {
     }
   }
 
-  static void Line(Time time, const std::string& task, const std::string& what) {
-    Write(stdout, absl::StrCat(ClockTime(time), "  ", task.empty() ? "" : Pad(task, 20) + "  ",
-                               what, "\n"));
+  void Line(Time time, const std::string& task, const std::string& what) {
+    absl::StrAppend(&lines_, ClockTime(time), "  ", task.empty() ? "" : Pad(task, 20) + "  ", what,
+                    "\n");
   }
+
+  std::string lines_;  // not written yet
+  Time written_{};
 };
 
 class LiveProgress final : public Progress {
@@ -160,7 +203,7 @@ class LiveProgress final : public Progress {
 
   void OnEvent(const RunState& run, const Event& event) override {
     if (event.task != kNoTask) changed_ = true;
-    if (heading_.empty()) heading_ = Heading(run);
+    if (heading_.empty() && run.map() == nullptr) heading_ = Heading(run);
   }
 
   Duration RefreshInterval() const override { return std::chrono::milliseconds(100); }
@@ -249,6 +292,9 @@ class LiveProgress final : public Progress {
     }
     std::string note = Note(run, index, now);
     if (note.empty() && engine != nullptr) note = engine->ExplainWait(run.id(), index);
+    if (status.state == TaskState::running && task.map && engine != nullptr) {
+      note = BatchesDone(engine->Find(run.MapRun(index)));
+    }
     std::string rest = absl::StrCat(Pad(StateName(status), 9), "  ", Pad(elapsed, 6), "  ");
     if (status.attempt > 1) absl::StrAppend(&rest, "attempt ", status.attempt, "  ");
     const std::string resources = Resources(task);
@@ -257,6 +303,12 @@ class LiveProgress final : public Progress {
     const std::string line =
         absl::StrCat(AbslView(Mark(status)), " ", Pad(task.name, name_width), "  ", rest);
     return Coloured(status, Fit(line, columns - 1), colour_);
+  }
+
+  static std::string BatchesDone(const RunState* batches) {
+    if (batches == nullptr) return "";
+    const size_t count = batches->graph().task_count();
+    return absl::StrCat(count - batches->unfinished(), " of ", count, " batches done");
   }
 
   bool colour_ = UseColour(STDOUT_FILENO);
@@ -283,6 +335,7 @@ std::string Note(const RunState& run, TaskIndex task, Time now) {
     return note;
   }
   if (status.state == TaskState::running) {
+    if (run.pipeline().tasks[task].map) return "in batches: run " + run.MapRun(task);
     const std::string devices = DescribeDevices(run, task);
     return devices.empty() ? "" : "on " + devices;
   }

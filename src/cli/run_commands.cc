@@ -1,14 +1,14 @@
 // run, resume, retry, cancel: the commands that need the lease of the store.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
+#include <absl/strings/strip.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 
 #include "cli/commands.hpp"
@@ -73,33 +73,57 @@ int FailToOpen(const Status& status) {
 }
 
 std::vector<std::string> LastLines(const std::string& path, size_t count) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return {};
-  constexpr std::streamoff kTail = 64 * 1024;
-  const std::streamoff size = file.tellg();
-  file.seekg(std::max<std::streamoff>(0, size - kTail));
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  constexpr size_t kTail = 64 * 1024;
+  uint64_t size = 0;
+  if (!ReadLogFile(path, 0, 0, &size).ok()) return {};
+  const StatusOr<std::string> text =
+      ReadLogFile(path, size - std::min<uint64_t>(size, kTail), kTail, &size);
+  if (!text.ok()) return {};
+  std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*text, "\n"), '\n');
+  if (text->empty()) lines.clear();
   if (lines.size() > count) {
     lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(count));
   }
   return lines;
 }
 
+void ShowEndOfLog(const Workspace& workspace, const RunId& run, const std::string& task,
+                  uint32_t attempt) {
+  const std::string log = workspace.AttemptFolder(run, task, attempt) + "/log";
+  for (const std::string& line : LastLines(log, kLogLinesAfterFailure)) {
+    std::fprintf(stderr, "  | %s\n", Printable(line).c_str());
+  }
+}
+
+// Of a task with a map: the end of the log of the first batch that failed.
+void ExplainFailedBatch(Store& store, const RunState& run, TaskIndex task,
+                        const Workspace& workspace) {
+  const StatusOr<StoredRun> batches = LoadRun(store, run.MapRun(task));
+  if (!batches.ok()) return;
+  const RunState& state = *batches->state;
+  TaskIndex batch = 0;
+  while (batch < state.graph().task_count() && state.task(batch).state != TaskState::failed) {
+    ++batch;
+  }
+  if (batch == state.graph().task_count() || state.task(batch).attempt == 0) return;
+  ShowEndOfLog(workspace, state.id(), state.pipeline().tasks[batch].name,
+               state.task(batch).attempt);
+  std::fprintf(stderr, "whole log:  trackbed logs %s '%s[%u]'\n", run.id().c_str(),
+               run.pipeline().tasks[task].name.c_str(), batch);
+}
+
 // One screen about what went wrong: the task, the end of its log, and what to do next.
-void ExplainFailure(const RunState& run, const Workspace& workspace) {
+void ExplainFailure(Store& store, const RunState& run, const Workspace& workspace) {
   const auto& tasks = run.pipeline().tasks;
   for (TaskIndex task = 0; task < tasks.size(); ++task) {
     const TaskStatus& status = run.task(task);
     if (status.state != TaskState::failed || tasks[task].allow_failure) continue;
     std::fprintf(stderr, "\ntask \"%s\" failed: %s\n", tasks[task].name.c_str(),
                  Note(run, task, Time{}).c_str());
-    if (status.attempt > 0) {
-      const std::string log =
-          workspace.AttemptFolder(run.id(), tasks[task].name, status.attempt) + "/log";
-      for (const std::string& line : LastLines(log, kLogLinesAfterFailure)) {
-        std::fprintf(stderr, "  | %s\n", Printable(line).c_str());
-      }
+    if (tasks[task].map && !run.MapRun(task).empty()) {
+      ExplainFailedBatch(store, run, task, workspace);
+    } else if (status.attempt > 0) {
+      ShowEndOfLog(workspace, run.id(), tasks[task].name, status.attempt);
       std::fprintf(stderr, "whole log:  trackbed logs %s %s\n", run.id().c_str(),
                    tasks[task].name.c_str());
     }
@@ -114,7 +138,7 @@ int Conclude(Session& session, const RunId& id, int code, bool json, const std::
   if (!run.ok()) return Fail(run.status());
   const Workspace workspace(session.home());
   const Pipeline& pipeline = run->state->pipeline();
-  if (code == kRunFailed) ExplainFailure(*run->state, workspace);
+  if (code == kRunFailed) ExplainFailure(session.store(), *run->state, workspace);
   if (code != kSuccess || pipeline.results.empty()) return code;
   const std::string destination = folder.empty() ? workspace.Results(pipeline.name) : folder;
   const StatusOr<std::vector<std::string>> written =
@@ -134,7 +158,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
   if (!graph.ok()) return Fail(graph.status());
   std::printf("pipeline %s  %s\n", pipeline.name.c_str(), PipelineVersion(pipeline).c_str());
   for (const auto& [name, value] : parameters) {
-    std::printf("parameter %s = %s\n", name.c_str(), ToText(value).c_str());
+    std::printf("parameter %s = %s\n", name.c_str(), Printable(ToText(value)).c_str());
   }
   const StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node);
   if (!allocator.ok()) return Fail(allocator.status());
@@ -156,7 +180,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
       code = kEnvironment;
     }
   }
-  std::fputs(Table(rows).c_str(), stdout);
+  std::fputs(Table(std::move(rows)).c_str(), stdout);
   return code;
 }
 
@@ -176,6 +200,7 @@ StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
   options.sink = [&progress](const RunState& run, uint64_t, const Event& event) {
     progress.OnEvent(run, event);
   };
+  options.say = [&progress](const std::string& text) { progress.Say(text); };
   return Session::Open(std::move(options));
 }
 

@@ -13,7 +13,6 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/workspace.hpp"
-#include "trackbed/executors/container_probe.hpp"
 #include "trackbed/resources/local_node.hpp"
 
 namespace trackbed::cli {
@@ -22,124 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kWaitMilliseconds = 300;
-constexpr std::string_view kSecretScheme = "secret://";
-
-StatusOr<RegistryLogin> ReadLogin(const std::string& text) {
-  const size_t equals = text.find('=');
-  const size_t colon = text.find(':', equals == std::string::npos ? 0 : equals);
-  if (equals == std::string::npos || equals == 0 || colon == std::string::npos ||
-      !std::string_view(text).substr(colon + 1).starts_with(kSecretScheme)) {
-    return InvalidArgument(
-        "--registry: expected SERVER=USER:secret://env/NAME or SERVER=USER:secret://file/NAME");
-  }
-  return RegistryLogin{text.substr(0, equals), text.substr(equals + 1, colon - equals - 1),
-                       text.substr(colon + 1)};
-}
-
-StatusOr<std::string> ResolveReference(SecretSource* secrets, std::string_view reference) {
-  reference.remove_prefix(kSecretScheme.size());
-  const size_t slash = reference.find('/');
-  if (slash == std::string_view::npos) {
-    return InvalidArgument("a secret is written secret://SOURCE/NAME");
-  }
-  return secrets->Resolve(reference.substr(0, slash), reference.substr(slash + 1));
-}
-
-// Reads NAME or GROUP=NAME into what `field` of a place is.
-void AddPlaces(const std::vector<std::string>& texts, std::string SlurmPlace::* field,
-               SlurmExecutorOptions* options) {
-  for (const std::string& text : texts) {
-    const size_t equals = text.find('=');
-    if (equals == std::string::npos) options->place.*field = text;
-  }
-  for (const std::string& text : texts) {
-    const size_t equals = text.find('=');
-    if (equals == std::string::npos) continue;
-    options->groups[text.substr(0, equals)].*field = text.substr(equals + 1);
-  }
-}
-
-StatusOr<std::unique_ptr<SlurmExecutor>> OpenSlurm(const ExecutorChoice& choice,
-                                                   SandboxMode sandbox) {
-  TRACKBED_ASSIGN_OR_RETURN(SlurmExecutorOptions options, ChooseSlurm(choice));
-  options.sandbox = sandbox;
-  // Who asks for Slurm is told at once when it does not answer.
-  if (choice.on == "slurm") TRACKBED_RETURN_IF_ERROR(ProbeSlurm(options.place).status());
-  return SlurmExecutor::Create(std::move(options));
-}
-
-// Slurm decides what runs when: it is handed all that is ready.
-NodeDescription UnlimitedNode(const std::vector<std::string>& slots, NodeDescription given) {
-  constexpr int64_t kProcessors = 1'000'000;
-  constexpr int64_t kMemory = int64_t{1} << 52;
-  constexpr int64_t kDevices = 1024;
-  std::vector<SlotRequest> all;
-  const auto has = [&](std::string_view name) {
-    return std::any_of(slots.begin(), slots.end(), [&](const std::string& text) {
-      return text.starts_with(std::string(name) + "=");
-    });
-  };
-  const std::pair<const char*, int64_t> amounts[] = {
-      {"cpu", kProcessors}, {"mem", kMemory}, {"cuda.device", kDevices}};
-  for (const auto& [name, amount] : amounts) {
-    if (!has(name)) all.push_back({name, *Quantity::FromUnits(amount)});
-  }
-  OfferSlots(all, &given);
-  return given;
-}
-
-StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(const ExecutorChoice& choice,
-                                                            SecretSource* secrets) {
-  ContainerExecutorOptions options;
-  TRACKBED_ASSIGN_OR_RETURN(options.endpoint, ChooseEndpoint(choice));
-  options.default_image = choice.image;
-  options.network = choice.network;
-  options.user = choice.user;
-  for (const std::string& text : choice.registries) {
-    TRACKBED_ASSIGN_OR_RETURN(RegistryLogin login, ReadLogin(text));
-    options.logins.push_back(std::move(login));
-  }
-  options.resolve_secret = [secrets](const std::string& reference) {
-    return ResolveReference(secrets, reference);
-  };
-  // Who asks for containers is told at once when there are none to be had.
-  if (choice.on == "docker") {
-    TRACKBED_RETURN_IF_ERROR(ProbeContainerEngine(options.endpoint).status());
-  }
-  return ContainerExecutor::Create(std::move(options));
-}
-
 }  // namespace
-
-StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice) {
-  SlurmExecutorOptions options;
-  AddPlaces(choice.partitions, &SlurmPlace::partition, &options);
-  // A group that has one of its own has the others as everybody.
-  AddPlaces(choice.accounts, &SlurmPlace::account, &options);
-  AddPlaces(choice.qualities, &SlurmPlace::quality_of_service, &options);
-  for (auto& [group, place] : options.groups) {
-    if (place.partition.empty()) place.partition = options.place.partition;
-    if (place.account.empty()) place.account = options.place.account;
-    if (place.quality_of_service.empty()) {
-      place.quality_of_service = options.place.quality_of_service;
-    }
-  }
-  for (const std::string& option : choice.submit_options) {
-    if (!option.starts_with("--") || option.starts_with("--wrap") ||
-        option.starts_with("--array")) {
-      return InvalidArgument("--sbatch: found \"" + option +
-                             "\", expected an option of sbatch such as --constraint=NAME");
-    }
-    options.arguments.push_back(option);
-  }
-  return options;
-}
-
-StatusOr<ContainerEndpoint> ChooseEndpoint(const ExecutorChoice& choice) {
-  if (choice.endpoint.empty()) return FindContainerEndpoint();
-  const char* certificates = std::getenv("DOCKER_CERT_PATH");
-  return ParseContainerEndpoint(choice.endpoint, certificates == nullptr ? "" : certificates);
-}
 
 std::string HomeFolder(const CommonOptions& options) {
   const char* from_environment = std::getenv("TRACKBED_HOME");
@@ -167,9 +49,9 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   return read_only.ok() ? std::move(read_only) : std::move(store);
 }
 
-StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots) {
+StatusOr<std::vector<SlotRequest>> ReadSlots(const std::vector<std::string>& texts) {
   std::vector<SlotRequest> given;
-  for (const std::string& text : slots) {
+  for (const std::string& text : texts) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos) {
       return InvalidArgument(
@@ -188,6 +70,11 @@ StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots) {
       given.push_back({name, *amount});
     }
   }
+  return given;
+}
+
+StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<SlotRequest> given, ReadSlots(slots));
   NodeDescription node = DetectLocalNode();
   OfferSlots(given, &node);
   return node;
@@ -204,42 +91,32 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   TRACKBED_ASSIGN_OR_RETURN(
       session->store_,
       OpenSqliteStore(workspace.Database(), {options.common.durability, false, ""}));
-  ProcessExecutorOptions executor_options;
-  executor_options.sandbox = options.sandbox;
-  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<ProcessExecutor> processes,
-                            ProcessExecutor::Create(executor_options));
   session->secrets_ = NewLocalSecrets(workspace.Secrets());
-  // Attempts of earlier runs may be in containers, whatever is chosen now.
-  StatusOr<std::unique_ptr<ContainerExecutor>> containers =
-      OpenContainers(options.executor, session->secrets_.get());
-  StatusOr<std::unique_ptr<SlurmExecutor>> slurm = OpenSlurm(options.executor, options.sandbox);
-  ExecutorRoutes routes;
-  routes.processes = std::move(processes);
-  if (options.executor.on == "docker") {
-    if (!containers.ok()) return containers.status();
-    routes.new_attempts = ExecutorKind::containers;
-  }
+  ExecutorSurroundings surroundings;
+  surroundings.home = session->home_;
+  surroundings.processes.sandbox = options.sandbox;
+  surroundings.say = options.say;
+  surroundings.secret = [secrets = session->secrets_.get()](std::string_view source,
+                                                            std::string_view name) {
+    return secrets->Resolve(source, name);
+  };
+  TRACKBED_ASSIGN_OR_RETURN(session->executor_, OpenExecutors(options.executor, surroundings));
   if (options.executor.on == "slurm") {
-    if (!slurm.ok()) return slurm.status();
-    routes.new_attempts = ExecutorKind::slurm;
-    session->node_ = UnlimitedNode(options.slots, std::move(session->node_));
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<SlotRequest> given, ReadSlots(options.slots));
+    session->node_ = UnlimitedNode(given, std::move(session->node_));
   }
-  routes.no_containers = std::string(Message(containers.status()));
-  if (containers.ok()) routes.containers = *std::move(containers);
-  routes.no_slurm = std::string(Message(slurm.status()));
-  if (slurm.ok()) routes.slurm = *std::move(slurm);
-  TRACKBED_ASSIGN_OR_RETURN(session->executor_, ExecutorRouter::Create(std::move(routes)));
 
   EngineOptions engine;
   engine.store = session->store_.get();
   engine.executor = session->executor_.get();
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
-  engine.node = session->node_;
+  engine.nodes = {session->node_};
   engine.sink = std::move(options.sink);
   engine.holder = ThisProcess(std::move(options.description));
   engine.is_gone = HolderIsGone;
   engine.has_outputs = HasOutputFolder;
+  engine.link_outputs = LinkOutputs;
   while (true) {
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(engine);
     if (opened.ok()) {

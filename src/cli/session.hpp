@@ -1,6 +1,7 @@
 // What the commands share: the home folder, its store, and an engine on it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,7 +9,7 @@
 
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/engine/store.hpp"
-#include "trackbed/executors/executor_router.hpp"
+#include "trackbed/executors/executor_choice.hpp"
 
 namespace trackbed::cli {
 
@@ -23,21 +24,6 @@ std::string HomeFolder(const CommonOptions& options);
 // Opens the store for reading. kNotFound when there is none: nothing has run here yet.
 StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options);
 
-// Where attempts run.
-struct ExecutorChoice {
-  std::string on = "process";           // process, docker, slurm
-  std::string endpoint;                 // of the container engine; empty: FindContainerEndpoint
-  std::string image;                    // of tasks that name none
-  std::string network;                  // of containers; empty: the engine's default
-  std::string user;                     // in containers; empty: who we are
-  std::vector<std::string> registries;  // SERVER=USER:secret://SOURCE/NAME
-  // NAME, or GROUP=NAME for tasks of one resource group.
-  std::vector<std::string> partitions;
-  std::vector<std::string> accounts;
-  std::vector<std::string> qualities;
-  std::vector<std::string> submit_options;  // more for sbatch
-};
-
 struct SessionOptions {
   CommonOptions common;
   std::vector<std::string> slots;  // NAME=AMOUNT; empty: those of this machine
@@ -46,6 +32,7 @@ struct SessionOptions {
   std::string description;  // of this process, for others who want the store
   bool wait = false;        // for the store, when another process holds it
   EventSink sink;
+  std::function<void(const std::string& text)> say;  // to the user, what is no event; may be empty
 };
 
 // A store with an engine that holds its lease.
@@ -65,17 +52,14 @@ class Session {
   NodeDescription node_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<SecretSource> secrets_;
-  std::unique_ptr<ExecutorRouter> executor_;
+  std::unique_ptr<Executor> executor_;
   std::unique_ptr<Engine> engine_;
 };
 
-// The endpoint that is meant, which need not answer.
-StatusOr<ContainerEndpoint> ChooseEndpoint(const ExecutorChoice& choice);
+// Slots as they are given on the command line, NAME=AMOUNT; of one named twice the last counts.
+StatusOr<std::vector<SlotRequest>> ReadSlots(const std::vector<std::string>& texts);
 
-// Where jobs of Slurm are meant to go, all but how they are run. kInvalidArgument.
-StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice);
-
-// What the machine offers, with `slots` (NAME=AMOUNT) laid over it.
+// What the machine offers, with these slots laid over it.
 StatusOr<NodeDescription> ChooseNode(const std::vector<std::string>& slots);
 
 }  // namespace trackbed::cli

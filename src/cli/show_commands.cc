@@ -4,10 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
@@ -23,9 +21,18 @@
 namespace trackbed::cli {
 namespace {
 
+constexpr size_t kLogChunk = size_t{4} << 20;
+constexpr int kFollowMilliseconds = 200;
+
 struct OpenedRun {
   std::unique_ptr<Store> store;
   StoredRun run;
+};
+
+struct OpenedTask {
+  std::unique_ptr<Store> store;
+  StoredRun run;
+  TaskIndex task = 0;
 };
 
 StatusOr<OpenedRun> OpenRun(const CommonOptions& common, const std::string& given) {
@@ -36,10 +43,12 @@ StatusOr<OpenedRun> OpenRun(const CommonOptions& common, const std::string& give
   return opened;
 }
 
-// A run that nobody drives is not running, whatever its last event says.
-bool IsDriven(Store& store) {
-  const StatusOr<Lease> lease = store.ReadLease();
-  return lease.ok() && lease->expires > SystemClock().Now();
+StatusOr<OpenedTask> OpenTask(const CommonOptions& common, const std::string& run,
+                              const std::string& name) {
+  TRACKBED_ASSIGN_OR_RETURN(OpenedRun opened, OpenRun(common, run));
+  TRACKBED_ASSIGN_OR_RETURN(FoundTask found,
+                            FindTaskOrBatch(*opened.store, std::move(opened.run), name));
+  return OpenedTask{std::move(opened.store), std::move(found.run), found.task};
 }
 
 std::string StatusText(RunStatus status, bool driven) {
@@ -67,24 +76,22 @@ std::string Difference(const std::string& before, const std::string& after) {
 int ListRuns(const CommonOptions& common, size_t limit, bool json) {
   StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
   if (!store.ok()) return Fail(store.status());
+  const Time now = SystemClock().Now();
+  if (json) {
+    const StatusOr<std::vector<std::string>> lines = EachRunAsJson(**store, limit, now);
+    if (!lines.ok()) return Fail(lines.status());
+    for (const std::string& line : *lines) std::printf("%s\n", line.c_str());
+    return kSuccess;
+  }
   const StatusOr<std::vector<RunRecord>> runs = (*store)->ListRuns(limit);
   if (!runs.ok()) return Fail(runs.status());
-  const bool driven = IsDriven(**store);
+  const bool driven = IsDriven(**store, now);
   std::vector<std::vector<std::string>> rows{{"RUN", "STATUS", "SUBMITTED", "TOOK"}};
   for (const RunRecord& run : *runs) {
-    if (json) {
-      const nlohmann::ordered_json line = {{"run", run.id},
-                                           {"pipeline", run.pipeline},
-                                           {"version", run.version},
-                                           {"status", StatusText(run.status, driven)},
-                                           {"submitted", FormatTime(run.submitted)}};
-      std::printf("%s\n", line.dump().c_str());
-      continue;
-    }
     rows.push_back({run.id, StatusText(run.status, driven), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }
-  if (!json) std::fputs(Table(rows).c_str(), stdout);
+  std::fputs(Table(std::move(rows)).c_str(), stdout);
   return kSuccess;
 }
 
@@ -98,7 +105,7 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
   }
   std::printf("run       %s\npipeline  %s  %s\nstatus    %s\nsubmitted %s\n", run.id().c_str(),
               opened->run.record.pipeline.c_str(), opened->run.record.version.c_str(),
-              StatusText(run.status(), IsDriven(*opened->store)).c_str(),
+              StatusText(run.status(), IsDriven(*opened->store, SystemClock().Now())).c_str(),
               LocalTime(run.submitted_at()).c_str());
   if (run.finished_at() != Time{}) {
     std::printf("took      %s\n", ShortDuration(run.finished_at() - run.submitted_at()).c_str());
@@ -118,7 +125,7 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
         {std::string(Mark(status)), run.pipeline().tasks[task].name, std::string(StateName(status)),
          status.attempt > 0 ? absl::StrCat(status.attempt) : "", took, Note(run, task, now)});
   }
-  std::printf("\n%s", Table(rows).c_str());
+  std::printf("\n%s", Table(std::move(rows)).c_str());
   return kSuccess;
 }
 
@@ -133,63 +140,54 @@ int PrintEvents(const CommonOptions& common, const std::string& given, uint64_t 
 }
 
 int ShowLog(const CommonOptions& common, const LogOptions& options) {
-  StatusOr<OpenedRun> opened = OpenRun(common, options.run);
+  const StatusOr<OpenedTask> opened = OpenTask(common, options.run, options.task);
   if (!opened.ok()) return Fail(opened.status());
-  const StatusOr<TaskIndex> task = FindTask(*opened->run.state, options.task);
-  if (!task.ok()) return Fail(task.status());
+  const TaskIndex task = opened->task;
+  const std::string& name = opened->run.state->pipeline().tasks[task].name;
+  Store& store = *opened->store;
+  const RunId& id = opened->run.record.id;
   const Workspace workspace(HomeFolder(common));
-  std::ifstream file;
-  std::string path;
+  std::string attempt;
+  uint64_t offset = 0;
   while (true) {
-    const RunState& run = *opened->run.state;
-    const TaskStatus& status = run.task(*task);
-    // A cached task shows the log of the attempt whose result it uses.
-    const TaskResult* result = status.cached ? run.Result(*task) : nullptr;
-    const uint32_t attempt = options.attempt != 0 ? options.attempt
-                             : result != nullptr  ? result->attempt
-                                                  : status.attempt;
-    if (attempt > 0) {
-      const bool elsewhere = result != nullptr && options.attempt == 0;
-      const std::string folder = workspace.AttemptFolder(
-          elsewhere ? result->run : run.id(), elsewhere ? result->task : options.task, attempt);
-      if (path != folder + "/log") {
-        path = folder + "/log";
-        file = std::ifstream(path, std::ios::binary);
+    const StatusOr<LogPart> part =
+        ReadLog(store, workspace, id, {name, options.attempt, options.member}, offset, kLogChunk);
+    if (part.ok() && part->attempt != attempt) {
+      // Of another attempt than before, which is shown from its beginning.
+      attempt = part->attempt;
+      if (std::exchange(offset, 0) != 0) continue;
+    }
+    if (part.ok()) {
+      std::fwrite(part->text.data(), 1, part->text.size(), stdout);
+      std::fflush(stdout);
+      offset += part->text.size();
+      if (!part->more || (!options.follow && part->text.empty())) return kSuccess;
+      if (!part->text.empty()) continue;
+    } else {
+      // It may be about to begin.
+      if (!options.follow || !absl::IsNotFound(part.status())) return Fail(part.status());
+      const StatusOr<StoredRun> run = LoadRun(store, id);
+      if (!run.ok()) return Fail(run.status());
+      if (IsFinal(run->state->task(task).state) || run->state->status() != RunStatus::running) {
+        return Fail(part.status());
       }
     }
-    const bool over = IsFinal(status.state) || run.status() != RunStatus::running;
-    if (!file.is_open() && (!options.follow || over)) {
-      return Fail(NotFound(attempt == 0 ? absl::StrCat("task \"", options.task, "\" of run ",
-                                                       run.id(), " has not started")
-                                        : absl::StrCat("there is no log ", path)));
-    }
-    std::array<char, 65536> buffer{};
-    while (file.is_open() && (file.read(buffer.data(), buffer.size()), file.gcount() > 0)) {
-      std::fwrite(buffer.data(), 1, static_cast<size_t>(file.gcount()), stdout);
-    }
-    std::fflush(stdout);
-    if (!options.follow || over) return kSuccess;
-    file.clear();
-    ::poll(nullptr, 0, 200);
-    if (!file.is_open()) path.clear();
-    StatusOr<StoredRun> reread = LoadRun(*opened->store, run.id());
-    if (!reread.ok()) return Fail(reread.status());
-    opened->run = *std::move(reread);
+    ::poll(nullptr, 0, kFollowMilliseconds);
   }
 }
 
-int ExplainCache(const CommonOptions& common, const std::string& given, const std::string& name) {
-  const StatusOr<OpenedRun> opened = OpenRun(common, given);
+int ExplainCache(const CommonOptions& common, const std::string& given, const std::string& asked) {
+  const StatusOr<OpenedTask> opened = OpenTask(common, given, asked);
   if (!opened.ok()) return Fail(opened.status());
   const RunState& run = *opened->run.state;
-  const StatusOr<TaskIndex> task = FindTask(run, name);
-  if (!task.ok()) return Fail(task.status());
-  const TaskStatus& status = run.task(*task);
-  const AttemptIntended* intended = run.Intended(*task);
+  const TaskIndex task = opened->task;
+  const std::string& name = run.pipeline().tasks[task].name;
+  const TaskStatus& status = run.task(task);
+  const AttemptIntended* intended = run.Intended(task);
 
   std::printf("task \"%s\" of run %s: %s\n", name.c_str(), run.id().c_str(),
               std::string(StateName(status)).c_str());
-  if (const std::string note = Note(run, *task, SystemClock().Now()); !note.empty()) {
+  if (const std::string note = Note(run, task, SystemClock().Now()); !note.empty()) {
     std::printf("  %s\n", note.c_str());
   }
   if (status.attempt == 0 && !status.cached) {
@@ -203,7 +201,7 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
     return kSuccess;
   }
   if (status.cached) {
-    const TaskResult* result = run.Result(*task);
+    const TaskResult* result = run.Result(task);
     std::printf("cache hit: result of run %s, task \"%s\", attempt %u\nkey %s\n",
                 result->run.c_str(), result->task.c_str(), result->attempt,
                 intended->cache_key.c_str());
@@ -248,24 +246,24 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
   return kSuccess;
 }
 
-int ExplainWait(const CommonOptions& common, const std::string& given, const std::string& name,
+int ExplainWait(const CommonOptions& common, const std::string& given, const std::string& asked,
                 bool json) {
-  const StatusOr<OpenedRun> opened = OpenRun(common, given);
+  const StatusOr<OpenedTask> opened = OpenTask(common, given, asked);
   if (!opened.ok()) return Fail(opened.status());
   const RunState& run = *opened->run.state;
-  const StatusOr<TaskIndex> task = FindTask(run, name);
-  if (!task.ok()) return Fail(task.status());
+  const TaskIndex task = opened->task;
+  const std::string& name = run.pipeline().tasks[task].name;
   const Time now = SystemClock().Now();
   StatusOr<TaskExplanation> explained =
-      ExplainTask(*opened->store, run.id(), *task, now, HolderIsGone);
+      ExplainTask(*opened->store, run.id(), task, now, HolderIsGone);
   if (!explained.ok()) return Fail(explained.status());
-  const std::string state(StateName(run.task(*task)));
+  const std::string state(StateName(run.task(task)));
   if (explained->situation == TaskSituation::ended) {
-    const std::string note = Note(run, *task, now);
+    const std::string note = Note(run, task, now);
     explained->sentence = absl::StrCat("it has ", state, note.empty() ? "" : ": ", note);
   }
   if (json) {
-    std::printf("%s\n", ExplanationToJson(run, *task, *explained).c_str());
+    std::printf("%s\n", ExplanationToJson(run, task, *explained).c_str());
     return kSuccess;
   }
   std::printf("task \"%s\" of run %s: %s\n  %s\n", name.c_str(), run.id().c_str(), state.c_str(),

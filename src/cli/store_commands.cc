@@ -2,7 +2,6 @@
 #include <absl/strings/str_cat.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <string>
 
 #include "cli/commands.hpp"
@@ -18,12 +17,6 @@ std::string StoreOf(const CommonOptions& common) {
   return Workspace(HomeFolder(common)).Database();
 }
 
-Status CheckThatItIsThere(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::exists(path, error)) return absl::OkStatus();
-  return NotFound(absl::StrCat("there is no store ", path));
-}
-
 std::string Describe(const StoreReport& report) {
   return absl::StrCat(report.runs, report.runs == 1 ? " run, " : " runs, ", report.events,
                       report.events == 1 ? " event, " : " events, ", report.cached,
@@ -34,7 +27,6 @@ std::string Describe(const StoreReport& report) {
 
 int CheckDatabase(const CommonOptions& common, const std::string& file) {
   const std::string path = file.empty() ? StoreOf(common) : file;
-  if (Status status = CheckThatItIsThere(path); !status.ok()) return Fail(status);
   const StatusOr<StoreReport> report = CheckStore(path, SystemClock().Now());
   if (!report.ok()) return Fail(report.status());
   for (const std::string& finding : report->findings) {
@@ -50,7 +42,6 @@ int CheckDatabase(const CommonOptions& common, const std::string& file) {
 
 int BackUpDatabase(const CommonOptions& common, const std::string& file) {
   const std::string path = StoreOf(common);
-  if (Status status = CheckThatItIsThere(path); !status.ok()) return Fail(status);
   const StatusOr<StoreReport> report = BackupStore(path, file, SystemClock().Now());
   if (!report.ok()) return Fail(report.status());
   std::printf("%s: copied and sound: %s\n", file.c_str(), Describe(*report).c_str());

@@ -79,11 +79,26 @@ std::string Pad(std::string_view text, size_t width) {
 
 std::string Printable(std::string_view text) {
   std::string result;
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    result.push_back(byte < 0x20 || byte == 0x7f ? ' ' : c);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F are control characters, too: two bytes, of which the first is 0xC2.
+    const bool is_c1 =
+        byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (is_c1) ++i;
+    result.push_back(byte < 0x20 || byte == 0x7f || is_c1 ? ' ' : text[i]);
   }
   return result;
+}
+
+std::string PrintableLines(std::string_view text) {
+  std::string result;
+  while (true) {
+    const size_t end = text.find('\n');
+    result += Printable(text.substr(0, end));
+    if (end == std::string_view::npos) return result;
+    result += '\n';
+    text.remove_prefix(end + 1);
+  }
 }
 
 std::string_view Mark(const TaskStatus& status) {
@@ -132,7 +147,10 @@ std::string_view StateName(const TaskStatus& status) {
   return status.cached && status.state == TaskState::succeeded ? "cached" : ToString(status.state);
 }
 
-std::string Table(const std::vector<std::vector<std::string>>& rows) {
+std::string Table(std::vector<std::vector<std::string>> rows) {
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = Printable(cell);
+  }
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));

@@ -37,6 +37,8 @@ std::string Pad(std::string_view text, size_t width);
 
 // Control characters of a text that comes from a file or a task, made harmless.
 std::string Printable(std::string_view text);
+// The same for a text of several lines.
+std::string PrintableLines(std::string_view text);
 
 // A mark and a colour for the state of a task.
 std::string_view Mark(const TaskStatus& status);
@@ -44,7 +46,7 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
 // "succeeded", "cached", "failed", …
 std::string_view StateName(const TaskStatus& status);
 
-// Left-aligned columns with two spaces between; the first row is the heading.
-std::string Table(const std::vector<std::vector<std::string>>& rows);
+// Left-aligned columns with two spaces between; the first row is the heading. Cells are printable.
+std::string Table(std::vector<std::vector<std::string>> rows);
 
 }  // namespace trackbed::cli

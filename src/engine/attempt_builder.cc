@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/map_run.hpp"
 #include "engine/utf8.hpp"
 #include "trackbed/pipeline/expression.hpp"
 
@@ -29,13 +30,24 @@ class RunResolver {
       auto found = run_.submitted().parameters.find(parts[1]);
       if (found != run_.submitted().parameters.end()) return found->second;
     }
-    if (parts[0] == "tasks" && parts.size() >= 3) return TaskValue(reference);
+    const MapBinding* map = run_.map();
+    if (parts[0] == "tasks" && parts.size() >= 3) {
+      return map == nullptr ? TaskValue(reference) : UpstreamValue(*map, reference);
+    }
     if (parts[0] == "run" && parts.size() == 2) {
-      if (parts[1] == "id") return Value(run_.id());
-      if (parts[1] == "pipeline") return Value(run_.pipeline().name);
+      // A batch sees the run that was submitted.
+      if (parts[1] == "id") return Value(run_.id().substr(0, run_.id().find('/')));
+      if (parts[1] == "pipeline") return Value(SubmittedPipeline(run_.pipeline()));
+    }
+    if (parts[0] == "item" || parts[0] == "items") {
+      // The mapped task itself has no items: what it is cached by says where they stand.
+      if (map == nullptr) return Value(absl::StrCat("${{ ", reference.ToString(), " }}"));
+      return ItemValue(*map, reference.ToString());
     }
     if (parts[0] == "task" && parts.size() == 2) {
-      if (parts[1] == "name") return Value(run_.pipeline().tasks[task_].name);
+      if (parts[1] == "name") {
+        return Value(map == nullptr ? run_.pipeline().tasks[task_].name : map->task);
+      }
       if (parts[1] == "attempt") return Value(static_cast<int64_t>(attempt_));
     }
     return InvalidArgument(absl::StrCat("there is no ", reference.ToString()));
@@ -59,6 +71,43 @@ class RunResolver {
                                              AbslView(ToString(run_.task(*index).state))));
     }
     return InvalidArgument(absl::StrCat("there is no ", reference.ToString()));
+  }
+
+  static StatusOr<Value> UpstreamValue(const MapBinding& map, const Reference& reference) {
+    const std::vector<std::string>& parts = reference.parts;
+    for (const MapBinding::Upstream& upstream : map.upstream) {
+      if (upstream.name != parts[1]) continue;
+      if (parts[2] == "state" && parts.size() == 3) return Value(upstream.state);
+      if (parts[2] == "outputs" && parts.size() == 4) {
+        if (upstream.result && upstream.result->outputs.contains(parts[3])) {
+          return upstream.result->outputs.at(parts[3]);
+        }
+        return FailedPrecondition(absl::StrCat(reference.ToString(), " has no value: task \"",
+                                               parts[1], "\" is ", upstream.state));
+      }
+    }
+    return InvalidArgument(absl::StrCat("there is no ", reference.ToString()));
+  }
+
+  StatusOr<Value> ItemValue(const MapBinding& map, const std::string& name) const {
+    const BatchItems items = ItemsOf(map, task_);
+    if (name == "items") return Value(ItemsAsJson(map, items));
+    if (name == "item.index") return Value(static_cast<int64_t>(items.first));
+    if (name == "item.count") return Value(static_cast<int64_t>(items.count));
+    if (name != "item" || items.count != 1) {
+      return InvalidArgument(absl::StrCat("there is no ", name));
+    }
+    if (map.numbered) return Value(static_cast<int64_t>(items.first));
+    const std::string& json = map.items[items.first];
+    const auto item = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+    if (item.is_string()) return Value(item.get<std::string>());
+    if (item.is_boolean()) return Value(item.get<bool>());
+    if (item.is_number_integer() && !item.is_number_unsigned()) return Value(item.get<int64_t>());
+    if (item.is_number_unsigned() && item.get<uint64_t>() <= INT64_MAX) {
+      return Value(item.get<int64_t>());
+    }
+    if (item.is_number()) return Value(item.get<double>());
+    return Value(json);
   }
 
   // Tasks are looked up among the ancestors only, nearest first: a reference nearly always names a
@@ -131,6 +180,28 @@ const std::string& HostPath(const RunState& run, const std::string& folder) {
   return none;
 }
 
+// What a batch is told of its items. Where they are numbers, their range says it all; else they are
+// all that tells batches apart, so that a batch with the same items elsewhere in the list does the
+// same work.
+Status AddItems(const MapBinding& map, TaskIndex batch, AttemptSpec* spec) {
+  constexpr size_t kLongest = 100'000;  // of Linux's 128 KiB for a variable
+  const BatchItems items = ItemsOf(map, batch);
+  spec->environment.push_back({"TRACKBED_MAP_COUNT", absl::StrCat(items.count)});
+  if (map.numbered) {
+    spec->environment.push_back({"TRACKBED_MAP_FIRST", absl::StrCat(items.first)});
+    return absl::OkStatus();
+  }
+  std::string json = ItemsAsJson(map, items);
+  if (json.size() > kLongest) {
+    return InvalidArgument(
+        absl::StrCat("map: the items of batch ", batch, " are ", json.size(),
+                     " bytes of JSON, expected at most ", kLongest,
+                     "; make batches smaller, or go over a number and take items from a file"));
+  }
+  spec->environment.push_back({"TRACKBED_MAP_ITEMS", std::move(json)});
+  return absl::OkStatus();
+}
+
 bool IsFastTrack(const Pipeline& pipeline) {
   auto label = pipeline.labels.lower_bound("fasttrack/");
   return label != pipeline.labels.end() && label->first.starts_with("fasttrack/");
@@ -161,8 +232,10 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.key = MakeAttemptKey(run.id(), task.name, attempt);
   spec.folder = workspace.AttemptFolder(run.id(), task.name, attempt);
   spec.shell = task.shell;
-  spec.command.reserve(task.command.size());
-  for (const std::string& word : task.command) {
+  const std::vector<std::string>& command =
+      run.map() == nullptr ? task.command : pipeline.tasks[0].command;
+  spec.command.reserve(command.size());
+  for (const std::string& word : command) {
     TRACKBED_ASSIGN_OR_RETURN(
         std::string rendered,
         Render(word, resolver, task.shell ? Template::Quoting::shell : Template::Quoting::none,
@@ -178,27 +251,34 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
                               Render(variable.value, resolver, Template::Quoting::none,
                                      absl::StrCat("environment.", variable.name)));
   }
+  if (run.map() != nullptr) TRACKBED_RETURN_IF_ERROR(AddItems(*run.map(), index, &spec));
   spec.source_path = run.submitted().source.host_path;
   spec.files = task.files;
   for (const Mount& mount : task.mounts) {
     spec.mounts.push_back({mount.folder, HostPath(run, mount.folder), mount.path, mount.read_only});
   }
   spec.inputs.reserve(run.graph().Predecessors(index).size());
-  for (TaskIndex dependency : run.graph().Predecessors(index)) {
-    const TaskResult* result = run.Result(dependency);
+  ForEachInput(run, index, [&](const std::string& name, const TaskResult* result) {
     std::string folder;
     if (result != nullptr && !result->digest.empty()) {
       folder = workspace.AttemptFolder(result->run, result->task, result->attempt) + "/outputs";
     }
-    spec.inputs.push_back({pipeline.tasks[dependency].name, std::move(folder), "", true});
-  }
-  spec.pipeline_folder = workspace.PipelineFolder(pipeline.name);
+    spec.inputs.push_back({name, std::move(folder), "", true});
+  });
+  spec.pipeline_folder = workspace.PipelineFolder(SubmittedPipeline(pipeline));
   spec.pipeline_paths = IsFastTrack(pipeline);
   spec.image = task.image;
   spec.resources = task.resources;
   spec.resource_group = task.resource_group;
   spec.timeout = task.timeout;
+  spec.grace_period = task.grace_period;
   return spec;
+}
+
+StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task) {
+  const RunResolver names(run, task, run.task(task).attempt + 1);
+  return Render(run.pipeline().tasks[task].map->over, std::cref(names), Template::Quoting::none,
+                "map.over");
 }
 
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec) {

@@ -30,6 +30,24 @@ StatusOr<bool> EvaluateWhen(const RunState& run, TaskIndex task);
 StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex task, uint32_t attempt,
                                    const Workspace& workspace);
 
+// What the map of a task goes over: the value of its `over`, as text.
+StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task);
+
+// Calls visit(name, result) for each task whose output folder the task gets, in order; `result` is
+// null when that left nothing.
+template <typename Visit>
+void ForEachInput(const RunState& run, TaskIndex task, const Visit& visit) {
+  if (const MapBinding* map = run.map()) {
+    for (const MapBinding::Upstream& upstream : map->upstream) {
+      if (upstream.input) visit(upstream.name, upstream.result ? &*upstream.result : nullptr);
+    }
+    return;
+  }
+  for (const TaskIndex dependency : run.graph().Predecessors(task)) {
+    visit(run.pipeline().tasks[dependency].name, run.Result(dependency));
+  }
+}
+
 // Puts the values of secrets in place of their references. `secrets` may be null: then every secret
 // is unknown.
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec);

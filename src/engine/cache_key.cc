@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/attempt_builder.hpp"
+#include "pipeline/names.hpp"
 #include "trackbed/base/sha256.hpp"
 
 namespace trackbed {
@@ -12,12 +14,17 @@ namespace {
 
 // The part of the source that a task sees, by content.
 std::string DigestOfSeenFiles(const SourceBinding& source, const std::vector<std::string>& files) {
-  if (files.empty()) return source.digest;
+  std::vector<std::string> wanted;
+  for (const std::string& file : files) {
+    wanted.push_back(NormalizePath(file));
+    if (wanted.back() == ".") return source.digest;
+  }
+  if (wanted.empty()) return source.digest;
   Sha256 hash;
   for (const auto& [path, digest] : source.files) {
     const bool seen =
-        std::any_of(files.begin(), files.end(), [&file = path](const std::string& wanted) {
-          return file == wanted || (file.starts_with(wanted) && file[wanted.size()] == '/');
+        std::any_of(wanted.begin(), wanted.end(), [&file = path](const std::string& part) {
+          return file == part || (file.starts_with(part) && file[part.size()] == '/');
         });
     if (!seen) continue;
     hash.UpdateField(path);
@@ -34,8 +41,33 @@ bool WritesTo(const Pipeline& pipeline, const std::string& folder) {
   });
 }
 
-// Why the folders that a task mounts rule out reuse; "" when they do not.
+std::string FolderDigest(const RunState& run, const std::string& name) {
+  for (const FolderBinding& folder : run.submitted().folders) {
+    if (folder.name == name) return folder.digest;
+  }
+  return "";
+}
+
+// What a map goes over and how, beside what its batches see.
+void AddMap(const RunState& run, TaskIndex index, CachePlan* plan) {
+  constexpr size_t kLongest = 1000;
+  const TaskMap& map = *run.pipeline().tasks[index].map;
+  StatusOr<std::string> over = RenderOver(run, index);
+  if (!over.ok()) {
+    plan->off = std::string(Message(over.status()));
+    return;
+  }
+  if (over->size() > kLongest) *over = ContentAddress(*over);
+  plan->fields.emplace_back("map.over", *std::move(over));
+  plan->fields.emplace_back(map.batches > 0 ? "map.batches" : "map.batch",
+                            absl::StrCat(map.batches > 0 ? map.batches : map.batch));
+}
+
+}  // namespace
+
 std::string SharedFolderReason(const RunState& run, const Task& task) {
+  // What other tasks of the pipeline do is known where the map was bound.
+  if (run.map() != nullptr) return run.map()->cache_off;
   for (const Mount& mount : task.mounts) {
     if (!mount.read_only) {
       return absl::StrCat("it mounts folder \"", mount.folder, "\" for writing");
@@ -47,15 +79,6 @@ std::string SharedFolderReason(const RunState& run, const Task& task) {
   }
   return "";
 }
-
-std::string FolderDigest(const RunState& run, const std::string& name) {
-  for (const FolderBinding& folder : run.submitted().folders) {
-    if (folder.name == name) return folder.digest;
-  }
-  return "";
-}
-
-}  // namespace
 
 std::string CacheKeyOf(const CacheFields& fields) {
   Sha256 hash;
@@ -94,12 +117,10 @@ CachePlan PlanCaching(const RunState& run, TaskIndex index, const AttemptSpec& s
   if (!spec.source_path.empty()) {
     fields.emplace_back("source", DigestOfSeenFiles(run.submitted().source, task.files));
   }
-  const auto dependencies = run.graph().Predecessors(index);
-  for (size_t i = 0; i < dependencies.size(); ++i) {
-    const TaskResult* result = run.Result(dependencies[i]);
-    fields.emplace_back(absl::StrCat("input.", run.pipeline().tasks[dependencies[i]].name),
+  ForEachInput(run, index, [&](const std::string& name, const TaskResult* result) {
+    fields.emplace_back(absl::StrCat("input.", name),
                         result == nullptr || result->digest.empty() ? "no files" : result->digest);
-  }
+  });
   for (const Mount& mount : task.mounts) {
     fields.emplace_back(absl::StrCat("mount.", mount.path), FolderDigest(run, mount.folder));
   }
@@ -107,6 +128,8 @@ CachePlan PlanCaching(const RunState& run, TaskIndex index, const AttemptSpec& s
     fields.emplace_back(absl::StrCat("output.", output.name), std::string(ToString(output.type)));
   }
   fields.emplace_back("architecture", std::string(architecture));
+  if (task.map) AddMap(run, index, &plan);
+  if (!plan.off.empty()) fields.clear();
   return plan;
 }
 

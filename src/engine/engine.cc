@@ -14,8 +14,8 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/describe_wait.hpp"
-#include "engine/node_devices.hpp"
-#include "engine/node_queue.hpp"
+#include "engine/engine_nodes.hpp"
+#include "engine/map_run.hpp"
 #include "engine/request.hpp"
 #include "engine/run_times.hpp"
 #include "engine/utf8.hpp"
@@ -36,6 +36,8 @@ constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
 // An attempt that vanishes says nothing about its task, so it does not use up a try; but a task
 // that takes its machine down every time must end.
 constexpr uint8_t kMaxLostAttempts = 3;
+// Bounds how long a step makes links to output files of maps.
+constexpr size_t kGatheredPerStep = 256;
 
 struct ActiveRun {
   ActiveRun(RunRecord run_record, RunState run_state)
@@ -48,6 +50,15 @@ struct ActiveRun {
   // Of tasks that use the cache and are ready, queued or running.
   absl::flat_hash_map<TaskIndex, std::string> cache_keys;
   size_t attempts = 0;  // under way
+
+  // Of the run of a map.
+  struct OfMap {
+    ReadyTask mapped;  // the task whose attempt this run is
+    std::optional<BatchWindow> window;
+    size_t gathered = 0;  // batches whose outputs stand in those of the mapped task
+    Status gathering;
+  };
+  std::unique_ptr<OfMap> map;
 };
 
 // An attempt under way.
@@ -133,6 +144,13 @@ RunId MakeRunId(const std::string& pipeline, uint64_t random) {
   return absl::StrCat(pipeline, "-", ending);
 }
 
+// What a map runs follows the task that it belongs to.
+Status CheckSubmitted(const RunId& id) {
+  if (!IsMapRun(id)) return absl::OkStatus();
+  return FailedPrecondition(absl::StrCat("run ", id, " is of a map; it goes on and ends with run ",
+                                         id.substr(0, id.find('/'))));
+}
+
 // The log holds UTF-8 only.
 Status CheckTexts(const SubmitOptions& options) {
   const auto check = [](std::string_view what, std::string_view name, std::string_view text) {
@@ -155,19 +173,30 @@ Status CheckTexts(const SubmitOptions& options) {
   return absl::OkStatus();
 }
 
+// Of the run of a map, what it was made from; it is in its first event.
+StatusOr<MapBinding> ReadMapBinding(Store& store, const RunRecord& record) {
+  RunSubmitted submitted;
+  Status decoded = absl::OkStatus();
+  TRACKBED_RETURN_IF_ERROR(store.ReadSomeEvents(
+      record.number, 1, 1,
+      [&](uint64_t, const Event& event) { decoded = Decode(event.detail, &submitted); }));
+  TRACKBED_RETURN_IF_ERROR(decoded);
+  if (submitted.map) return *std::move(submitted.map);
+  return DataLoss(
+      absl::StrCat("run ", record.id, ": its first event does not say which map it is of"));
+}
+
+Status DamagedPipeline(const RunRecord& run, const Status& status) {
+  return DataLoss(
+      absl::StrCat("run ", run.id, ": its pipeline cannot be read: ", AbslView(Message(status))));
+}
+
 Status ReadRunState(Store& store, const RunRecord& record, std::optional<RunState>* state) {
-  const auto damaged = [&](const Status& status) {
-    return DataLoss(absl::StrCat("run ", record.id,
-                                 ": its pipeline cannot be read: ", AbslView(Message(status))));
-  };
-  const StatusOr<std::string> encoded = store.ReadPipeline(record.version);
-  if (absl::IsNotFound(encoded.status())) return damaged(encoded.status());
-  if (!encoded.ok()) return encoded.status();
-  StatusOr<Pipeline> pipeline = DecodePipeline(*encoded);
-  if (!pipeline.ok()) return damaged(pipeline.status());
-  StatusOr<Graph> graph = Graph::Build(*pipeline);
-  if (!graph.ok()) return damaged(graph.status());
-  state->emplace(record.id, std::make_shared<const Pipeline>(*std::move(pipeline)),
+  TRACKBED_ASSIGN_OR_RETURN(Pipeline pipeline, ReadPipelineOf(store, record));
+  StatusOr<Graph> graph =
+      IsMapRun(record.id) ? GraphOfMap(pipeline.tasks.size()) : Graph::Build(pipeline);
+  if (!graph.ok()) return DamagedPipeline(record, graph.status());
+  state->emplace(record.id, std::make_shared<const Pipeline>(std::move(pipeline)),
                  *std::move(graph));
   Status applied = absl::OkStatus();
   uint64_t expected = 1;
@@ -194,7 +223,6 @@ class Engine::Impl {
   Impl(EngineOptions options, const Lease& lease)
       : options_(std::move(options)),
         workspace_(options_.home),
-        devices_(options_.node),
         fence_(lease.fence),
         lease_until_(lease.expires) {}
 
@@ -231,8 +259,22 @@ class Engine::Impl {
   Status CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
                        const RunSubmitted& submitted, std::vector<NodeQueue::Line>* lines);
   Status CountOthers();
-  void CancelActive(ActiveRun& run);
+  Status CancelActive(ActiveRun& run);
   void FinishRuns();
+
+  // Runs of maps.
+  Status StartMap(ActiveRun& run, TaskIndex task);
+  StatusOr<std::unique_ptr<ActiveRun>> ReuseMapRun(const ActiveRun& run, TaskIndex task,
+                                                   const MapBinding& binding);
+  StatusOr<std::unique_ptr<ActiveRun>> MakeMapRun(const ActiveRun& run, TaskIndex task,
+                                                  MapBinding binding);
+  Status ActivateNewMaps();
+  Status TakeUpMap(ActiveRun& run, TaskIndex task);
+  Status CancelMap(const ActiveRun& run, TaskIndex task);
+  void AdmitBatches(ActiveRun& run);
+  bool NeedsGathering(const ActiveRun& run) const;
+  Status GatherSome(ActiveRun& run);
+  Status EndMap(const ActiveRun& batches, RunStatus verdict);
 
   Time ReadClock();
 
@@ -249,9 +291,8 @@ class Engine::Impl {
   std::optional<TaskSkipped> JudgeTrigger(const ActiveRun& run, TaskIndex task) const;
   Status ConsiderCache(ActiveRun& run, TaskIndex task);
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
-  void Enqueue(const ActiveRun& run, TaskIndex task);
+  Status Enqueue(ActiveRun& run, TaskIndex task);
   bool IsWanted(const ReadyTask& ready) const;
-  uint32_t Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec);
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -278,8 +319,7 @@ class Engine::Impl {
 
   EngineOptions options_;
   Workspace workspace_;
-  std::unique_ptr<NodeQueue> queue_;
-  NodeDevices devices_;
+  std::unique_ptr<EngineNodes> nodes_;
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
@@ -305,6 +345,10 @@ class Engine::Impl {
   std::vector<PendingStop> stops_;
   std::vector<Publication> publications_;
   std::vector<std::unique_ptr<ActiveRun>> finished_;
+  std::vector<std::unique_ptr<ActiveRun>> new_maps_;
+
+  std::vector<ActiveRun*> to_gather_;  // after the next commit
+  bool gathering_ = false;             // there is more to gather
 };
 
 // ---- Events ----------------------------------------------------------------------------------
@@ -326,8 +370,8 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 
 Status Engine::Impl::MakeQueue() {
   TRACKBED_ASSIGN_OR_RETURN(
-      queue_, NodeQueue::Create(options_.node, options_.tenancy, options_.policy,
-                                [this](const ReadyTask& task) { return IsWanted(task); }));
+      nodes_, EngineNodes::Create(options_.nodes, options_.tenancy, options_.policy,
+                                  [this](const ReadyTask& task) { return IsWanted(task); }));
   return absl::OkStatus();
 }
 
@@ -360,15 +404,19 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     }
     // Most tasks ask for the same as the one before.
     if (last && pipeline.tasks[*last].resources == task.resources &&
-        pipeline.tasks[*last].priority == task.priority &&
-        pipeline.tasks[*last].enforcement == task.enforcement && run_time(*last) == run_time(i)) {
+        pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i) &&
+        pipeline.tasks[*last].cluster_size == task.cluster_size &&
+        pipeline.tasks[*last].multi_node == task.multi_node &&
+        pipeline.tasks[*last].enforcement == task.enforcement) {
       (*lines)[i] = (*lines)[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
       claim.at_least = task.enforcement;
-      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
+      claim.members = task.cluster_size;
+      claim.on_different_nodes = task.multi_node;
+      const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (!line.ok()) {
         code = line.status().code() == StatusCode::kFailedPrecondition
                    ? StatusCode::kFailedPrecondition
@@ -445,7 +493,7 @@ StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose
 Status Engine::Impl::CountOthers() {
   counted_others_ = true;
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> records,
-                            options_.store->ListRuns(SIZE_MAX));
+                            options_.store->ListRuns(SIZE_MAX, RunsListed::all));
   for (const RunRecord& record : records) {
     if (record.status != RunStatus::running || runs_.contains(record.number)) continue;
     std::optional<RunState> state;
@@ -455,35 +503,23 @@ Status Engine::Impl::CountOthers() {
     (void)CheckRunnable(record, state->pipeline(), state->submitted(), &lines);
     for (TaskIndex task = 0; task < state->graph().task_count(); ++task) {
       const TaskStatus& status = state->task(task);
-      if (status.state != TaskState::running) continue;
+      if (status.state != TaskState::running || state->pipeline().tasks[task].map) continue;
       const std::string& name = state->pipeline().tasks[task].name;
       const AttemptKey key = MakeAttemptKey(record.id, name, status.attempt);
       const Status found = options_.executor->Observe(
           key, workspace_.AttemptFolder(record.id, name, status.attempt));
       if (!found.ok()) continue;
-      std::vector<AllocationPart> parts;
-      if (const AttemptIntended* intended = state->Intended(task)) {
-        parts = PartsOf(intended->slots);
-      }
-      others_[key] = queue_->Occupy(lines[task], parts, status.started, now_);
+      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_);
     }
   }
   return absl::OkStatus();
-}
-
-// An attempt under way holds its slots whatever else does: they are its own already.
-uint32_t Engine::Impl::Occupy(const ActiveRun& run, TaskIndex task, AttemptSpec* spec) {
-  std::vector<AllocationPart> parts;
-  if (const AttemptIntended* intended = run.state.Intended(task)) parts = PartsOf(intended->slots);
-  spec->devices = devices_.Assign(parts);
-  spec->offered_slots = devices_.slots();
-  return queue_->Occupy(run.lines[task], parts, run.state.task(task).started, now_);
 }
 
 // Derives what is not stored: who waits for whom, what is ready, what runs.
 Status Engine::Impl::Activate(ActiveRun& run) {
   const size_t count = run.state.graph().task_count();
   run.waiting_for.assign(count, 0);
+  if (run.map != nullptr) run.map->window.emplace(run.state);
   for (TaskIndex task = 0; task < count; ++task) {
     const TaskStatus& status = run.state.task(task);
     if (IsFinal(status.state)) continue;
@@ -492,7 +528,17 @@ Status Engine::Impl::Activate(ActiveRun& run) {
         std::count_if(dependencies.begin(), dependencies.end(),
                       [&](TaskIndex d) { return !IsFinal(run.state.task(d).state); }));
     if (status.state == TaskState::pending) {
-      if (run.waiting_for[task] == 0) to_consider_.push_back({run.record.number, task});
+      const bool ready = run.waiting_for[task] == 0 && run.map == nullptr;
+      if (ready) to_consider_.push_back({run.record.number, task});
+      continue;
+    }
+    if (const AttemptIntended* intended = run.state.Intended(task);
+        intended != nullptr && !intended->cache_key.empty()) {
+      run.cache_keys[task] = intended->cache_key;
+      flights_.try_emplace(intended->cache_key, Flight{{run.record.number, task}, {}});
+    }
+    if (run.state.pipeline().tasks[task].map) {
+      TRACKBED_RETURN_IF_ERROR(TakeUpMap(run, task));
       continue;
     }
     // Under way when the last engine stopped: the same attempt is started again, which finds it
@@ -500,16 +546,14 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     TRACKBED_ASSIGN_OR_RETURN(AttemptSpec spec,
                               BuildAttempt(run.state, task, status.attempt, workspace_));
     const Status resolved = ResolveSecrets(options_.secrets, &spec);
-    if (const AttemptIntended* intended = run.state.Intended(task);
-        intended != nullptr && !intended->cache_key.empty()) {
-      run.cache_keys[task] = intended->cache_key;
-      flights_.try_emplace(intended->cache_key, Flight{{run.record.number, task}, {}});
-    }
     if (const auto other = others_.find(spec.key); other != others_.end()) {
-      queue_->Release(other->second, now_);
+      nodes_->queue().Release(other->second, now_);
       others_.erase(other);
     }
-    const uint32_t held = Occupy(run, task, &spec);
+    // It holds its slots whatever else does: they are its own already.
+    nodes_->Restore(run.state.Intended(task), &spec);
+    const uint32_t held =
+        nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
     attempts_[spec.key] = {&run, task, held, false};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];
@@ -522,12 +566,14 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     starts_.push_back({std::move(spec), run.state.cancel_requested() || !resolved.ok(),
                        std::string(Message(resolved))});
   }
+  if (run.map != nullptr) AdmitBatches(run);
   return absl::OkStatus();
 }
 
 Status Engine::Impl::Resume(const RunId& id) {
   TRACKBED_RETURN_IF_ERROR(broken_);
   if (FindActive(id) != nullptr) return absl::OkStatus();
+  TRACKBED_RETURN_IF_ERROR(CheckSubmitted(id));
   TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
   if (record.status == RunStatus::succeeded || record.status == RunStatus::failed) {
     return FailedPrecondition(absl::StrCat(
@@ -548,6 +594,7 @@ Status Engine::Impl::Resume(const RunId& id) {
 Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& names) {
   TRACKBED_RETURN_IF_ERROR(broken_);
   if (FindActive(id) != nullptr) return FailedPrecondition(absl::StrCat("run ", id, " is active"));
+  TRACKBED_RETURN_IF_ERROR(CheckSubmitted(id));
   TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
   if (record.status == RunStatus::running) {
     return FailedPrecondition(absl::StrCat("run ", id, " has not ended; resume continues it"));
@@ -595,9 +642,10 @@ Status Engine::Impl::Cancel(const RunId& id) {
   if (ActiveRun* run = FindActive(id)) {
     if (run->state.cancel_requested()) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_cancel_requested, kNoTask, 0, ""));
-    CancelActive(*run);
+    TRACKBED_RETURN_IF_ERROR(CancelActive(*run));
     return CommitAndAct();
   }
+  TRACKBED_RETURN_IF_ERROR(CheckSubmitted(id));
   TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
   if (record.status != RunStatus::running) {
     return FailedPrecondition(
@@ -608,18 +656,22 @@ Status Engine::Impl::Cancel(const RunId& id) {
     TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_cancel_requested, kNoTask, 0, ""));
   }
   if (Status status = Activate(*run); !status.ok()) return Broken(status);
-  CancelActive(*run);
+  TRACKBED_RETURN_IF_ERROR(CancelActive(*run));
   return CommitAndAct();
 }
 
 // Asks every attempt of the run to stop, and sees to it that none outstays its grace.
-void Engine::Impl::CancelActive(ActiveRun& run) {
-  queue_->Recheck();
+Status Engine::Impl::CancelActive(ActiveRun& run) {
+  nodes_->queue().Recheck();
   for (TaskIndex task = 0; task < run.state.graph().task_count() && run.attempts > 0; ++task) {
-    if (run.state.task(task).state == TaskState::running) {
+    if (run.state.task(task).state != TaskState::running) continue;
+    if (run.state.pipeline().tasks[task].map) {
+      TRACKBED_RETURN_IF_ERROR(CancelMap(run, task));
+    } else {
       StopAttempt(run, task, StopMode::terminate);
     }
   }
+  return absl::OkStatus();
 }
 
 void Engine::Impl::StopAttempt(const ActiveRun& run, TaskIndex task, StopMode mode) {
@@ -636,7 +688,9 @@ void Engine::Impl::FinishRuns() {
     ActiveRun& run = *entry->second;
     const bool ended =
         run.attempts == 0 && (run.state.unfinished() == 0 || run.state.cancel_requested());
-    if (!ended) {
+    const bool gathers = ended && run.map != nullptr && NeedsGathering(run);
+    if (gathers) to_gather_.push_back(&run);
+    if (!ended || gathers) {
       ++entry;
       continue;
     }
@@ -648,10 +702,11 @@ void Engine::Impl::FinishRuns() {
     for (TaskIndex task : leaders) LandFlight(run, task, nullptr);
     Status recorded =
         Record(run, EventType::run_finished, kNoTask, 0, Encode(RunFinished{verdict}));
+    if (recorded.ok() && run.map != nullptr) recorded = EndMap(run, verdict);
     if (!recorded.ok()) broken_ = recorded;
     batch_.status_changes.push_back({run.record.number, verdict, now_});
     finished_.push_back(std::move(entry->second));
-    queue_->Recheck();
+    nodes_->queue().Recheck();
     entry = runs_.erase(entry);
   }
 }
@@ -678,7 +733,7 @@ Status Engine::Impl::Step() {
     if (now_ + options_.lease_time * 2 / 3 >= lease_until_) {
       lease_until_ = now_ + options_.lease_time;
       batch_.lease_until = lease_until_;
-    } else if (idle) {
+    } else if (idle && to_gather_.empty()) {
       return absl::OkStatus();
     }
     TRACKBED_RETURN_IF_ERROR(CommitAndAct());
@@ -718,6 +773,11 @@ Status Engine::Impl::CommitAndAct() {
     (void)options_.executor->Stop(stop.key, stop.mode);
   }
   stops_.clear();
+  TRACKBED_RETURN_IF_ERROR(ActivateNewMaps());
+  gathering_ = !to_gather_.empty();
+  for (ActiveRun* run : std::exchange(to_gather_, {})) {
+    if (Status status = GatherSome(*run); !status.ok()) return Broken(status);
+  }
   for (const Publication& publication : std::exchange(publications_, {})) {
     options_.sink(publication.run->state, publication.sequence, publication.event);
   }
@@ -818,12 +878,14 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
   if (definition.cache != CacheMode::off && run.state.submitted().use_cache) {
     return ConsiderCache(run, task);
   }
-  Enqueue(run, task);
-  return absl::OkStatus();
+  return Enqueue(run, task);
 }
 
-void Engine::Impl::Enqueue(const ActiveRun& run, TaskIndex task) {
-  queue_->Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
+// A map holds no slots itself: its batches wait for theirs.
+Status Engine::Impl::Enqueue(ActiveRun& run, TaskIndex task) {
+  if (run.state.pipeline().tasks[task].map) return StartMap(run, task);
+  nodes_->queue().Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
+  return absl::OkStatus();
 }
 
 // Why the dependencies of a task rule it out; nothing when they do not.
@@ -885,8 +947,7 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   if (!spec.ok()) return FailBeforeAttempt(run, task, spec.status());
   CachePlan plan = PlanCaching(run.state, task, *spec, kMachineArchitecture);
   if (!plan.off.empty()) {
-    Enqueue(run, task);
-    return absl::OkStatus();
+    return Enqueue(run, task);
   }
   std::string key = CacheKeyOf(plan.fields);
   // A command that holds the number of the attempt makes each try work of its own.
@@ -912,11 +973,8 @@ Status Engine::Impl::ConsiderCache(ActiveRun& run, TaskIndex task) {
   }
   Flight& flight = flights_.try_emplace(key, Flight{self, {}}).first->second;
   run.cache_keys[task] = std::move(key);
-  if (flight.leader == self) {
-    Enqueue(run, task);
-  } else {
-    flight.followers.push_back(self);
-  }
+  if (flight.leader == self) return Enqueue(run, task);
+  flight.followers.push_back(self);
   return absl::OkStatus();
 }
 
@@ -963,7 +1021,7 @@ bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
 
 Status Engine::Impl::StartReady() {
   while (batch_.events.size() < kEventsPerCommit) {
-    const std::optional<NodeQueue::Started> next = queue_->Take(now_);
+    const std::optional<NodeQueue::Started> next = nodes_->queue().Take(now_);
     if (!next) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->task.run), next->task.task, *next));
   }
@@ -972,7 +1030,6 @@ Status Engine::Impl::StartReady() {
 
 Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
                                   const NodeQueue::Started& started) {
-  const auto& parts = started.allocation.parts;
   const uint32_t attempt = run.state.task(task).attempt + 1;
   StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
   AttemptIntended intended;
@@ -987,12 +1044,10 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
   Status status = spec.status();
   if (status.ok()) status = ResolveSecrets(options_.secrets, &*spec);
   if (!status.ok()) {
-    queue_->Release(started.held, now_);
+    nodes_->queue().Release(started.held, now_);
     return FailBeforeAttempt(run, task, status);
   }
-  spec->devices = devices_.Assign(parts);
-  spec->offered_slots = devices_.slots();
-  intended.slots = RecordOf(parts);
+  nodes_->Assign(started.members, &*spec, &intended);
   TRACKBED_RETURN_IF_ERROR(
       Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
   const Task& definition = run.state.pipeline().tasks[task];
@@ -1013,7 +1068,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   const auto found = attempts_.find(report.key);
   if (found == attempts_.end()) {  // not ours, or ended already
     if (const auto other = others_.find(report.key); other != others_.end()) {
-      queue_->Release(other->second, now_);
+      nodes_->queue().Release(other->second, now_);
       others_.erase(other);
     }
     return absl::OkStatus();
@@ -1023,7 +1078,7 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   ActiveRun& run = *attempt.run;
   const TaskIndex task = attempt.task;
   --run.attempts;
-  queue_->Release(attempt.held, now_);
+  nodes_->queue().Release(attempt.held, now_);
 
   AttemptEnded ended = DescribeEnd(report);
   const bool exited = report.kind == AttemptReport::Kind::exited;
@@ -1117,7 +1172,205 @@ Status Engine::Impl::OnFinal(ActiveRun& run, TaskIndex task) {
   for (TaskIndex successor : run.state.graph().Successors(task)) {
     if (--run.waiting_for[successor] == 0) to_consider_.push_back({run.record.number, successor});
   }
+  if (run.map != nullptr) {
+    run.map->window->OnEnd();
+    AdmitBatches(run);
+  }
   return absl::OkStatus();
+}
+
+// ---- Runs of maps ----------------------------------------------------------------------------
+
+// The run of its batches becomes durable together with the intent to run it, so that the one is
+// there if and only if the other is.
+Status Engine::Impl::StartMap(ActiveRun& run, TaskIndex task) {
+  const uint32_t attempt = run.state.task(task).attempt + 1;
+  StatusOr<AttemptSpec> spec = BuildAttempt(run.state, task, attempt, workspace_);
+  if (!spec.ok()) return FailBeforeAttempt(run, task, spec.status());
+  StatusOr<MapBinding> binding = BindMap(run.state, task);
+  if (!binding.ok()) return FailBeforeAttempt(run, task, binding.status());
+
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> batches, ReuseMapRun(run, task, *binding));
+  if (batches == nullptr) {
+    StatusOr<std::unique_ptr<ActiveRun>> made = MakeMapRun(run, task, *std::move(binding));
+    if (!made.ok()) return FailBeforeAttempt(run, task, made.status());
+    batches = *std::move(made);
+  }
+  batches->map = std::make_unique<ActiveRun::OfMap>();
+  batches->map->mapped = {run.record.number, task};
+
+  AttemptIntended intended;
+  intended.map_run = batches->record.id;
+  if (run.state.submitted().use_cache) {
+    CachePlan plan = PlanCaching(run.state, task, *spec, kMachineArchitecture);
+    intended.cache_off = std::move(plan.off);
+    if (auto key = run.cache_keys.find(task); key != run.cache_keys.end()) {
+      intended.cache_key = key->second;
+      intended.cache_fields = std::move(plan.fields);
+    }
+  }
+  TRACKBED_RETURN_IF_ERROR(
+      Record(run, EventType::attempt_intended, task, attempt, Encode(intended)));
+  ++run.attempts;
+  if (batches->record.number == 0) {
+    new_maps_.push_back(std::move(batches));
+    return absl::OkStatus();
+  }
+  ActiveRun& again = *runs_.emplace(batches->record.number, std::move(batches)).first->second;
+  RunRetried detail;
+  for (TaskIndex batch = 0; batch < again.state.graph().task_count(); ++batch) {
+    if (again.state.task(batch).state == TaskState::failed) detail.tasks.push_back(batch);
+  }
+  TRACKBED_RETURN_IF_ERROR(Record(again, EventType::run_retried, kNoTask, 0, Encode(detail)));
+  again.record.status = RunStatus::running;
+  batch_.status_changes.push_back({again.record.number, RunStatus::running, Time{}});
+  return Activate(again);
+}
+
+// The run of the attempt before, when that was of the same and left batches undone; else null.
+StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::ReuseMapRun(const ActiveRun& run, TaskIndex task,
+                                                               const MapBinding& binding) {
+  const RunId& id = run.state.MapRun(task);
+  if (id.empty()) return nullptr;
+  TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
+  if (record.status != RunStatus::failed && record.status != RunStatus::cancelled) return nullptr;
+  std::optional<RunState> state;
+  TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
+  MapBinding before = *state->map();
+  before.fresh = binding.fresh;
+  if (before != binding) return nullptr;
+  auto batches = std::make_unique<ActiveRun>(record, *std::move(state));
+  const Status runnable =
+      CheckRunnable(record, batches->state.pipeline(), batches->state.submitted(), &batches->lines);
+  if (!runnable.ok()) return nullptr;
+  return batches;
+}
+
+StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::MakeMapRun(const ActiveRun& run, TaskIndex task,
+                                                              MapBinding binding) {
+  TRACKBED_ASSIGN_OR_RETURN(Pipeline pipeline, PipelineOfMap(run.state.pipeline(), binding));
+  TRACKBED_ASSIGN_OR_RETURN(Graph graph, GraphOfMap(pipeline.tasks.size()));
+  RunSubmitted detail = run.state.submitted();
+  detail.map = std::move(binding);
+  detail.seed = options_.random->Next();
+  RunRecord record;
+  record.id = MakeAttemptKey(run.record.id, run.state.pipeline().tasks[task].name,
+                             run.state.task(task).attempt + 1);
+  record.pipeline = pipeline.name;
+  record.version = run.record.version;
+  record.submitted = now_;
+  std::vector<NodeQueue::Line> lines;
+  TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, pipeline, detail, &lines));
+  const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
+  auto batches = std::make_unique<ActiveRun>(
+      record,
+      RunState(record.id, std::make_shared<const Pipeline>(std::move(pipeline)), std::move(graph)));
+  TRACKBED_RETURN_IF_ERROR(batches->state.Apply(submitted));
+  batches->lines = std::move(lines);
+  if (options_.sink) publications_.push_back({batches.get(), 1, submitted});
+  batch_.runs.push_back({std::move(record), submitted});
+  return batches;
+}
+
+// Runs of maps that the last commit has made durable have their numbers now.
+Status Engine::Impl::ActivateNewMaps() {
+  for (std::unique_ptr<ActiveRun>& made : std::exchange(new_maps_, {})) {
+    StatusOr<RunRecord> record = options_.store->FindRun(made->record.id);
+    if (!record.ok()) return Broken(record.status());
+    made->record = *std::move(record);
+    ActiveRun& batches = *runs_.emplace(made->record.number, std::move(made)).first->second;
+    if (Status status = Activate(batches); !status.ok()) return Broken(status);
+  }
+  return absl::OkStatus();
+}
+
+// The attempt of a mapped task was under way when the last engine stopped.
+Status Engine::Impl::TakeUpMap(ActiveRun& run, TaskIndex task) {
+  TRACKBED_ASSIGN_OR_RETURN(const RunRecord record,
+                            options_.store->FindRun(run.state.MapRun(task)));
+  if (record.status != RunStatus::running) {
+    return DataLoss(absl::StrCat("run ", record.id, " has ended, and task \"",
+                                 run.state.pipeline().tasks[task].name, "\" of run ", run.record.id,
+                                 ", whose map it is, has not"));
+  }
+  const bool cancelled = run.state.cancel_requested();
+  TRACKBED_ASSIGN_OR_RETURN(ActiveRun * batches,
+                            Load(record, cancelled ? Purpose::cancel : Purpose::run));
+  batches->map = std::make_unique<ActiveRun::OfMap>();
+  batches->map->mapped = {run.record.number, task};
+  ++run.attempts;
+  if (!cancelled) {
+    TRACKBED_RETURN_IF_ERROR(Record(*batches, EventType::run_resumed, kNoTask, 0, ""));
+  } else if (!batches->state.cancel_requested()) {
+    TRACKBED_RETURN_IF_ERROR(Record(*batches, EventType::run_cancel_requested, kNoTask, 0, ""));
+  }
+  return Activate(*batches);
+}
+
+Status Engine::Impl::CancelMap(const ActiveRun& run, TaskIndex task) {
+  ActiveRun* batches = FindActive(run.state.MapRun(task));
+  if (batches == nullptr) return absl::OkStatus();
+  if (!batches->state.cancel_requested()) {
+    TRACKBED_RETURN_IF_ERROR(Record(*batches, EventType::run_cancel_requested, kNoTask, 0, ""));
+  }
+  return CancelActive(*batches);
+}
+
+void Engine::Impl::AdmitBatches(ActiveRun& run) {
+  while (const std::optional<TaskIndex> batch = run.map->window->Admit(run.state)) {
+    to_consider_.push_back({run.record.number, *batch});
+  }
+}
+
+// The outputs of batches are put together once all have succeeded, before their run ends.
+bool Engine::Impl::NeedsGathering(const ActiveRun& run) const {
+  return options_.link_outputs && run.map->gathering.ok() &&
+         run.map->gathered < run.state.graph().task_count() &&
+         run.state.Verdict() == RunStatus::succeeded;
+}
+
+// What is done twice after a crash is done once: links that are there stay.
+Status Engine::Impl::GatherSome(ActiveRun& run) {
+  const ActiveRun* parent = FindActive(run.map->mapped.run);
+  const TaskIndex mapped = run.map->mapped.task;
+  const std::string folder = absl::StrCat(
+      workspace_.AttemptFolder(parent->record.id, parent->state.pipeline().tasks[mapped].name,
+                               parent->state.task(mapped).attempt),
+      "/outputs/");
+  size_t links = 0;
+  size_t& batch = run.map->gathered;
+  for (; batch < run.state.graph().task_count() && links < kGatheredPerStep; ++batch) {
+    const auto index = static_cast<TaskIndex>(batch);
+    const TaskResult* result = run.state.Result(index);
+    if (result == nullptr || result->digest.empty()) continue;
+    ++links;
+    run.map->gathering = options_.link_outputs(
+        workspace_.AttemptFolder(result->run, result->task, result->attempt) + "/outputs",
+        folder + BatchFolder(*run.state.map(), index));
+    // With room on the disk it goes on where it was.
+    if (absl::IsResourceExhausted(run.map->gathering)) return run.map->gathering;
+    if (!run.map->gathering.ok()) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+// The run of a map has ended, and with it the attempt of the mapped task.
+Status Engine::Impl::EndMap(const ActiveRun& batches, RunStatus verdict) {
+  ActiveRun& run = *FindActive(batches.map->mapped.run);
+  const TaskIndex task = batches.map->mapped.task;
+  --run.attempts;
+  AttemptEnded ended = EndOfMap(batches.state, verdict);
+  if (!batches.map->gathering.ok()) {
+    ended = AttemptEnded{};
+    ended.reason = FailureReason::bad_output;
+    ended.message = std::string(Message(batches.map->gathering));
+  }
+  if (ended.reason == FailureReason::none) return Succeed(run, task, std::move(ended));
+  const EventType type =
+      run.state.cancel_requested() ? EventType::attempt_cancelled : EventType::attempt_failed;
+  TRACKBED_RETURN_IF_ERROR(Record(run, type, task, run.state.task(task).attempt, Encode(ended)));
+  LandFlight(run, task, nullptr);
+  return OnFinal(run, task);
 }
 
 // ---- What a host asks ------------------------------------------------------------------------
@@ -1134,8 +1387,9 @@ Time Engine::Impl::ReadClock() {
 Time Engine::Impl::NextDeadline() const {
   Time deadline = lease_until_ - options_.lease_time * 2 / 3;
   deadline = std::min(deadline, next_request_check_);
+  if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  return std::min(deadline, queue_->next()) - ahead_;  // the host waits by the clock
+  return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
@@ -1157,8 +1411,8 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
     const ActiveRun* other = FindActive(ready.run);
     return NameOfTask(other->state, ready.task, id);
   };
-  const TaskExplanation waits =
-      DescribeReason(queue_->Explain(run->lines[task], {run->record.number, task}, now), name);
+  const TaskExplanation waits = DescribeReason(
+      nodes_->queue().Explain(run->lines[task], {run->record.number, task}, now), name);
   return waits.situation == TaskSituation::next ? "" : waits.sentence;
 }
 
@@ -1180,12 +1434,11 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();
-  if (options.node.cpu == Quantity()) {
-    OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &options.node);
-  }
-  if (const auto allocator = NewNodeAccount(options.node); !allocator.ok()) {
-    return InvalidArgument(
-        absl::StrCat("EngineOptions.node: ", AbslView(Message(allocator.status()))));
+  if (options.nodes.empty()) options.nodes.emplace_back();
+  for (NodeDescription& node : options.nodes) {
+    if (node.cpu == Quantity()) {
+      OfferSlots({{{"cpu", Quantity::FromThousandths(1000)}}}, &node);
+    }
   }
   const GroupPolicy& policy = options.policy;
   if (policy.preempt_by_priority || policy.reclaim || policy.order == QueueOrder::lifo) {
@@ -1193,7 +1446,13 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
   }
-  options.holder.node = WriteNode(options.node);
+  const auto possible =
+      NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), [](const auto&) { return true; });
+  if (!possible.ok()) {
+    return InvalidArgument(
+        absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
+  }
+  options.holder.node = WriteNodes(options.nodes);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
@@ -1223,8 +1482,21 @@ std::string Engine::ExplainWait(const RunId& run, TaskIndex task) const {
   return impl_->ExplainWait(run, task);
 }
 
-std::vector<std::string> QuotaResources(const NodeDescription& node) {
-  return NodeModel(node).resources();
+std::vector<std::string> QuotaResources(std::span<const NodeDescription> nodes) {
+  return ClusterModel(nodes).resources();
+}
+
+StatusOr<Pipeline> ReadPipelineOf(Store& store, const RunRecord& run) {
+  const StatusOr<std::string> encoded = store.ReadPipeline(run.version);
+  if (absl::IsNotFound(encoded.status())) return DamagedPipeline(run, encoded.status());
+  if (!encoded.ok()) return encoded.status();
+  StatusOr<Pipeline> pipeline = DecodePipeline(*encoded);
+  if (pipeline.ok() && IsMapRun(run.id)) {
+    TRACKBED_ASSIGN_OR_RETURN(const MapBinding map, ReadMapBinding(store, run));
+    pipeline = PipelineOfMap(*pipeline, map);
+  }
+  if (!pipeline.ok()) return DamagedPipeline(run, pipeline.status());
+  return pipeline;
 }
 
 StatusOr<StoredRun> LoadRun(Store& store, const RunId& id) {

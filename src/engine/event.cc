@@ -5,6 +5,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include "engine/utf8.hpp"
+#include "trackbed/pipeline/map_items.hpp"
 #include "trackbed/v1/run.pb.h"
 
 namespace trackbed {
@@ -76,6 +77,26 @@ CacheFields FieldsFromProto(const Repeated& proto) {
   fields.reserve(static_cast<size_t>(proto.size()));
   for (const auto& field : proto) fields.emplace_back(field.name(), field.value());
   return fields;
+}
+
+template <typename Repeated>
+void ToProto(const std::vector<HeldSlot>& slots, Repeated* proto) {
+  for (const HeldSlot& held : slots) {
+    v1::HeldSlot* slot = proto->Add();
+    slot->set_slot(held.slot);
+    slot->set_device(held.device);
+    slot->set_thousandths(held.amount.thousandths());
+  }
+}
+
+template <typename Repeated>
+std::vector<HeldSlot> SlotsFromProto(const Repeated& proto) {
+  std::vector<HeldSlot> slots;
+  slots.reserve(static_cast<size_t>(proto.size()));
+  for (const v1::HeldSlot& slot : proto) {
+    slots.push_back({slot.slot(), slot.device(), Quantity::FromThousandths(slot.thousandths())});
+  }
+  return slots;
 }
 
 // An enum read from disk: a number that this version does not know is damage or the future.
@@ -154,6 +175,8 @@ std::string_view ToString(FailureReason reason) {
       return "bad_output";
     case FailureReason::bad_specification:
       return "bad_specification";
+    case FailureReason::cancelled:
+      return "cancelled";
   }
   return "unknown";
 }
@@ -173,6 +196,61 @@ std::string_view ToString(SkipReason reason) {
   }
   return "unknown";
 }
+
+namespace {
+
+void ToProto(const MapBinding& map, v1::MapBinding* proto) {
+  proto->set_task(map.task);
+  proto->set_count(map.count);
+  for (const std::string& item : map.items) proto->add_items(item);
+  proto->set_numbered(map.numbered);
+  proto->set_batch(map.batch);
+  proto->set_concurrency(map.concurrency);
+  proto->set_fresh(map.fresh);
+  proto->set_cache_off(map.cache_off);
+  for (const std::string& output : map.outputs) proto->add_outputs(output);
+  for (const MapBinding::Upstream& task : map.upstream) {
+    v1::MapUpstream* upstream = proto->add_upstream();
+    upstream->set_name(task.name);
+    upstream->set_state(task.state);
+    upstream->set_input(task.input);
+    if (!task.result) continue;
+    v1::TaskResult* result = upstream->mutable_result();
+    ToProto(task.result->outputs, result->mutable_outputs());
+    result->set_digest(task.result->digest);
+    result->set_run(task.result->run);
+    result->set_task(task.result->task);
+    result->set_attempt(task.result->attempt);
+  }
+}
+
+Status FromProto(const v1::MapBinding& proto, MapBinding* map) {
+  map->task = proto.task();
+  map->count = proto.count();
+  map->items.assign(proto.items().begin(), proto.items().end());
+  map->numbered = proto.numbered();
+  map->batch = proto.batch();
+  map->concurrency = proto.concurrency();
+  map->fresh = proto.fresh();
+  map->cache_off = proto.cache_off();
+  map->outputs.assign(proto.outputs().begin(), proto.outputs().end());
+  for (const v1::MapUpstream& task : proto.upstream()) {
+    MapBinding::Upstream& upstream = map->upstream.emplace_back();
+    upstream.name = task.name();
+    upstream.state = task.state();
+    upstream.input = task.input();
+    if (!task.has_result()) continue;
+    const v1::TaskResult& result = task.result();
+    upstream.result = TaskResult{ValuesFromProto(result.outputs()), result.digest(), result.run(),
+                                 result.task(), result.attempt()};
+  }
+  const bool sound = map->batch > 0 && map->count <= kMaxMapCount &&
+                     map->batches() <= kMaxMapBatches &&
+                     (map->numbered ? map->items.empty() : map->items.size() == map->count);
+  return sound ? absl::OkStatus() : DataLoss("an event about a map makes no sense");
+}
+
+}  // namespace
 
 std::string Encode(const RunSubmitted& detail) {
   v1::RunSubmitted proto;
@@ -194,6 +272,7 @@ std::string Encode(const RunSubmitted& detail) {
   proto.set_use_cache(detail.use_cache);
   proto.set_priority(detail.priority);
   proto.set_tenant(detail.tenant);
+  if (detail.map) ToProto(*detail.map, proto.mutable_map());
   return Serialize(proto);
 }
 
@@ -215,7 +294,9 @@ Status Decode(std::string_view bytes, RunSubmitted* detail) {
   detail->use_cache = proto.use_cache();
   detail->priority = proto.priority();
   detail->tenant = proto.tenant();
-  return absl::OkStatus();
+  detail->map.reset();
+  if (!proto.has_map()) return absl::OkStatus();
+  return FromProto(proto.map(), &detail->map.emplace());
 }
 
 std::string Encode(const RunFinished& detail) {
@@ -248,12 +329,14 @@ std::string Encode(const AttemptIntended& detail) {
   proto.set_cache_key(detail.cache_key);
   proto.set_cache_off(detail.cache_off);
   ToProto(detail.cache_fields, proto.mutable_cache_fields());
-  for (const HeldSlot& held : detail.slots) {
-    v1::HeldSlot* slot = proto.add_slots();
-    slot->set_slot(held.slot);
-    slot->set_device(held.device);
-    slot->set_thousandths(held.amount.thousandths());
+  ToProto(detail.slots, proto.mutable_slots());
+  proto.set_node(detail.node);
+  for (const IntendedMember& member : detail.gang) {
+    v1::IntendedMember* added = proto.add_gang();
+    added->set_node(member.node);
+    ToProto(member.slots, added->mutable_slots());
   }
+  proto.set_map_run(detail.map_run);
   return Serialize(proto);
 }
 
@@ -263,11 +346,13 @@ Status Decode(std::string_view bytes, AttemptIntended* detail) {
   detail->cache_key = proto.cache_key();
   detail->cache_off = proto.cache_off();
   detail->cache_fields = FieldsFromProto(proto.cache_fields());
-  detail->slots.clear();
-  for (const v1::HeldSlot& slot : proto.slots()) {
-    detail->slots.push_back(
-        {slot.slot(), slot.device(), Quantity::FromThousandths(slot.thousandths())});
+  detail->slots = SlotsFromProto(proto.slots());
+  detail->node = proto.node();
+  detail->gang.clear();
+  for (const v1::IntendedMember& member : proto.gang()) {
+    detail->gang.push_back({member.node(), SlotsFromProto(member.slots())});
   }
+  detail->map_run = proto.map_run();
   return absl::OkStatus();
 }
 
@@ -290,8 +375,7 @@ std::string Encode(const AttemptEnded& detail) {
 Status Decode(std::string_view bytes, AttemptEnded* detail) {
   v1::AttemptEnded proto;
   TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
-  TRACKBED_RETURN_IF_ERROR(
-      DecodeEnum(proto.reason(), FailureReason::bad_specification, &detail->reason));
+  TRACKBED_RETURN_IF_ERROR(DecodeEnum(proto.reason(), FailureReason::cancelled, &detail->reason));
   detail->exit_code = proto.exit_code();
   detail->signal = static_cast<int>(proto.signal());
   detail->message = proto.message();

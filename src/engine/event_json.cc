@@ -4,6 +4,7 @@
 #include <string>
 
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/workspace.hpp"
 
 namespace trackbed {
 namespace {
@@ -44,6 +45,15 @@ void Add(const AttemptEnded& ended, Json* json) {
   if (ended.retry_at != Time{}) (*json)["retry_at"] = FormatTime(ended.retry_at);
 }
 
+void AddSlots(const std::vector<HeldSlot>& slots, Json* json) {
+  for (const HeldSlot& held : slots) {
+    (*json)["slots"].push_back({{"slot", held.slot},
+                                {"device", held.device},
+                                {"amount", FormatSlotAmount(held.slot, held.amount)},
+                                {"enforcement", Enforced(held.slot)}});
+  }
+}
+
 void AddDetail(const Event& event, Json* json) {
   switch (event.type) {
     case EventType::run_submitted: {
@@ -53,6 +63,11 @@ void AddDetail(const Event& event, Json* json) {
       if (!detail.source.digest.empty()) (*json)["source_digest"] = detail.source.digest;
       if (detail.priority != 0) (*json)["priority"] = detail.priority;
       if (!detail.tenant.empty()) (*json)["tenant"] = detail.tenant;
+      if (detail.map) {
+        (*json)["map"] = {{"task", detail.map->task},
+                          {"items", detail.map->count},
+                          {"batches", detail.map->batches()}};
+      }
       return;
     }
     case EventType::run_finished: {
@@ -65,11 +80,13 @@ void AddDetail(const Event& event, Json* json) {
       if (!Decode(event.detail, &detail).ok()) return;
       if (!detail.cache_key.empty()) (*json)["cache_key"] = detail.cache_key;
       if (!detail.cache_off.empty()) (*json)["not_cached"] = detail.cache_off;
-      for (const HeldSlot& held : detail.slots) {
-        (*json)["slots"].push_back({{"slot", held.slot},
-                                    {"device", held.device},
-                                    {"amount", FormatSlotAmount(held.slot, held.amount)},
-                                    {"enforcement", Enforced(held.slot)}});
+      if (!detail.map_run.empty()) (*json)["map_run"] = detail.map_run;
+      if (!detail.node.empty()) (*json)["node"] = detail.node;
+      AddSlots(detail.slots, json);
+      for (size_t rank = 0; rank < detail.gang.size(); ++rank) {
+        Json member = {{"host", GangHost(rank)}, {"node", detail.gang[rank].node}};
+        AddSlots(detail.gang[rank].slots, &member);
+        (*json)["gang"].push_back(std::move(member));
       }
       return;
     }
@@ -112,6 +129,7 @@ Json TaskToJson(const RunState& run, TaskIndex index) {
   json["state"] = Text(ToString(status.state));
   if (status.cached) json["cached"] = true;
   if (status.attempt > 0) json["attempt"] = status.attempt;
+  if (!run.MapRun(index).empty()) json["map_run"] = run.MapRun(index);
   if (status.started != Time{}) json["started"] = FormatTime(status.started);
   if (status.finished != Time{}) json["finished"] = FormatTime(status.finished);
   if (status.started != Time{} && status.finished > status.started) {

@@ -11,8 +11,8 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/describe_wait.hpp"
-#include "engine/node_devices.hpp"
-#include "engine/node_queue.hpp"
+#include "engine/engine_nodes.hpp"
+#include "engine/map_run.hpp"
 #include "engine/request.hpp"
 #include "engine/run_times.hpp"
 #include "trackbed/base/slot_type.hpp"
@@ -67,13 +67,16 @@ std::string KeyOfNextAttempt(const RunState& run, TaskIndex task) {
   return plan.off.empty() ? CacheKeyOf(plan.fields) : "";
 }
 
+TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
+                             TaskIndex first_held_back);
+
 // The queue of the engine that drives a run, made again from what is stored.
 class StoredQueue {
  public:
-  StoredQueue(Store& store, std::unique_ptr<NodeQueue> queue, const Tenancy& tenancy, RunId asking,
-              Time now)
+  StoredQueue(Store& store, std::unique_ptr<EngineNodes> nodes, const Tenancy& tenancy,
+              RunId asking, Time now)
       : store_(store),
-        queue_(std::move(queue)),
+        nodes_(std::move(nodes)),
         tenancy_(tenancy),
         asking_(std::move(asking)),
         now_(now) {}
@@ -85,29 +88,40 @@ class StoredQueue {
                               EstimateRunTimes(store_, stored.record, run.pipeline()));
     NodeQueue::Claim claim;
     claim.tenant = tenancy_.Find(run.submitted().tenant).value_or(kRootTenant);
+    const TaskIndex first_held_back = FirstHeldBack(run);
     for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
       const TaskState state = run.task(task).state;
-      const bool ready = state == TaskState::pending && driven && IsReady(run, task);
+      const bool ready =
+          state == TaskState::pending && driven && IsReady(run, task, first_held_back);
       if (state != TaskState::running && !ready) continue;
+      const ReadyTask here{stored.record.number, task};
+      // A map has no place in the queue and holds nothing; its batches do.
+      if (run.pipeline().tasks[task].map) {
+        if (ready) ready_.push_back({ReadySince(run, task), here, std::nullopt});
+        if (ready) runs_.emplace(here.run, stored.state);
+        const AttemptIntended* intended = ready ? nullptr : run.Intended(task);
+        if (intended != nullptr) {
+          holders_.push_back({NameOfTask(run, task, asking_), intended->cache_key, {}});
+        }
+        continue;
+      }
       claim.request = run.pipeline().tasks[task].resources.get();
       claim.priority = PriorityOf(run, task);
       claim.run_time = run_times.empty() ? Duration{0} : run_times[task];
       claim.at_least = run.pipeline().tasks[task].enforcement;
-      const StatusOr<NodeQueue::Line> line = queue_->LineFor(claim, now_);
-      const ReadyTask here{stored.record.number, task};
+      claim.members = run.pipeline().tasks[task].cluster_size;
+      claim.on_different_nodes = run.pipeline().tasks[task].multi_node;
+      const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (ready) {
         ready_.push_back({ReadySince(run, task), here, line});
         runs_.emplace(here.run, stored.state);
         continue;
       }
-      Holder holder{NameOfTask(run, task, asking_), {}, {}};
-      std::vector<AllocationPart> parts;
-      if (const AttemptIntended* intended = run.Intended(task)) {
-        parts = PartsOf(intended->slots);
-        holder.cache_key = intended->cache_key;
-      }
-      queue_->Occupy(line.value_or(NodeQueue::kNoLine), parts, run.task(task).started, now_,
-                     &holder.allocation);
+      Holder holder{NameOfTask(run, task, asking_), "", {}};
+      const AttemptIntended* intended = run.Intended(task);
+      if (intended != nullptr) holder.cache_key = intended->cache_key;
+      nodes_->Occupy(line.value_or(NodeQueue::kNoLine), intended, run.task(task).started, now_,
+                     &holder.members);
       holders_.push_back(std::move(holder));
     }
     return absl::OkStatus();
@@ -123,32 +137,27 @@ class StoredQueue {
     }
     NodeQueue::Line line = NodeQueue::kNoLine;
     for (const Ready& ready : ready_) {
-      if (ready.line.ok()) queue_->Push(*ready.line, ready.task, ready.since);
+      const bool queued = ready.line.has_value() && ready.line->ok();
+      if (queued) nodes_->queue().Push(**ready.line, ready.task, ready.since);
       if (ready.task != asked) continue;
-      if (!ready.line.ok()) {
-        const bool weak = ready.line.status().code() == StatusCode::kFailedPrecondition;
+      if (!ready.line.has_value()) return Say(TaskSituation::next, kNothingInItsWay);
+      if (!queued) {
+        const bool weak = ready.line->status().code() == StatusCode::kFailedPrecondition;
         return Say(weak ? TaskSituation::enforcement : TaskSituation::shortage,
-                   absl::StrCat(AbslView(Message(ready.line.status())), ": it cannot run here"));
+                   absl::StrCat(AbslView(Message(ready.line->status())), ": it cannot run here"));
       }
-      line = *ready.line;
+      line = **ready.line;
     }
     // The driver has started what it could, and keeps room for who comes next.
-    while (const std::optional<NodeQueue::Started> started = queue_->Take(now_)) {
+    while (const std::optional<NodeQueue::Started> started = nodes_->queue().Take(now_)) {
       if (started->task == asked) return Say(TaskSituation::next, kNothingInItsWay);
     }
     TaskExplanation explanation =
-        DescribeReason(queue_->Explain(line, asked, now_), [&](const ReadyTask& ready) {
+        DescribeReason(nodes_->queue().Explain(line, asked, now_), [&](const ReadyTask& ready) {
           return NameOfTask(*runs_.at(ready.run), ready.task, asking_);
         });
     std::vector<std::string> held;
-    for (const Holder& holder : holders_) {
-      for (const AllocationPart& part : holder.allocation.parts) {
-        if (part.slot != explanation.slot) continue;
-        explanation.waits_for.push_back(holder.name);
-        held.push_back(absl::StrCat(holder.name, " (", FormatSlotAmount(part.slot, part.amount),
-                                    part.device.empty() ? "" : " of ", AbslView(part.device), ")"));
-      }
-    }
+    for (const Holder& holder : holders_) AddHeld(holder, &explanation, &held);
     if (!held.empty()) absl::StrAppend(&explanation.sentence, "; held by ", Names(held));
     return explanation;
   }
@@ -157,14 +166,28 @@ class StoredQueue {
   struct Ready {
     Time since;
     ReadyTask task;
-    StatusOr<NodeQueue::Line> line;
+    std::optional<StatusOr<NodeQueue::Line>> line;  // none of a map
   };
   // A task under way, and what it holds.
   struct Holder {
     std::string name;
     std::string cache_key;
-    Allocation allocation;
+    HeldMembers members;
   };
+
+  // What it holds of the slot that is short.
+  void AddHeld(const Holder& holder, TaskExplanation* explanation,
+               std::vector<std::string>* held) const {
+    for (const HeldMember& member : holder.members) {
+      for (const AllocationPart& part : member.allocation.parts) {
+        if (part.slot != explanation->slot) continue;
+        explanation->waits_for.push_back(holder.name);
+        held->push_back(absl::StrCat(holder.name, " (", FormatSlotAmount(part.slot, part.amount),
+                                     part.device.empty() ? "" : " of ", AbslView(part.device),
+                                     ")"));
+      }
+    }
+  }
 
   // Of equal tasks one does the work: one that runs, else the first that is ready.
   std::optional<std::string> EqualTaskBefore(const ReadyTask& asked) const {
@@ -184,13 +207,13 @@ class StoredQueue {
     return std::nullopt;
   }
 
-  bool IsReady(const RunState& run, TaskIndex task) const {
+  bool IsReady(const RunState& run, TaskIndex task, TaskIndex first_held_back) const {
     return !run.pipeline().tasks[task].skip &&
-           ExplainState(run, task, now_).situation == TaskSituation::next;
+           ExplainBatch(run, task, now_, first_held_back).situation == TaskSituation::next;
   }
 
   Store& store_;
-  std::unique_ptr<NodeQueue> queue_;
+  std::unique_ptr<EngineNodes> nodes_;
   const Tenancy& tenancy_;
   RunId asking_;
   Time now_;
@@ -213,6 +236,8 @@ std::string_view ToString(TaskSituation situation) {
       return "same_work";
     case TaskSituation::retry:
       return "retry";
+    case TaskSituation::batches:
+      return "batches";
     case TaskSituation::cancelling:
       return "cancelling";
     case TaskSituation::interrupted:
@@ -260,10 +285,23 @@ std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& re
 }
 
 TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
+  return ExplainBatch(run, index, now, FirstHeldBack(run));
+}
+
+namespace {
+
+TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
+                             TaskIndex first_held_back) {
   const TaskStatus& status = run.task(index);
   const std::vector<Task>& tasks = run.pipeline().tasks;
   if (IsFinal(status.state)) return Say(TaskSituation::ended, "it has ended");
   if (status.state == TaskState::running) {
+    if (tasks[index].map) {
+      return Say(
+          TaskSituation::running,
+          absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
+                       ": that of its batches, run ", run.MapRun(index)));
+    }
     const std::string held = DescribeDevices(run, index);
     return Say(TaskSituation::running,
                absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
@@ -285,11 +323,17 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
     explanation.situation = TaskSituation::retry;
     explanation.until = retry_at;
     explanation.sentence = absl::StrCat("next try at ", FormatTime(retry_at));
+  } else if (index >= first_held_back && status.failed_attempts == 0 && status.lost_attempts == 0) {
+    explanation.situation = TaskSituation::batches;
+    explanation.sentence = absl::StrCat("waits for one of the ", run.map()->concurrency,
+                                        " batches that may be under way at once");
   } else {
     explanation.sentence = kNothingInItsWay;
   }
   return explanation;
 }
+
+}  // namespace
 
 std::string NameOfTask(const RunState& run, TaskIndex task, const RunId& asking) {
   const std::string& name = run.pipeline().tasks[task].name;
@@ -366,14 +410,14 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
                absl::StrCat("nobody drives its run; trackbed resume ", id, " continues it"));
   }
   if (explanation.situation != TaskSituation::next) return explanation;
-  const ParsedNode node = ReadNode(lease.holder.node, "node", TextFormat::yaml);
-  if (!node.node) return explanation;  // an engine that does not say what it may use
-  StatusOr<std::unique_ptr<NodeQueue>> queue =
-      NodeQueue::Create(*node.node, tenancy, policy, [](const ReadyTask&) { return true; });
-  if (!queue.ok()) return explanation;
-  StoredQueue rebuilt(store, *std::move(queue), tenancy, id, now);
+  ParsedNodes known = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
+  if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
+  StatusOr<std::unique_ptr<EngineNodes>> nodes = EngineNodes::Create(
+      std::move(known.nodes), tenancy, policy, [](const ReadyTask&) { return true; });
+  if (!nodes.ok()) return explanation;
+  StoredQueue rebuilt(store, *std::move(nodes), tenancy, id, now);
   TRACKBED_ASSIGN_OR_RETURN(const Activity activity, ActivityOf(store, asked.record.number));
-  TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX));
+  TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX, RunsListed::all));
   std::reverse(runs.begin(), runs.end());
   for (const RunRecord& record : runs) {
     if (record.id == id) {

@@ -27,6 +27,7 @@ Status LeaseLost(const Lease& lease) {
 }
 
 void Batch::clear() {
+  runs.clear();
   events.clear();
   status_changes.clear();
   cache_entries.clear();

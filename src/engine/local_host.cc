@@ -148,8 +148,14 @@ StatusOr<SourceBinding> BindSource(const Pipeline& pipeline, const std::string& 
                                    const Workspace& workspace) {
   SourceBinding binding;
   if (pipeline.source.empty()) return binding;
-  const std::string folder = (fs::path(base) / pipeline.source).lexically_normal();
-  TRACKBED_ASSIGN_OR_RETURN(SourceSnapshot snapshot, SnapshotSource(folder, workspace.Sources()));
+  // The file names it, and whoever wrote the file may have put a link there.
+  const StatusOr<fs::path> folder = Inside(base, pipeline.source);
+  if (!folder.ok()) {
+    return Status(folder.status().code(),
+                  absl::StrCat("source: ", AbslView(Message(folder.status()))));
+  }
+  TRACKBED_ASSIGN_OR_RETURN(SourceSnapshot snapshot,
+                            SnapshotSource(folder->string(), workspace.Sources()));
   binding.host_path = std::move(snapshot.path);
   binding.digest = std::move(snapshot.digest);
   for (TreeEntry& entry : snapshot.entries) {
@@ -182,6 +188,34 @@ StatusOr<SubmitOptions> PrepareRun(const Pipeline& pipeline, const std::string& 
 bool HasOutputFolder(const std::string& folder, const std::string& /*digest*/) {
   std::error_code error;
   return fs::is_directory(folder, error);
+}
+
+Status LinkOutputs(const std::string& from, const std::string& to) {
+  std::error_code error;
+  fs::create_directories(to, error);
+  fs::recursive_directory_iterator entry(from, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const fs::path target = fs::path(to) / entry->path().lexically_relative(from);
+    const fs::file_status status = entry->symlink_status(error);
+    if (error) break;
+    if (fs::is_directory(status)) {
+      fs::create_directories(target, error);
+    } else if (fs::is_symlink(status)) {
+      fs::copy_symlink(entry->path(), target, error);
+    } else if (fs::is_regular_file(status)) {
+      fs::create_hard_link(entry->path(), target, error);
+      if (error && error != std::errc::file_exists && error != std::errc::no_space_on_device) {
+        error.clear();
+        TRACKBED_RETURN_IF_ERROR(CopyFile(entry->path(), target));
+      }
+    }
+    if (error == std::errc::file_exists) error.clear();
+  }
+  if (!error) return absl::OkStatus();
+  const std::string message =
+      absl::StrCat(to, ": cannot put the outputs of a batch here: ", error.message());
+  return error == std::errc::no_space_on_device ? ResourceExhausted(message)
+                                                : FailedPrecondition(message);
 }
 
 StatusOr<std::vector<std::string>> PublishResults(const RunState& run, const std::string& home,

@@ -31,20 +31,19 @@ class MemoryStore final : public Store {
 
   StatusOr<RunRecord> AddRun(const RunRecord& record, std::string_view encoded_pipeline,
                              const Event& submitted) override {
-    if (numbers_.contains(record.id)) {
-      return AlreadyExists(absl::StrCat("run ", record.id, " exists"));
-    }
-    RunRecord added = record;
-    added.number = static_cast<int64_t>(runs_.size()) + 1;
-    numbers_.emplace(added.id, added.number);
-    pipelines_.try_emplace(added.version, encoded_pipeline);
-    runs_.push_back({added, {submitted}});
-    return added;
+    TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(record.id));
+    pipelines_.try_emplace(record.version, encoded_pipeline);
+    Add(record, submitted);
+    return runs_.back().record;
   }
 
   Status Commit(uint64_t fence, const Batch& batch) override {
     if (fence != lease_.fence) return LeaseLost(lease_);
     TRACKBED_RETURN_IF_ERROR(CheckSequences(batch));
+    for (const Batch::NewRun& run : batch.runs) {
+      TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(run.record.id));
+    }
+    for (const Batch::NewRun& run : batch.runs) Add(run.record, run.submitted);
     for (const Batch::NewEvent& added : batch.events) {
       runs_[static_cast<size_t>(added.run) - 1].events.push_back(added.event);
     }
@@ -68,9 +67,10 @@ class MemoryStore final : public Store {
     return runs_[static_cast<size_t>(number->second) - 1].record;
   }
 
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override {
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override {
     std::vector<RunRecord> records;
     for (auto run = runs_.rbegin(); run != runs_.rend() && records.size() < limit; ++run) {
+      if (listed == RunsListed::submitted && IsMapRun(run->record.id)) continue;
       records.push_back(run->record);
     }
     return records;
@@ -133,6 +133,15 @@ class MemoryStore final : public Store {
     RunRecord record;
     std::deque<Event> events;
   };
+  Status CheckThatIsNew(const RunId& id) const {
+    if (!numbers_.contains(id)) return absl::OkStatus();
+    return AlreadyExists(absl::StrCat("run ", id, " exists"));
+  }
+  void Add(RunRecord record, const Event& submitted) {
+    record.number = static_cast<int64_t>(runs_.size()) + 1;
+    numbers_.emplace(record.id, record.number);
+    runs_.push_back({std::move(record), {submitted}});
+  }
   bool Has(int64_t run) const { return run > 0 && static_cast<size_t>(run) <= runs_.size(); }
 
   // Each event must follow the one before it in its run; else nothing may be stored.

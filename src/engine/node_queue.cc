@@ -1,16 +1,18 @@
 #include "engine/node_queue.hpp"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "engine/node_devices.hpp"
 #include "engine/request.hpp"
+#include "trackbed/scheduling/amounts.hpp"
+#include "trackbed/scheduling/placers.hpp"
 #include "trackbed/scheduling/run_time_history.hpp"
 
 namespace trackbed {
 namespace {
-
-constexpr NodeIndex kNode = 0;
 
 bool IsUnlimited(const Tenancy& tenancy) {
   const Quota& root = tenancy.quota(kRootTenant);
@@ -28,7 +30,7 @@ std::string WithoutNumber(std::string_view message) {
 
 }  // namespace
 
-// Lets the slot allocator choose.
+// A placer chooses among several nodes; the slot allocator of a node chooses within it.
 class NodeQueue::NodePlacer final : public Placer {
  public:
   explicit NodePlacer(NodeQueue* queue) : queue_(*queue) {}
@@ -38,23 +40,43 @@ class NodeQueue::NodePlacer final : public Placer {
   bool Accepts(const Cluster& cluster, const Demand& demand, const Placement& placement) override {
     return queue_.TryAt(cluster, demand, placement);
   }
+  void Observe(const Demand& demand) override {
+    if (queue_.placer_ != nullptr) queue_.placer_->Observe(demand);
+  }
 
  private:
   NodeQueue& queue_;
 };
 
 StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(
-    const NodeDescription& node, Tenancy tenancy, const GroupPolicy& policy,
+    std::span<const NodeDescription> nodes, Tenancy tenancy, const GroupPolicy& policy,
     std::function<bool(const ReadyTask&)> wanted) {
-  TRACKBED_ASSIGN_OR_RETURN(SlotAllocator allocator, NewNodeAccount(node));
-  return std::unique_ptr<NodeQueue>(
-      new NodeQueue(node, std::move(allocator), std::move(tenancy), policy, std::move(wanted)));
+  std::vector<Node> accounts;
+  for (const NodeDescription& node : nodes) {
+    for (const Node& other : accounts) {
+      if (other.name != node.name) continue;
+      return InvalidArgument(
+          absl::StrCat("name: found \"", node.name, "\" twice, expected a name for each node"));
+    }
+    TRACKBED_ASSIGN_OR_RETURN(SlotAllocator allocator, NewNodeAccount(node));
+    accounts.push_back({node.name, std::move(allocator)});
+  }
+  std::unique_ptr<NodeQueue> queue(
+      new NodeQueue(nodes, std::move(accounts), std::move(tenancy), policy, std::move(wanted)));
+  if (nodes.size() > 1) {
+    // Without accelerators nothing is lost by fragments, and a node that fails takes few with it.
+    TRACKBED_ASSIGN_OR_RETURN(queue->placer_,
+                              MakePlacer(queue->model_.has_cards() ? "default" : "spread"));
+  }
+  return queue;
 }
 
-NodeQueue::NodeQueue(const NodeDescription& node, SlotAllocator allocator, Tenancy tenancy,
-                     const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted)
-    : model_(node),
-      allocator_(std::move(allocator)),
+NodeQueue::NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts,
+                     Tenancy tenancy, const GroupPolicy& policy,
+                     std::function<bool(const ReadyTask&)> wanted)
+    : descriptions_(nodes.begin(), nodes.end()),
+      model_(nodes),
+      nodes_(std::move(accounts)),
       tenancy_(std::move(tenancy)),
       policy_(policy),
       wanted_(std::move(wanted)),
@@ -62,9 +84,33 @@ NodeQueue::NodeQueue(const NodeDescription& node, SlotAllocator allocator, Tenan
 
 // ---- Lines -----------------------------------------------------------------------------------
 
-StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request,
+// The request in the terms of each node that could meet it. Errors as LineFor.
+StatusOr<std::vector<std::optional<SlotDemand>>> NodeQueue::Prepare(
+    std::span<const SlotRequest> request, Enforcement at_least) {
+  std::vector<std::optional<SlotDemand>> slots(nodes_.size());
+  bool possible = false;
+  Status first;
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    const StatusOr<SlotDemand> demand = nodes_[node].allocator.Prepare(request, at_least);
+    if (demand.ok()) {
+      slots[node] = *demand;
+      possible = true;
+    } else if (!absl::IsResourceExhausted(demand.status())) {
+      return demand.status();
+    } else if (first.ok()) {
+      first = demand.status();
+    }
+  }
+  if (possible) return slots;
+  if (nodes_.size() == 1) return first;
+  return ResourceExhausted(absl::StrCat("none of the ", nodes_.size(), " nodes can hold it; node ",
+                                        nodes_.front().name, ": ", AbslView(Message(first))));
+}
+
+StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request, uint32_t together,
                                          Enforcement at_least) {
-  TRACKBED_ASSIGN_OR_RETURN(const SlotDemand slots, allocator_.Prepare(request, at_least));
+  TRACKBED_ASSIGN_OR_RETURN(std::vector<std::optional<SlotDemand>> slots,
+                            Prepare(request, at_least));
   std::map<std::string, Quantity> total;
   for (const SlotRequest& slot : request) {
     if (slot.amount == Quantity()) continue;
@@ -72,12 +118,14 @@ StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request,
     (void)Quantity::Add(sum, slot.amount, &sum);  // Prepare has added them up before
   }
   const auto number = static_cast<uint32_t>(requests_.size());
-  const auto [place, added] = by_request_.try_emplace({total.begin(), total.end()}, number);
+  const auto [place, added] =
+      by_request_.try_emplace({{total.begin(), total.end()}, together}, number);
   if (added) {
     RequestState& state = requests_.emplace_back();
-    state.slots = slots;
+    state.slots = std::move(slots);
+    state.together = together;
     state.counted = std::make_unique<CountedAmounts>();
-    state.demand = model_.DemandOf(request, state.counted.get());
+    state.demand = model_.DemandOf(request, together, state.counted.get());
     state.demand.label = number;
     if (*state.counted != CountedAmounts{}) state.demand.counted = state.counted.get();
     state.needs_nothing = total.empty();
@@ -85,15 +133,44 @@ StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request,
   return place->second;
 }
 
+// Whether the empty nodes hold all members of a gang.
+Status NodeQueue::CheckMembers(const Claim& claim) const {
+  if (claim.members == 1) return absl::OkStatus();
+  const std::vector<SlotRequest> request(claim.request.begin(), claim.request.end());
+  uint32_t most = 0;  // members that there is room for
+  for (const NodeDescription& description : descriptions_) {
+    TRACKBED_ASSIGN_OR_RETURN(SlotAllocator empty, NewNodeAccount(description));
+    const StatusOr<SlotDemand> demand = empty.Prepare(RequestOrDefault(request));
+    if (!demand.ok()) continue;
+    const uint32_t wanted = claim.on_different_nodes ? 1 : claim.members;
+    uint32_t here = 0;
+    Allocation allocation;
+    while (here < wanted && empty.TryAllocate(*demand, &allocation)) ++here;
+    most = claim.on_different_nodes ? most + here : std::max(most, here);
+  }
+  if (most >= claim.members) return absl::OkStatus();
+  return ResourceExhausted(
+      absl::StrCat("a gang of ", claim.members,
+                   claim.on_different_nodes ? " on different nodes; there are only "
+                                            : " on one node; even empty, none holds more than ",
+                   most, claim.on_different_nodes ? " that hold a member" : " of its members"));
+}
+
 StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   const std::vector<SlotRequest> request(claim.request.begin(), claim.request.end());
+  const bool apart = claim.members > 1 && claim.on_different_nodes;
   LineState line;
-  TRACKBED_ASSIGN_OR_RETURN(line.request, RequestFor(RequestOrDefault(request), claim.at_least));
+  TRACKBED_ASSIGN_OR_RETURN(line.request, RequestFor(RequestOrDefault(request),
+                                                     apart ? 1 : claim.members, claim.at_least));
   line.tenant = claim.tenant;
   line.priority = claim.priority;
   if (claim.run_time > Duration{0}) line.run_time = RoundUpRunTime(claim.run_time);
-  const std::tuple key(line.request, line.tenant, line.priority, line.run_time.count());
+  line.members = apart ? claim.members : 1;
+  line.on_different_nodes = apart;
+  const std::tuple key(line.request, line.tenant, line.priority, line.run_time.count(),
+                       line.members, line.on_different_nodes);
   if (const auto known = by_claim_.find(key); known != by_claim_.end()) return known->second;
+  TRACKBED_RETURN_IF_ERROR(CheckMembers(claim));
   if (!unlimited_) {
     Engage(now);
     const Status possible = scheduler_->Predict(RequestOf(line, last_id_ + 1), now).status();
@@ -113,6 +190,8 @@ TaskRequest NodeQueue::RequestOf(const LineState& line, TaskId id) const {
   request.priority = line.priority;
   request.demand = requests_[line.request].demand;
   request.run_time = line.run_time;
+  request.members = line.members;
+  request.on_different_nodes = line.on_different_nodes;
   return request;
 }
 
@@ -159,21 +238,35 @@ void NodeQueue::DropUnwanted(Line index) {
 
 // ---- What runs -------------------------------------------------------------------------------
 
-bool NodeQueue::Allocate(const RequestState& request, Allocation* allocation) {
-  allocation->id = 0;
-  allocation->parts.clear();
-  return request.needs_nothing || allocator_.TryAllocate(request.slots, allocation);
+bool NodeQueue::Allocate(NodeIndex node, const RequestState& request, HeldMembers* members) {
+  if (!request.slots[node]) return false;
+  const size_t before = members->size();
+  for (uint32_t i = 0; i < request.together; ++i) {
+    HeldMember& member = members->emplace_back();
+    member.node = node;
+    if (request.needs_nothing ||
+        nodes_[node].allocator.TryAllocate(*request.slots[node], &member.allocation)) {
+      continue;
+    }
+    members->pop_back();
+    while (members->size() > before) {
+      (void)nodes_[node].allocator.Release(members->back().allocation.id);
+      members->pop_back();
+    }
+    return false;
+  }
+  return true;
 }
 
-void NodeQueue::Place(Running* running, const Allocation& allocation) {
-  const Demand& demand = requests_[lines_[running->line].request].demand;
-  const Placement placement = model_.PlacementOf(demand, allocation.parts);
-  running->allocation = allocation.id;
-  running->whole_devices = placement.whole_devices;
-  running->shared_device = placement.shared_device;
+void NodeQueue::GiveBack(const HeldMembers& members) {
+  for (const HeldMember& member : members) {
+    if (member.allocation.id != 0) {
+      (void)nodes_[member.node].allocator.Release(member.allocation.id);
+    }
+  }
 }
 
-uint32_t NodeQueue::Hold(Line line, const Allocation& allocation, Time started) {
+uint32_t NodeQueue::Hold(Line line, const HeldMembers& members, Time started) {
   uint32_t place;
   if (free_.empty()) {
     place = static_cast<uint32_t>(running_.size());
@@ -183,25 +276,30 @@ uint32_t NodeQueue::Hold(Line line, const Allocation& allocation, Time started) 
     free_.pop_back();
   }
   Running& running = running_[place];
+  running.parts.clear();
+  for (const HeldMember& member : members) {
+    running.parts.push_back({member.node, member.allocation.id});
+  }
   running.started = started;
   running.scheduled = 0;
   running.line = line;
   running.state = Running::State::holds;
-  Place(&running, allocation);
   ++live_;
-  if (lines_[line].run_time == Duration{0}) ++unknown_times_;
+  if (line != kNoLine && lines_[line].run_time == Duration{0}) ++unknown_times_;
   return place;
 }
 
 void NodeQueue::Release(uint32_t held, Time now) {
   Running& running = running_[held];
-  const bool crowded = running.state == Running::State::crowded;
-  if (crowded) {
+  if (running.state == Running::State::crowded) {
     crowded_.erase(held);
+    Crowd(running, false);
   } else {
-    if (running.allocation != 0) (void)allocator_.Release(running.allocation);
+    for (const Running::Part& part : running.parts) {
+      if (part.allocation != 0) (void)nodes_[part.node].allocator.Release(part.allocation);
+    }
     if (running.scheduled != 0) (void)scheduler_->Finish(running.scheduled, now);
-    if (lines_[running.line].run_time == Duration{0}) --unknown_times_;
+    if (running.line != kNoLine && lines_[running.line].run_time == Duration{0}) --unknown_times_;
   }
   running.state = Running::State::free;
   free_.push_back(held);
@@ -212,40 +310,97 @@ void NodeQueue::Release(uint32_t held, Time now) {
   refused_.clear();
   for (auto entry = crowded_.begin(); entry != crowded_.end();) {
     Running& waiting = running_[*entry];
-    Allocation allocation;
-    if (waiting.line == kNoLine ||
-        !Allocate(requests_[lines_[waiting.line].request], &allocation)) {
+    if (!TryToHold(&waiting)) {
       ++entry;
       continue;
     }
-    waiting.state = Running::State::holds;
-    Place(&waiting, allocation);
-    if (lines_[waiting.line].run_time == Duration{0}) ++unknown_times_;
     if (scheduler_ != nullptr) Restore(&waiting, now);
     entry = crowded_.erase(entry);
   }
 }
 
-uint32_t NodeQueue::Occupy(Line line, std::span<const AllocationPart> parts, Time started, Time now,
-                           Allocation* allocation) {
-  Allocation found;
-  if (line != kNoLine) {
-    const RequestState& request = requests_[lines_[line].request];
-    const bool held_devices =
-        !request.needs_nothing && !parts.empty() && allocator_.AllocateParts(parts, &found).ok();
-    if (held_devices || Allocate(request, &found)) {
-      const uint32_t held = Hold(line, found, started);
-      if (scheduler_ != nullptr) Restore(&running_[held], now);
-      if (allocation != nullptr) *allocation = std::move(found);
-      return held;
-    }
+void NodeQueue::SetOpen(NodeIndex node, bool open) {
+  nodes_[node].open = open;
+  Opened(node);
+}
+
+void NodeQueue::Opened(NodeIndex node) {
+  changed_ = true;
+  ++releases_;
+  if (scheduler_ == nullptr) return;
+  if (IsOpen(node)) {
+    scheduler_->OpenNode(node);
+  } else {
+    scheduler_->DrainNode(node);
   }
+}
+
+// Nothing starts where attempts were found that hold more than there is.
+void NodeQueue::Crowd(const Running& running, bool crowded) {
+  for (const Running::Part& part : running.parts) {
+    if (part.node == kNoNode) continue;
+    nodes_[part.node].crowded += crowded ? 1U : UINT32_MAX;
+    Opened(part.node);
+  }
+}
+
+// What a crowded attempt was found to need.
+bool NodeQueue::TryToHold(Running* running) {
+  if (running->line == kNoLine) return false;
+  const RequestState& request = requests_[lines_[running->line].request];
+  HeldMembers members;
+  for (const Running::Part& part : running->parts) {
+    if (AllocateFound(request, {part.node, {}}, &members)) continue;
+    GiveBack(members);
+    return false;
+  }
+  Crowd(*running, false);
+  for (size_t i = 0; i < members.size(); ++i) {
+    running->parts[i].allocation = members[i].allocation.id;
+  }
+  running->state = Running::State::holds;
+  if (lines_[running->line].run_time == Duration{0}) ++unknown_times_;
+  return true;
+}
+
+// For one member; adds to *members, or does nothing.
+bool NodeQueue::AllocateFound(const RequestState& request, const FoundMember& found,
+                              HeldMembers* members) {
+  HeldMember member{found.node, {}};
+  bool holds = found.node == kNoNode || request.needs_nothing;
+  if (!holds && !found.parts.empty()) {
+    holds = nodes_[found.node].allocator.AllocateParts(found.parts, &member.allocation).ok();
+  }
+  if (!holds && request.slots[found.node]) {
+    holds =
+        nodes_[found.node].allocator.TryAllocate(*request.slots[found.node], &member.allocation);
+  }
+  if (holds) members->push_back(std::move(member));
+  return holds;
+}
+
+uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time started, Time now,
+                           HeldMembers* given) {
+  HeldMembers members;
+  const bool known = std::all_of(found.begin(), found.end(), [&](const FoundMember& member) {
+    return line == kNoLine ? member.node == kNoNode
+                           : AllocateFound(requests_[lines_[line].request], member, &members);
+  });
+  if (known) {
+    const uint32_t held = Hold(line, members, started);
+    if (scheduler_ != nullptr) Restore(&running_[held], now);
+    if (given != nullptr) *given = std::move(members);
+    return held;
+  }
+  GiveBack(members);
   const auto place = static_cast<uint32_t>(running_.size());
   Running& running = running_.emplace_back();
+  for (const FoundMember& member : found) running.parts.push_back({member.node, 0});
   running.started = started;
   running.line = line;
   running.state = Running::State::crowded;
   crowded_.insert(place);
+  Crowd(running, true);
   ++live_;
   return place;
 }
@@ -260,7 +415,10 @@ void NodeQueue::Engage(Time now) {
   options.placer = std::make_unique<NodePlacer>(this);
   options.resources = model_.resources();
   scheduler_ = std::make_unique<Scheduler>(std::move(options));
-  (void)scheduler_->AddNode("local", model_.capacity());  // NodeModel keeps within its bounds
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    (void)scheduler_->AddNode(nodes_[node].name, model_.capacity(node));  // within its bounds
+    if (!IsOpen(node)) scheduler_->DrainNode(node);
+  }
   for (Running& running : running_) {
     if (running.state == Running::State::holds) Restore(&running, now);
   }
@@ -269,15 +427,23 @@ void NodeQueue::Engage(Time now) {
 }
 
 void NodeQueue::Restore(Running* running, Time now) {
+  running->scheduled = 0;
+  if (running->line == kNoLine) return;
+  const RequestState& request = requests_[lines_[running->line].request];
+  Placements placements;
+  for (size_t i = 0; i < running->parts.size(); ++i) {
+    const Running::Part& part = running->parts[i];
+    if (part.node == kNoNode) return;  // nothing that the scheduler could count
+    if (i % request.together == 0) placements.push_back({part.node});
+    Allocation allocation;
+    (void)nodes_[part.node].allocator.Find(part.allocation, &allocation);
+    model_.AddParts(request.demand, allocation.parts, &placements.back());
+  }
   const TaskId id = ++last_id_;
-  const bool counted = scheduler_
-                           ->Restore(RequestOf(lines_[running->line], id),
-                                     {{kNode, running->whole_devices, running->shared_device}},
-                                     running->started, now)
-                           .ok();
   // An amount that was placed by another rule may not fit the scheduler's account: the allocator
   // still counts it.
-  running->scheduled = counted ? id : 0;
+  const TaskRequest wanted = RequestOf(lines_[running->line], id);
+  if (scheduler_->Restore(wanted, placements, running->started, now).ok()) running->scheduled = id;
 }
 
 void NodeQueue::SubmitHeads() {
@@ -306,15 +472,19 @@ bool NodeQueue::Decide(Time now) {
   Settle(scheduler_->cluster());
   changed_ = !plan.starts.empty();
   next_ = plan.next;
-  for (size_t i = 0; i < plan.starts.size(); ++i) {
-    const TaskId id = plan.starts[i].task;
-    const Line index = submitted_.at(id);
-    const uint32_t held = Hold(index, taken_[i], now);
-    running_[held].scheduled = id;
-    decided_.push_back({Pop(index), held, std::move(taken_[i])});
+  if (plan.starts.empty()) return false;
+  const TaskId id = plan.starts.front().task;
+  const Line index = submitted_.at(id);
+  Started started;
+  for (Trial& trial : trials_) {
+    std::move(trial.members.begin(), trial.members.end(), std::back_inserter(started.members));
   }
-  taken_.clear();
-  return !plan.starts.empty();
+  trials_.clear();
+  started.held = Hold(index, started.members, now);
+  running_[started.held].scheduled = id;
+  started.task = Pop(index);
+  decided_.push_back(std::move(started));
+  return true;
 }
 
 std::optional<NodeQueue::Started> NodeQueue::TakeDirectly(Time now) {
@@ -323,18 +493,17 @@ std::optional<NodeQueue::Started> NodeQueue::TakeDirectly(Time now) {
   LineState& line = lines_[index];
   if (line.tasks.empty() || failed_ == std::pair(index, releases_)) return std::nullopt;
   Started started;
-  if (!Allocate(requests_[line.request], &started.allocation)) {
+  if (!IsOpen(0) || !Allocate(0, requests_[line.request], &started.members)) {
     failed_ = {index, releases_};
     return std::nullopt;
   }
   headless_.clear();
-  started.held = Hold(index, started.allocation, now);
+  started.held = Hold(index, started.members, now);
   started.task = Pop(index);
   return started;
 }
 
 std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
-  if (!crowded_.empty()) return std::nullopt;
   if (std::exchange(recheck_, false)) {
     for (const Line line : std::vector(waiting_.begin(), waiting_.end())) DropUnwanted(line);
   }
@@ -346,10 +515,11 @@ std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
       Release(next.held, now);
     }
     if (waiting_.empty()) {
-      if (unlimited_ && live_ == 0) scheduler_.reset();
+      // The placer of several nodes has learned what work to expect, and stays with its cluster.
+      if (unlimited_ && live_ == 0 && placer_ == nullptr) scheduler_.reset();
       return std::nullopt;
     }
-    if (unlimited_ && scheduler_ == nullptr && waiting_.size() == 1) {
+    if (unlimited_ && scheduler_ == nullptr && waiting_.size() == 1 && nodes_.size() == 1) {
       std::optional<Started> next = TakeDirectly(now);
       if (next || !waiting_.empty()) return next;
       continue;
@@ -363,46 +533,60 @@ std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
 
 std::optional<Placement> NodeQueue::Try(const Cluster& cluster, const Demand& demand) {
   Settle(cluster);
-  if (!cluster.state(kNode).open) return std::nullopt;
-  Allocation allocation;
-  if (!Allocate(requests_[demand.label], &allocation)) return std::nullopt;
-  const Placement placement = model_.PlacementOf(demand, allocation.parts);
-  trial_ = Trial{std::move(allocation), cluster.state(kNode).tasks};
+  if (placer_ == nullptr) return TryOn(cluster, 0, demand);
+  // What an allocator could give fits in the cluster's account.
+  const std::optional<Placement> choice = placer_->Choose(cluster, demand);
+  if (!choice) return std::nullopt;
+  if (const auto placement = TryOn(cluster, choice->node, demand)) return placement;
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (node == choice->node || !cluster.Fits(node, demand)) continue;
+    if (const auto placement = TryOn(cluster, node, demand)) return placement;
+  }
+  return std::nullopt;
+}
+
+std::optional<Placement> NodeQueue::TryOn(const Cluster& cluster, NodeIndex node,
+                                          const Demand& demand) {
+  if (!cluster.state(node).open) return std::nullopt;
+  Trial trial{node, cluster.state(node).tasks, {}};
+  if (!Allocate(node, requests_[demand.label], &trial.members)) return std::nullopt;
+  Placement placement;
+  placement.node = node;
+  for (const HeldMember& member : trial.members) {
+    model_.AddParts(demand, member.allocation.parts, &placement);
+  }
+  trials_.push_back(std::move(trial));
   return placement;
 }
 
 bool NodeQueue::TryAt(const Cluster& cluster, const Demand& demand, const Placement& placement) {
   Settle(cluster);
+  SlotAllocator& allocator = nodes_[placement.node].allocator;
   // The allocator chooses for itself, so the other devices are hidden from it.
   std::vector<std::string_view> hidden;
   if (demand.wants_devices()) {
-    for (const DeviceUsage& usage : allocator_.Usage()) {
+    for (const DeviceUsage& usage : allocator.Usage()) {
       const std::vector<std::string_view> beside = model_.DevicesBeside(placement);
       if (usage.healthy && std::find(beside.begin(), beside.end(), usage.device) != beside.end()) {
         hidden.push_back(usage.device);
       }
     }
   }
-  for (const std::string_view device : hidden) (void)allocator_.SetHealthy(device, false);
-  Allocation allocation;
-  const bool found = Allocate(requests_[demand.label], &allocation);
-  for (const std::string_view device : hidden) (void)allocator_.SetHealthy(device, true);
+  for (const std::string_view device : hidden) (void)allocator.SetHealthy(device, false);
+  const std::optional<Placement> found = TryOn(cluster, placement.node, demand);
+  for (const std::string_view device : hidden) (void)allocator.SetHealthy(device, true);
   if (!found) return false;
-  const bool there = model_.PlacementOf(demand, allocation.parts) == placement;
-  trial_ = Trial{std::move(allocation), cluster.state(kNode).tasks};
-  if (!there) Settle(cluster);
-  return there;
+  if (*found == placement) return true;
+  Settle(cluster);
+  return false;
 }
 
+// The scheduler takes room for each trial before it asks for the next, and gives all of a task back
+// when not all of it fits.
 void NodeQueue::Settle(const Cluster& cluster) {
-  if (!trial_) return;
-  Allocation allocation = std::move(trial_->allocation);
-  const bool runs = cluster.state(kNode).tasks > trial_->tasks;
-  trial_.reset();
-  if (runs) {
-    taken_.push_back(std::move(allocation));
-  } else if (allocation.id != 0) {
-    (void)allocator_.Release(allocation.id);
+  while (!trials_.empty() && cluster.state(trials_.back().node).tasks <= trials_.back().tasks) {
+    GiveBack(trials_.back().members);
+    trials_.pop_back();
   }
 }
 
@@ -417,6 +601,9 @@ QueueReason NodeQueue::Explain(Line index, const ReadyTask& task, Time now) {
   if (place == line.tasks.end()) return reason;
   reason.before = static_cast<size_t>(place - line.tasks.begin());
   reason.crowded = !crowded_.empty();
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    reason.crowded = reason.crowded && !IsOpen(node);
+  }
   if (reason.crowded) {
     reason.why.rule = WaitReason::Rule::shortage;
     return reason;
@@ -440,9 +627,31 @@ QueueReason NodeQueue::Explain(Line index, const ReadyTask& task, Time now) {
   }
   if (reason.why.rule == WaitReason::Rule::shortage ||
       reason.why.rule == WaitReason::Rule::fragmentation) {
-    reason.shortfall = allocator_.Explain(requests_[line.request].slots);
+    reason.shortfall = ShortfallOf(requests_[line.request], reason.why);
   }
   return reason;
+}
+
+// What an allocator misses, which knows more; else what the scheduler does, which knows all nodes.
+Shortfall NodeQueue::ShortfallOf(const RequestState& request, const WaitReason& why) const {
+  if (nodes_.size() == 1 && IsOpen(0) && request.together == 1) {
+    return nodes_[0].allocator.Explain(*request.slots[0]);
+  }
+  Shortfall shortfall;
+  shortfall.kind = why.rule == WaitReason::Rule::shortage ? Shortfall::Kind::shortage
+                                                          : Shortfall::Kind::fragmentation;
+  // When it is expected to start is told apart, and not where that rests on guesses.
+  shortfall.message = why.sentence.substr(0, why.sentence.find("; expected at "));
+  if (!why.has_node) return shortfall;
+  const bool bytes = why.resource == kMemory;
+  const auto quantity = [&](int64_t amount) {
+    return bytes ? Quantity::FromUnits(amount).value_or(Quantity())
+                 : Quantity::FromThousandths(amount);
+  };
+  shortfall.slot = model_.resources()[why.resource];
+  shortfall.needed = quantity(why.needed);
+  shortfall.free = quantity(why.available);
+  return shortfall;
 }
 
 }  // namespace trackbed

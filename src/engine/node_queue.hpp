@@ -1,12 +1,16 @@
-// Tasks that may start as soon as the scheduler finds it their turn and the node has room.
+// Tasks that may start as soon as the scheduler finds it their turn and the nodes have room.
 //
 // Tasks alike in all that decides when they start wait in one line, first come first served; the
-// scheduler sees the first of each. It decides who goes next, keeps quotas and reservations; the
-// slot allocator of the node decides whether there is room, and gives the devices. While only one
-// line waits and no quota can refuse it, there is nothing to decide and the scheduler is not asked.
+// scheduler sees the first of each. It decides who goes next, keeps quotas and reservations; a
+// placer chooses among the nodes; the slot allocator of the node decides whether there is room, and
+// gives the devices. While there is one node, only one line waits and no quota can refuse it, there
+// is nothing to decide and the scheduler is not asked.
+//
+// A gang starts whole: each of its members has what the task asks for, or none has anything.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/inlined_vector.h>
 
 #include <deque>
 #include <functional>
@@ -19,7 +23,7 @@
 #include <tuple>
 #include <vector>
 
-#include "engine/node_model.hpp"
+#include "engine/cluster_model.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/pipeline/graph.hpp"
 #include "trackbed/resources/slot_allocator.hpp"
@@ -41,39 +45,55 @@ struct QueueReason {
   std::optional<ReadyTask> ahead;  // the task that `why` says is
   size_t before = 0;               // tasks of its line before it
   bool crowded = false;            // attempts found running hold more than there is
-  Shortfall shortfall;             // of a shortage or fragmentation
+  Shortfall shortfall;             // of a shortage or fragmentation; of one node, if there are more
 };
+
+// What one member of an attempt holds.
+struct HeldMember {
+  NodeIndex node = 0;
+  Allocation allocation;
+};
+using HeldMembers = absl::InlinedVector<HeldMember, 1>;  // main1 first
 
 class NodeQueue {
  public:
   using Line = uint32_t;
   // Stands for a request that can never be met here.
   static constexpr Line kNoLine = UINT32_MAX;
+  // Stands for a node that is not among ours.
+  static constexpr NodeIndex kNoNode = UINT32_MAX;
 
   // What a task asks for.
   struct Claim {
-    std::span<const SlotRequest> request;
+    std::span<const SlotRequest> request;  // of each member
     TenantIndex tenant = kRootTenant;
     int32_t priority = 0;
     Duration run_time{0};  // expected; 0: not known
+    uint32_t members = 1;
+    bool on_different_nodes = false;  // its members; else all on one
     Enforcement at_least = Enforcement::accounting;
   };
   struct Started {
     ReadyTask task;
     uint32_t held = 0;  // to be released
-    Allocation allocation;
+    HeldMembers members;
   };
-
-  // `wanted` says whether a task that was pushed is still to be started.
-  static StatusOr<std::unique_ptr<NodeQueue>> Create(const NodeDescription& node, Tenancy tenancy,
-                                                     const GroupPolicy& policy,
+  // Where a member was found running, and what it held there before.
+  struct FoundMember {
+    NodeIndex node = kNoNode;
+    std::vector<AllocationPart> parts;
+  };
+  // `wanted` says whether a task that was pushed is still to be started. kInvalidArgument for a
+  // wrong description, and for two of one name.
+  static StatusOr<std::unique_ptr<NodeQueue>> Create(std::span<const NodeDescription> nodes,
+                                                     Tenancy tenancy, const GroupPolicy& policy,
                                                      std::function<bool(const ReadyTask&)> wanted);
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
 
   // The line for tasks with this claim. Errors as SlotAllocator::Prepare: kFailedPrecondition for
   // what is enforced more weakly than at_least; kResourceExhausted when
-  // the node or a quota can never meet it.
+  // the nodes, empty and open, or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
 
   // `since`: when it became ready. Who is pushed later waits behind, whatever this says.
@@ -84,11 +104,15 @@ class NodeQueue {
   // Some of what was pushed is not wanted any more: it must not hold up others.
   void Recheck() { recheck_ = true; }
 
-  // Counts an attempt that was found running, and returns what to release. It gets `parts`, which
-  // it held before; where these are not free, or there are none, what there is; and where that is
-  // not enough, nothing new starts until it is. *allocation, when given, is what it got.
-  uint32_t Occupy(Line line, std::span<const AllocationPart> parts, Time started, Time now,
-                  Allocation* allocation = nullptr);
+  // Counts an attempt that was found running, and returns what to release. Each member gets the
+  // parts that it held before; where these are not free, or there are none, what there is; and
+  // where that is not enough, nothing new starts on its node until it is. A member on no node of
+  // ours holds nothing. *given, when given, is what they got.
+  uint32_t Occupy(Line line, std::span<const FoundMember> members, Time started, Time now,
+                  HeldMembers* given = nullptr);
+
+  // Nothing new starts on a node that is closed. All are open at first.
+  void SetOpen(NodeIndex node, bool open);
 
   // Take may find something at this time though nothing happens until then; kNever: it does not.
   Time next() const { return scheduler_ == nullptr || waiting_.empty() ? kNever : next_; }
@@ -103,8 +127,9 @@ class NodeQueue {
     Time since;
   };
   struct RequestState {
-    SlotDemand slots;
-    Demand demand;
+    std::vector<std::optional<SlotDemand>> slots;  // by node; none: it can never meet it
+    uint32_t together = 1;                         // so many members on one node
+    Demand demand;                                 // of these
     std::unique_ptr<CountedAmounts> counted;
     bool needs_nothing = false;
   };
@@ -113,35 +138,57 @@ class NodeQueue {
     TenantIndex tenant = kRootTenant;
     int32_t priority = 0;
     Duration run_time{0};
+    uint32_t members = 1;             // as the scheduler counts: groups of members on one node
+    bool on_different_nodes = false;  // those
     std::deque<Waiting> tasks;
     TaskId submitted = 0;  // the scheduler's number of the first task; 0: it does not know it
     std::string refused;   // why the scheduler does not take it now
   };
+  struct Node {
+    std::string name;
+    SlotAllocator allocator;
+    bool open = true;
+    uint32_t crowded = 0;  // attempts found running there that hold more than there is
+  };
   // What runs, or ran: places are used again.
   struct Running {
     enum class State : uint8_t { free, holds, crowded };
-    uint64_t allocation = 0;  // 0: nothing
+    struct Part {
+      NodeIndex node = 0;
+      uint64_t allocation = 0;  // 0: nothing
+    };
+    absl::InlinedVector<Part, 1> parts;  // by member
     Time started{};
     TaskId scheduled = 0;  // 0: the scheduler does not know it
     Line line = 0;
-    uint16_t whole_devices = 0;  // as in Placement
-    int8_t shared_device = -1;
     State state = State::free;
   };
-  // An allocation that the scheduler has not decided about yet.
+  // Allocations that the scheduler has not decided about yet.
   struct Trial {
-    Allocation allocation;
+    NodeIndex node = 0;
     int32_t tasks = 0;  // on the node, without it
+    HeldMembers members;
   };
 
-  NodeQueue(const NodeDescription& node, SlotAllocator allocator, Tenancy tenancy,
+  NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
             const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
 
-  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, Enforcement at_least);
+  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
+                                Enforcement at_least);
+  StatusOr<std::vector<std::optional<SlotDemand>>> Prepare(std::span<const SlotRequest> request,
+                                                           Enforcement at_least);
+  Status CheckMembers(const Claim& claim) const;
   TaskRequest RequestOf(const LineState& line, TaskId id) const;
-  bool Allocate(const RequestState& request, Allocation* allocation);
-  void Place(Running* running, const Allocation& allocation);
-  uint32_t Hold(Line line, const Allocation& allocation, Time started);
+  // For all members that are to be together; adds to *members, or does nothing.
+  bool Allocate(NodeIndex node, const RequestState& request, HeldMembers* members);
+  bool AllocateFound(const RequestState& request, const FoundMember& found, HeldMembers* members);
+  void GiveBack(const HeldMembers& members);
+  bool IsOpen(NodeIndex node) const { return nodes_[node].open && nodes_[node].crowded == 0; }
+  void Crowd(const Running& running, bool crowded);
+  // Tells the scheduler which nodes are open.
+  void Opened(NodeIndex node);
+  uint32_t Hold(Line line, const HeldMembers& members, Time started);
+  bool TryToHold(Running* running);
   void Withdraw(LineState* line);
   // Takes the first task from the line.
   ReadyTask Pop(Line line);
@@ -155,26 +202,31 @@ class NodeQueue {
   bool Decide(Time now);
   std::optional<Started> TakeDirectly(Time now);
 
+  Shortfall ShortfallOf(const RequestState& request, const WaitReason& why) const;
+
   // For the placer.
   std::optional<Placement> Try(const Cluster& cluster, const Demand& demand);
+  std::optional<Placement> TryOn(const Cluster& cluster, NodeIndex node, const Demand& demand);
   bool TryAt(const Cluster& cluster, const Demand& demand, const Placement& placement);
-  // The scheduler has decided about the trial: it runs, or it is given back.
+  // The scheduler has decided about the last trials: they run, or are given back.
   void Settle(const Cluster& cluster);
 
-  NodeModel model_;
-  SlotAllocator allocator_;
+  std::vector<NodeDescription> descriptions_;
+  ClusterModel model_;
+  std::vector<Node> nodes_;
   Tenancy tenancy_;
   GroupPolicy policy_;
   std::function<bool(const ReadyTask&)> wanted_;
   bool unlimited_ = false;  // no quota can refuse anything
   std::unique_ptr<Scheduler> scheduler_;
-  std::optional<Trial> trial_;
-  std::vector<Allocation> taken_;  // by the starts of the plan being made
+  std::unique_ptr<Placer> placer_;  // among several nodes
+  std::vector<Trial> trials_;       // of the task that the scheduler looks at, or has started
 
   std::deque<RequestState> requests_;
-  std::map<std::vector<std::pair<std::string, Quantity>>, uint32_t> by_request_;
+  std::map<std::pair<std::vector<std::pair<std::string, Quantity>>, uint32_t>, uint32_t>
+      by_request_;
   std::vector<LineState> lines_;
-  std::map<std::tuple<uint32_t, TenantIndex, int32_t, int64_t>, Line> by_claim_;
+  std::map<std::tuple<uint32_t, TenantIndex, int32_t, int64_t, uint32_t, bool>, Line> by_claim_;
   std::set<Line> waiting_;      // lines in which somebody waits
   std::vector<Line> headless_;  // their first task is to be submitted
   std::vector<Line> refused_;   // … when something has ended

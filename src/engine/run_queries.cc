@@ -1,10 +1,17 @@
 #include "trackbed/engine/run_queries.hpp"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
 #include <utility>
 
 #include "trackbed/base/diagnostic.hpp"
@@ -22,17 +29,22 @@ std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-struct FoundTask {
-  StoredRun run;
-  TaskIndex task = 0;
-};
-
 StatusOr<FoundTask> Load(Store& store, const std::string& run, std::string_view task) {
-  FoundTask found;
   TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(store, run));
-  TRACKBED_ASSIGN_OR_RETURN(found.run, LoadRun(store, id));
-  TRACKBED_ASSIGN_OR_RETURN(found.task, FindTask(*found.run.state, task));
-  return found;
+  TRACKBED_ASSIGN_OR_RETURN(StoredRun stored, LoadRun(store, id));
+  return FindTaskOrBatch(store, std::move(stored), task);
+}
+
+// 17 of "score[17]", which it cuts down to "score".
+std::optional<uint64_t> CutBatch(std::string_view* name) {
+  const size_t open = name->rfind('[');
+  if (open == std::string_view::npos || !name->ends_with(']')) return std::nullopt;
+  uint64_t batch = 0;
+  const char* end = name->data() + name->size() - 1;
+  const auto [stop, error] = std::from_chars(name->data() + open + 1, end, batch);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  *name = name->substr(0, open);
+  return batch;
 }
 
 std::string StateName(const TaskStatus& status) {
@@ -52,6 +64,15 @@ ShownAttempt AttemptShown(const RunState& run, TaskIndex task) {
   const TaskResult* result = status.cached ? run.Result(task) : nullptr;
   if (result != nullptr) return {result->run, result->task, result->attempt};
   return {run.id(), run.pipeline().tasks[task].name, status.attempt};
+}
+
+// kNotFound when the task has no such member.
+Status CheckMember(const Task& task, const std::string& host) {
+  std::vector<std::string> members;
+  for (size_t rank = 0; rank < task.cluster_size; ++rank) members.push_back(GangHost(rank));
+  if (std::find(members.begin(), members.end(), host) != members.end()) return absl::OkStatus();
+  return NotFound(absl::StrCat("task \"", task.name, "\" has no member \"", host,
+                               "\"; its members: ", absl::StrJoin(members, ", ")));
 }
 
 }  // namespace
@@ -77,11 +98,36 @@ StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name) {
                    near.empty() ? "" : absl::StrCat("; did you mean \"", AbslView(near), "\"?")));
 }
 
-StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
+StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_view name) {
+  const std::optional<uint64_t> batch = CutBatch(&name);
+  TRACKBED_ASSIGN_OR_RETURN(const TaskIndex task, FindTask(*run.state, name));
+  if (!batch) return FoundTask{std::move(run), task};
+  const RunId& batches = run.state->MapRun(task);
+  if (batches.empty()) {
+    return NotFound(absl::StrCat("task \"", AbslView(name), "\" of run ", run.record.id,
+                                 run.state->pipeline().tasks[task].map
+                                     ? " has not been dealt out to batches"
+                                     : " has no batches"));
+  }
+  TRACKBED_ASSIGN_OR_RETURN(StoredRun found, LoadRun(store, batches));
+  const size_t count = found.state->graph().task_count();
+  if (*batch >= count) {
+    return NotFound(absl::StrCat("task \"", AbslView(name), "\" of run ", run.record.id, " has ",
+                                 count, " batches, from 0 on"));
+  }
+  return FoundTask{std::move(found), static_cast<TaskIndex>(*batch)};
+}
+
+bool IsDriven(Store& store, Time now) {
+  const StatusOr<Lease> lease = store.ReadLease();
+  return lease.ok() && lease->fence != 0 && lease->expires > now;
+}
+
+StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
-  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
-  const bool driven = lease.fence != 0 && lease.expires > now;
-  Json list = Json::array();
+  const bool driven = IsDriven(store, now);
+  std::vector<std::string> lines;
+  lines.reserve(runs.size());
   for (const RunRecord& run : runs) {
     const bool interrupted = run.status == RunStatus::running && !driven;
     Json one = {{"run", run.id},
@@ -90,9 +136,14 @@ StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
-    list.push_back(std::move(one));
+    lines.push_back(Dump(one));
   }
-  return Dump(list);
+  return lines;
+}
+
+StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> runs, EachRunAsJson(store, limit, now));
+  return absl::StrCat("[", absl::StrJoin(runs, ","), "]");
 }
 
 StatusOr<std::string> RunAsJson(Store& store, const std::string& run) {
@@ -161,7 +212,8 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   } else {
     TRACKBED_ASSIGN_OR_RETURN(
         const std::optional<CacheEntry> earlier,
-        store.FindLastCached(state.pipeline().name, std::string(task), status.started));
+        store.FindLastCached(state.pipeline().name, state.pipeline().tasks[found.task].name,
+                             status.started));
     if (earlier) {
       json["compared_with"] = earlier->result.run;
       before = earlier->fields;
@@ -189,33 +241,64 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   return Dump(json);
 }
 
+Status CheckHasLog(const RunState& run, TaskIndex task) {
+  if (!run.pipeline().tasks[task].map) return absl::OkStatus();
+  const std::string& name = run.pipeline().tasks[task].name;
+  return NotFound(absl::StrCat("task \"", name, "\" of run ", run.id(),
+                               " has a log for each of its batches: ", name, "[0], ", name,
+                               "[1], …"));
+}
+
 StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::string& run,
-                          std::string_view task, uint32_t attempt, uint64_t offset, size_t limit) {
+                          const LogOwner& owner, uint64_t offset, size_t limit) {
+  const auto& [task, attempt, member] = owner;
   TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
+  TRACKBED_RETURN_IF_ERROR(CheckMember(found.run.state->pipeline().tasks[found.task], member));
   const RunState& state = *found.run.state;
   const TaskStatus& status = state.task(found.task);
   ShownAttempt shown = AttemptShown(state, found.task);
-  if (attempt != 0) shown = {state.id(), std::string(task), attempt};
+  const std::string& name = state.pipeline().tasks[found.task].name;
+  if (attempt != 0) shown = {state.id(), name, attempt};
+  TRACKBED_RETURN_IF_ERROR(CheckHasLog(state, found.task));
   if (shown.attempt == 0) {
     return NotFound(
         absl::StrCat("task \"", AbslView(task), "\" of run ", state.id(), " has not started"));
   }
-  const std::string path = workspace.AttemptFolder(shown.run, shown.task, shown.attempt) + "/log";
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return NotFound(absl::StrCat("there is no log ", path));
-  const auto size = static_cast<uint64_t>(std::max<std::streamoff>(file.tellg(), 0));
+  const std::string path =
+      workspace.MemberFolder(shown.run, shown.task, shown.attempt, member) + "/log";
+  uint64_t size = 0;
   LogPart part;
-  if (offset < size) {
-    part.text.resize(std::min<uint64_t>(size - offset, limit));
-    file.seekg(static_cast<std::streamoff>(offset));
-    file.read(part.text.data(), static_cast<std::streamsize>(part.text.size()));
-    part.text.resize(static_cast<size_t>(file.gcount()));
-  }
+  part.attempt = MakeAttemptKey(shown.run, shown.task, shown.attempt);
+  TRACKBED_ASSIGN_OR_RETURN(part.text, ReadLogFile(path, offset, limit, &size));
   // Of an attempt that goes on, or that is not the task's last.
   const bool goes_on = !IsFinal(status.state) && state.status() == RunStatus::running &&
                        (attempt == 0 || attempt == status.attempt);
   part.more = goes_on || offset + part.text.size() < size;
   return part;
+}
+
+StatusOr<std::string> ReadLogFile(const std::string& path, uint64_t offset, size_t limit,
+                                  uint64_t* size) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  struct stat status{};
+  if (file < 0 || ::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (file >= 0) ::close(file);
+    return NotFound(absl::StrCat("there is no log ", path));
+  }
+  *size = static_cast<uint64_t>(status.st_size);
+  std::string text;
+  if (offset < *size) text.resize(std::min<uint64_t>(*size - offset, limit));
+  size_t filled = 0;
+  while (filled < text.size()) {
+    const ssize_t count = ::pread(file, text.data() + filled, text.size() - filled,
+                                  static_cast<off_t>(offset + filled));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    filled += static_cast<size_t>(count);
+  }
+  ::close(file);
+  text.resize(filled);
+  return text;
 }
 
 StatusOr<TaskOutputs> ReadOutputs(Store& store, const Workspace& workspace, const std::string& run,

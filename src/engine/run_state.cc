@@ -47,7 +47,11 @@ Status RunState::ApplyRunEvent(const Event& event) {
   switch (event.type) {
     case EventType::run_submitted:
       submitted_at_ = event.time;
-      return Decode(event.detail, &submitted_);
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &submitted_));
+      if (submitted_.map && submitted_.map->fresh) {
+        for (TaskStatus& task : tasks_) task.fresh = true;
+      }
+      return absl::OkStatus();
     case EventType::run_resumed:
       if (status_ != RunStatus::running && status_ != RunStatus::cancelled) {
         return Unexpected(event);
@@ -124,7 +128,9 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     case EventType::attempt_intended: {
       if (event.attempt != task.attempt + 1) return Unexpected(event);
       if (!event.detail.empty()) {
-        TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended_[event.task]));
+        AttemptIntended& intended = intended_[event.task];
+        TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended));
+        if (!intended.map_run.empty()) map_runs_[event.task] = intended.map_run;
       } else if (!intended_.empty()) {
         intended_.erase(event.task);
       }
@@ -176,7 +182,10 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       results_[event.task] = {std::move(cached.result.outputs),
                               std::move(cached.result.output_digest), std::move(cached.result.run),
                               std::move(cached.result.task), cached.result.attempt};
-      intended_[event.task] = {std::move(cached.cache_key), "", std::move(cached.cache_fields), {}};
+      AttemptIntended& intended = intended_[event.task];
+      intended = AttemptIntended();
+      intended.cache_key = std::move(cached.cache_key);
+      intended.cache_fields = std::move(cached.cache_fields);
       task.cached = true;
       task.started = event.time;
       Finish(event.task, TaskState::succeeded, event.time);
@@ -247,6 +256,12 @@ const TaskSkipped* RunState::Skip(TaskIndex index) const {
 const AttemptIntended* RunState::Intended(TaskIndex index) const {
   auto found = intended_.find(index);
   return found == intended_.end() ? nullptr : &found->second;
+}
+
+const RunId& RunState::MapRun(TaskIndex index) const {
+  static const RunId none;
+  auto found = map_runs_.find(index);
+  return found == map_runs_.end() ? none : found->second;
 }
 
 Time RunState::RetryAt(TaskIndex index) const {

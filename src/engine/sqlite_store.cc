@@ -98,7 +98,7 @@ class SqliteStore final : public Store {
                              const Event& submitted) override;
   Status Commit(uint64_t fence, const Batch& batch) override;
   StatusOr<RunRecord> FindRun(const RunId& id) override;
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override;
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override;
   StatusOr<std::string> ReadPipeline(const std::string& version) override;
   Status ReadEvents(int64_t run, uint64_t from,
                     const std::function<void(uint64_t, Event)>& visit) override {
@@ -128,6 +128,8 @@ class SqliteStore final : public Store {
   // Runs a statement that has to change one row, and finds it only when it is undamaged.
   Status ChangeOne(Statement& statement, std::string_view doing);
   Status Damaged(std::string_view row) const;
+  // Within a transaction. Sets the number of *record.
+  Status InsertRun(const Event& submitted, RunRecord* record);
   Status WriteEvent(int64_t run, uint64_t sequence, const Event& event);
   // Notes that `batch` adds to its runs, each event after the one before it.
   Status Lengthen(const Batch& batch);
@@ -353,8 +355,8 @@ Status SqliteStore::PrepareStatements() {
        " WHERE number=?3 AND digest=row_digest("
        "number, id, pipeline, version, submitted_ns, status, finished_ns)"},
       {sql_.find_run, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs WHERE id=?"},
-      {sql_.scan_for_run, "SELECT 1 FROM runs WHERE +id=?"},
-      {sql_.list_runs, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs ORDER BY number DESC LIMIT ?"},
+      {sql_.scan_for_run, "SELECT 1 FROM runs NOT INDEXED WHERE id=?"},
+      {sql_.list_runs, "SELECT " TRACKBED_RUN_COLUMNS " FROM runs ORDER BY number DESC"},
       {sql_.read_pipeline,
        "SELECT document, digest=row_digest(version, document) FROM pipelines WHERE version=?"},
       {sql_.read_events,
@@ -467,35 +469,39 @@ StatusOr<RunRecord> SqliteStore::AddRun(const RunRecord& record, std::string_vie
                                         const Event& submitted) {
   RunRecord added = record;
   Status status = InTransaction("add a run", [&]() -> Status {
-    {
-      ResetOnExit reset(sql_.find_run);
-      sql_.find_run.BindText(1, record.id);
-      const int code = sql_.find_run.Step();
-      if (code == SQLITE_ROW) return AlreadyExists(absl::StrCat("run ", record.id, " exists"));
-      // After an error there may be no transaction any more.
-      if (code != SQLITE_DONE) return Error("add a run");
-    }
+    TRACKBED_RETURN_IF_ERROR(InsertRun(submitted, &added));
     sql_.add_pipeline.BindText(1, record.version);
     sql_.add_pipeline.BindBlob(2, encoded_pipeline);
-    TRACKBED_RETURN_IF_ERROR(Run(sql_.add_pipeline, "add a pipeline"));
-    {
-      ResetOnExit reset(sql_.last_run);
-      if (sql_.last_run.Step() != SQLITE_ROW) return Error("add a run");
-      added.number = sql_.last_run.Integer(0) + 1;
-    }
-    sql_.add_run.Bind(1, added.number);
-    sql_.add_run.BindText(2, record.id);
-    sql_.add_run.BindText(3, record.pipeline);
-    sql_.add_run.BindText(4, record.version);
-    sql_.add_run.Bind(5, ToNanoseconds(record.submitted));
-    sql_.add_run.Bind(6, static_cast<int64_t>(record.status));
-    sql_.add_run.Bind(7, ToNanoseconds(record.finished));
-    TRACKBED_RETURN_IF_ERROR(Run(sql_.add_run, "add a run"));
-    TRACKBED_RETURN_IF_ERROR(WriteEvent(added.number, 1, submitted));
-    return WriteRow(added.number, kEndSequence, 1, kEndType, Event{});
+    return Run(sql_.add_pipeline, "add a pipeline");
   });
   if (!status.ok()) return status;
   return added;
+}
+
+Status SqliteStore::InsertRun(const Event& submitted, RunRecord* record) {
+  {
+    ResetOnExit reset(sql_.find_run);
+    sql_.find_run.BindText(1, record->id);
+    const int code = sql_.find_run.Step();
+    if (code == SQLITE_ROW) return AlreadyExists(absl::StrCat("run ", record->id, " exists"));
+    // After an error there may be no transaction any more.
+    if (code != SQLITE_DONE) return Error("add a run");
+  }
+  {
+    ResetOnExit reset(sql_.last_run);
+    if (sql_.last_run.Step() != SQLITE_ROW) return Error("add a run");
+    record->number = sql_.last_run.Integer(0) + 1;
+  }
+  sql_.add_run.Bind(1, record->number);
+  sql_.add_run.BindText(2, record->id);
+  sql_.add_run.BindText(3, record->pipeline);
+  sql_.add_run.BindText(4, record->version);
+  sql_.add_run.Bind(5, ToNanoseconds(record->submitted));
+  sql_.add_run.Bind(6, static_cast<int64_t>(record->status));
+  sql_.add_run.Bind(7, ToNanoseconds(record->finished));
+  TRACKBED_RETURN_IF_ERROR(Run(sql_.add_run, "add a run"));
+  TRACKBED_RETURN_IF_ERROR(WriteEvent(record->number, 1, submitted));
+  return WriteRow(record->number, kEndSequence, 1, kEndType, Event{});
 }
 
 Status SqliteStore::WriteRow(int64_t run, int64_t sequence, int64_t time, int64_t type,
@@ -566,6 +572,10 @@ Status SqliteStore::Commit(uint64_t fence, const Batch& batch) {
     TRACKBED_ASSIGN_OR_RETURN(const Lease lease, ReadLease());
     if (lease.fence != fence) return LeaseLost(lease);
     TRACKBED_RETURN_IF_ERROR(Lengthen(batch));
+    for (const Batch::NewRun& run : batch.runs) {
+      RunRecord record = run.record;
+      TRACKBED_RETURN_IF_ERROR(InsertRun(run.submitted, &record));
+    }
     for (const Batch::NewEvent& added : batch.events) {
       TRACKBED_RETURN_IF_ERROR(WriteEvent(added.run, added.sequence, added.event));
     }
@@ -631,8 +641,7 @@ StatusOr<RunRecord> SqliteStore::FindRun(const RunId& id) {
   return NotFound(absl::StrCat("there is no run \"", id, "\""));
 }
 
-StatusOr<std::vector<RunRecord>> SqliteStore::ListRuns(size_t limit) {
-  const auto bound = static_cast<int64_t>(std::min<size_t>(limit, INT64_MAX));
+StatusOr<std::vector<RunRecord>> SqliteStore::ListRuns(size_t limit, RunsListed listed) {
   std::vector<RunRecord> records;
   Status status = InOneMoment("read the runs", [&]() -> Status {
     // Numbers are given in order and never taken back.
@@ -644,16 +653,19 @@ StatusOr<std::vector<RunRecord>> SqliteStore::ListRuns(size_t limit) {
     }
     Statement& row = sql_.list_runs;
     ResetOnExit reset(row);
-    row.Bind(1, bound);
-    int code = SQLITE_OK;
-    for (; (code = row.Step()) == SQLITE_ROW; --next) {
-      records.push_back(ReadRunRecord(row));
-      if (!row.IsTrue(7) || records.back().number != next) {
+    for (; records.size() < limit; --next) {
+      const int code = row.Step();
+      if (code == SQLITE_DONE) {
+        return next == 0 ? absl::OkStatus() : Damaged(absl::StrCat("run number ", next));
+      }
+      if (code != SQLITE_ROW) return Error("read the runs");
+      RunRecord record = ReadRunRecord(row);
+      if (!row.IsTrue(7) || record.number != next) {
         return Damaged(absl::StrCat("run number ", next));
       }
+      if (listed == RunsListed::submitted && IsMapRun(record.id)) continue;
+      records.push_back(std::move(record));
     }
-    if (code != SQLITE_DONE) return Error("read the runs");
-    if (records.size() < limit && next != 0) return Damaged(absl::StrCat("run number ", next));
     return absl::OkStatus();
   });
   if (!status.ok()) return status;

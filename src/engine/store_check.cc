@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -218,11 +219,32 @@ void RemoveStore(const std::string& path) {
 
 }  // namespace
 
+namespace {
+
+Status CheckThatItIsThere(const std::string& path, const SqliteStoreOptions& options) {
+  // A file system of SQLite's own knows its files by itself.
+  if (!options.vfs.empty() || ::access(path.c_str(), F_OK) == 0 || errno != ENOENT) {
+    return absl::OkStatus();
+  }
+  return NotFound(absl::StrCat("there is no store ", path));
+}
+
+}  // namespace
+
+std::string StoreReportToJson(const StoreReport& report) {
+  const nlohmann::ordered_json json = {{"runs", report.runs},
+                                       {"events", report.events},
+                                       {"cached", report.cached},
+                                       {"findings", report.findings}};
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 StatusOr<StoreReport> CheckStore(const std::string& path, Time now,
                                  const SqliteStoreOptions& options) {
   SqliteStoreOptions reading = options;
   reading.read_only = true;
   // Sees to it that this is a store, and of this format.
+  TRACKBED_RETURN_IF_ERROR(CheckThatItIsThere(path, options));
   TRACKBED_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenSqliteStore(path, reading));
   TRACKBED_ASSIGN_OR_RETURN(const Database database,
                             OpenDatabase(path, SQLITE_OPEN_READONLY, options.vfs));
@@ -234,6 +256,7 @@ StatusOr<StoreReport> BackupStore(const std::string& from, const std::string& to
   SqliteStoreOptions reading = options;
   reading.read_only = true;
   // Before anything is made: what is no store, or of another format, is not copied.
+  TRACKBED_RETURN_IF_ERROR(CheckThatItIsThere(from, options));
   TRACKBED_RETURN_IF_ERROR(OpenSqliteStore(from, reading).status());
   const std::string part = absl::StrCat(to, ".part");
   RemoveStore(part);

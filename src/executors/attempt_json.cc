@@ -12,6 +12,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+Json DevicesToJson(const std::vector<AssignedDevice>& devices) {
+  Json list = Json::array();
+  for (const AssignedDevice& device : devices) {
+    list.push_back({{"slot", device.slot},
+                    {"id", device.id},
+                    {"card", device.card},
+                    {"index", device.index},
+                    {"amount", FormatSlotAmount(device.slot, device.amount)},
+                    {"memory", device.memory}});
+  }
+  return list;
+}
+
 Json FoldersToJson(const std::vector<BoundFolder>& folders) {
   Json list = Json::array();
   for (const BoundFolder& folder : folders) {
@@ -51,16 +64,18 @@ std::string AttemptToJson(const AttemptSpec& spec) {
   }
   json["resource_group"] = spec.resource_group;
   json["timeout_ns"] = spec.timeout.count();
-  json["devices"] = Json::array();
-  for (const AssignedDevice& device : spec.devices) {
-    json["devices"].push_back({{"slot", device.slot},
-                               {"id", device.id},
-                               {"card", device.card},
-                               {"index", device.index},
-                               {"amount", FormatSlotAmount(device.slot, device.amount)},
-                               {"memory", device.memory}});
-  }
+  json["devices"] = DevicesToJson(spec.devices);
   json["offered_slots"] = spec.offered_slots;
+  json["node"] = spec.node;
+  if (!spec.gang.empty()) {
+    json["gang"] = Json::array();
+    for (const GangMember& member : spec.gang) {
+      json["gang"].push_back({{"host", member.host},
+                              {"node", member.node},
+                              {"devices", DevicesToJson(member.devices)}});
+    }
+    json["rank"] = spec.rank;
+  }
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -229,7 +229,10 @@ bool Decode(std::string_view text, std::string_view title, bool (*line)(Reader*,
 }  // namespace
 
 std::string ShortTemporaryPath(const ClaimRecord& claim) {
-  return "/tmp/trackbed-" + std::to_string(claim.pid) + "-" + std::to_string(claim.start_time);
+  // In memory where possible: on a disk, the link costs a short attempt a fifth of its time.
+  const char* folder = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
+  return std::string(folder) + "/trackbed-" + std::to_string(claim.pid) + "-" +
+         std::to_string(claim.start_time);
 }
 
 std::string EncodeLaunch(const LaunchRecord& record) {

@@ -69,6 +69,11 @@ struct ExitRecord {
   std::string message;
 };
 
+// The exit code of a command that succeeded and left outputs that cannot be digested: a socket, a
+// pipe, a file that cannot be read. Nothing of them could be handed on, so it has failed (EX_IOERR
+// of sysexits.h).
+inline constexpr int kOutputsNotKept = 74;
+
 // A link to the attempt's tmp/ that its supervisor makes when that lies deep.
 std::string ShortTemporaryPath(const ClaimRecord& claim);
 
@@ -117,6 +122,19 @@ inline constexpr const char* kServeFlag = "--serve";
 // With this one and an attempt's folder, it runs the order in kOrderFile there, once.
 inline constexpr const char* kJobFlag = "--job";
 inline constexpr const char* kOrderFile = "order";
+// Runs a gang as a job (supervisor/gang.hpp).
+inline constexpr const char* kGangFlag = "--gang";
+inline constexpr const char* kMemberFlag = "--member";
+inline constexpr const char* kGangFile = "gang";
+inline constexpr const char* kGangMembersFolder = "members";
+inline constexpr const char* kAddressFile = "address";
+inline constexpr const char* kGangHostsFile = "hosts";
+inline constexpr const char* kFailedFile = "failed";
+// In a job the supervisor touches the claim every so often while the command runs, so that it is
+// seen to be there by who cannot ask; and ends the command when this file is there: made when the
+// attempt was given up, in case that what runs it cannot be reached.
+inline constexpr int kBeatMs = 4000;
+inline constexpr const char* kFenceFile = "fence";
 // Made by it when somebody asked that attempt to end.
 inline constexpr const char* kAskedFile = "asked";
 // By signals talk those that have no socket to it. This one makes a supervisor kill its attempt;

@@ -113,7 +113,10 @@ class Conclusion {
       error = WalkTree(outputs, options, &entries);
       if (!error) result_.record.output_digest = DigestTreeEntries(entries);
     }
-    if (error) AddMessage(error->message);
+    if (!error) return;
+    AddMessage(absl::StrCat("what it left cannot be handed on: ", error->message));
+    ExitRecord& record = result_.record;
+    if (record.exit_code == 0 && record.signal == 0) record.exit_code = kOutputsNotKept;
   }
 
   void WriteRecord() {

@@ -16,6 +16,9 @@ inline constexpr const char* kContainerEndpointFile = "endpoint";  // where the 
 // In it:
 inline constexpr const char* kBegunFile = "begun";  // the container's first process ran
 inline constexpr const char* kEndFile = "end";      // how the command ended: an ExitRecord
+// The attempt was given up and may be tried elsewhere: the first process does not begin the
+// command, or ends it.
+inline constexpr const char* kGivenUpFile = "given-up";
 // The file of NAME=VALUE lines is in the folder too: a file that is itself mounted could not be
 // replaced by a rename. And a script too long for a command line.
 

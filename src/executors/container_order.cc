@@ -1,6 +1,5 @@
 #include "executors/container_order.hpp"
 
-#include <absl/strings/escaping.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <unistd.h>
@@ -23,7 +22,6 @@ constexpr size_t kMaxNamePart = 40;
 constexpr size_t kNameDigest = 16;
 constexpr size_t kMaxImageName = 512;
 constexpr size_t kMaxErrorText = 1000;
-constexpr size_t kMaxPullLine = size_t{64} << 10;
 constexpr int kNewestApi = 47;  // of version 1
 constexpr int64_t kNanoCpusPerThousandth = 1'000'000;
 constexpr int64_t kLeastMemory = 6 << 20;  // what Docker accepts
@@ -189,6 +187,20 @@ StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOp
   return host;
 }
 
+void JoinGang(const ContainerOrder& order, Json* body) {
+  const GangNetwork& network = order.network;
+  Json& host = (*body)["HostConfig"];
+  if (network.name.empty()) {
+    host["NetworkMode"] = "host";
+    host["ExtraHosts"] = network.hosts;
+    return;
+  }
+  host["NetworkMode"] = network.name;
+  const Json aliases = Json::array({order.spec.gang[order.spec.rank].host});
+  (*body)["NetworkingConfig"]["EndpointsConfig"][network.name]["Aliases"] = aliases;
+  (*body)["Labels"][kNetworkLabel] = network.name;
+}
+
 }  // namespace
 
 std::string ContainerName(const AttemptKey& key, const std::string& folder) {
@@ -199,14 +211,6 @@ std::string ContainerName(const AttemptKey& key, const std::string& folder) {
     absl::StrAppend(&name, NamePart(parts.task), "-", NamePart(parts.attempt), "-");
   }
   return name + digest.substr(digest.find(':') + 1, kNameDigest);
-}
-
-std::string RegistryOf(std::string_view image) {
-  const size_t slash = image.find('/');
-  if (slash == std::string_view::npos) return "docker.io";
-  const std::string_view first = image.substr(0, slash);
-  const bool host = first.find_first_of(".:") != std::string_view::npos || first == "localhost";
-  return host ? std::string(first) : "docker.io";
 }
 
 Status CheckImageName(const std::string& image) {
@@ -232,7 +236,7 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
       Json::array({options.init_path, absl::StrCat(order.spec.folder, "/", kContainerFolder)});
   body["Cmd"] = order.launch.command;
   body["Env"] = Environment(order, options);
-  body["Hostname"] = "main1";
+  body["Hostname"] = order.spec.gang.empty() ? "main1" : order.spec.gang[order.spec.rank].host;
   body["User"] = UserOf(options);
   body["WorkingDir"] =
       order.spec.pipeline_paths ? "/home/work" : absl::StrCat(order.spec.folder, "/", kWorkFolder);
@@ -240,13 +244,33 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
   body["Tty"] = false;
   body["StopSignal"] = "SIGTERM";
   const KeyParts parts = Split(order.spec.key);
-  body["Labels"] = {{"trackbed.key", order.spec.key},
-                    {"trackbed.run", parts.run},
-                    {"trackbed.task", parts.task},
-                    {"trackbed.attempt", parts.attempt},
-                    {"trackbed.image", order.image}};
+  body["Labels"] = {{"trackbed.key", order.spec.key}, {"trackbed.run", parts.run},
+                    {"trackbed.task", parts.task},    {"trackbed.attempt", parts.attempt},
+                    {"trackbed.image", order.image},  {kFolderLabel, order.spec.folder}};
+  if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   TRACKBED_ASSIGN_OR_RETURN(body["HostConfig"], HostConfig(order, options, is_podman));
+  if (!order.spec.gang.empty()) JoinGang(order, &body);
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string NetworkBody(const ContainerOrder& order) {
+  Json body = {{"Name", order.network.name}, {"Driver", "bridge"}, {"CheckDuplicate", true}};
+  body["Labels"] = {{"trackbed.gang", GangKey(order.spec)}};
+  if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::optional<std::vector<std::string>> ReadNetworkList(std::string_view body) {
+  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_array()) return std::nullopt;
+  std::vector<std::string> names;
+  for (const Json& entry : json) {
+    if (!entry.is_object()) continue;
+    if (std::string name = Get<std::string>(entry, "Name", ""); !name.empty()) {
+      names.push_back(std::move(name));
+    }
+  }
+  return names;
 }
 
 std::string ErrorText(int status, std::string_view body) {
@@ -260,17 +284,30 @@ std::string ErrorText(int status, std::string_view body) {
   return text.empty() ? absl::StrCat("HTTP status ", status) : text;
 }
 
-std::optional<ImageAnswer> ReadImage(std::string_view body) {
+std::string RepositoryOf(const std::string& image) {
+  const std::string name = image.substr(0, image.find('@'));
+  const size_t slash = name.rfind('/');
+  return name.substr(0, name.find(':', slash == std::string::npos ? 0 : slash));
+}
+
+std::optional<ImageAnswer> ReadImage(std::string_view body, const std::string& name) {
   const Json json = ParseObject(body);
   ImageAnswer answer;
   answer.id = Get<std::string>(json, "Id", "");
   if (answer.id.empty()) return std::nullopt;
-  answer.digest = answer.id;
   const auto digests = json.find("RepoDigests");
-  if (digests != json.end() && digests->is_array() && !digests->empty() &&
-      digests->front().is_string()) {
-    answer.digest = digests->front().get<std::string>();
+  if (digests != json.end() && digests->is_array()) {
+    const std::string repository = RepositoryOf(name);
+    for (const Json& digest : *digests) {
+      if (!digest.is_string()) continue;
+      const std::string text = digest.get<std::string>();
+      const std::string known = RepositoryOf(text);
+      const bool same = known == repository || known.ends_with("/" + repository);
+      if (same || answer.digest.empty()) answer.digest = text;
+      if (same) break;
+    }
   }
+  if (answer.digest.empty()) answer.digest = answer.id;
   return answer;
 }
 
@@ -291,6 +328,8 @@ std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
   answer.out_of_memory = Get<bool>(state, "OOMKilled", false);
   answer.error = Get<std::string>(state, "Error", "");
   answer.image = Get<std::string>(json, "Image", "");
+  answer.network =
+      Get<std::string>(GetObject(GetObject(json, "Config"), "Labels"), kNetworkLabel, "");
   const Json config = GetObject(json, "Config");
   if (const auto list = config.find("Env"); list != config.end() && list->is_array()) {
     for (const Json& entry : *list) {
@@ -324,28 +363,41 @@ std::optional<VersionAnswer> ReadVersion(std::string_view body) {
   return answer;
 }
 
-void PullReader::Feed(std::string_view bytes) {
-  for (const char c : bytes) {
-    if (c != '\n') {
-      if (line_.size() < kMaxPullLine) line_ += c;
+std::optional<std::vector<ListedContainer>> ReadContainerList(std::string_view body) {
+  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_array()) return std::nullopt;
+  std::vector<ListedContainer> list;
+  for (const Json& entry : json) {
+    if (!entry.is_object()) continue;
+    const auto names = entry.find("Names");
+    if (names == entry.end() || !names->is_array() || names->empty() ||
+        !names->front().is_string()) {
       continue;
     }
-    const Json json = ParseObject(line_);
-    line_.clear();
-    if (std::string error = Get<std::string>(json, "error", ""); !error.empty()) error_ = error;
-    if (std::string status = Get<std::string>(json, "status", ""); !status.empty()) last_ = status;
+    ListedContainer container;
+    container.name = names->front().get<std::string>();
+    if (container.name.starts_with('/')) container.name.erase(0, 1);
+    container.folder = Get<std::string>(GetObject(entry, "Labels"), kFolderLabel, "");
+    container.is_running = Get<std::string>(entry, "State", "") == "running";
+    list.push_back(std::move(container));
   }
+  return list;
 }
 
-std::string RegistryAuthorization(const RegistryLogin& login, const std::string& password) {
-  // Docker Hub goes by its old address here.
-  const std::string server =
-      login.server == "docker.io" ? "https://index.docker.io/v1/" : login.server;
-  const Json json = {{"username", login.user}, {"password", password}, {"serveraddress", server}};
-  std::string encoded;
-  absl::WebSafeBase64Escape(json.dump(-1, ' ', false, Json::error_handler_t::replace), &encoded);
-  while (encoded.size() % 4 != 0) encoded += '=';
-  return encoded;
+std::string PercentEncode(std::string_view text) {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (isalnum(byte) != 0 || std::string_view("-._~").find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += '%';
+      out += kDigits[byte >> 4U];
+      out += kDigits[byte & 15U];
+    }
+  }
+  return out;
 }
 
 }  // namespace trackbed

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "executors/attempt_records.hpp"
+#include "executors/gang_network.hpp"
 #include "executors/sandbox_plan.hpp"
 #include "trackbed/base/status.hpp"
 #include "trackbed/executors/container_executor.hpp"
@@ -17,25 +18,36 @@ namespace trackbed {
 // "trackbed-RUN-TASK-ATTEMPT-" and a digest of key and folder: unique to the attempt, and legal.
 std::string ContainerName(const AttemptKey& key, const std::string& folder);
 
-// "nginx" -> "docker.io"; "ghcr.io/x/y:1" -> "ghcr.io".
-std::string RegistryOf(std::string_view image);
-
 // kInvalidArgument for what cannot be the name of an image, and so must not get into a path.
 Status CheckImageName(const std::string& image);
+
+// Labels by which containers are found again: of whose home they are, and the attempt's folder.
+inline constexpr const char* kOwnerLabel = "trackbed.owner";
+inline constexpr const char* kFolderLabel = "trackbed.folder";
+// The network that was made for its gang.
+inline constexpr const char* kNetworkLabel = "trackbed.network";
 
 // Everything about a container but its image, which is known when it has been looked up.
 struct ContainerOrder {
   std::string name;
   std::string image;  // as the pipeline names it
+  std::string owner;  // for kOwnerLabel; empty: nobody's
   AttemptSpec spec;   // with values of secrets: never written
   LaunchRecord launch;
   std::vector<SandboxMount> view;
+  GangNetwork network;  // of a member of a gang
 };
 
 // The body that creates the container. `image` is what to run, `is_podman` whose API it is.
 // kInvalidArgument names a device that cannot be handed to a container.
 StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::string& image,
                                    const ContainerExecutorOptions& options, bool is_podman);
+
+// The body that makes the network of a gang.
+std::string NetworkBody(const ContainerOrder& order);
+
+// The names in a list of networks. nullopt: it is no list.
+std::optional<std::vector<std::string>> ReadNetworkList(std::string_view body);
 
 // The text of an error answer: its "message", else the beginning of the answer itself.
 std::string ErrorText(int status, std::string_view body);
@@ -44,15 +56,20 @@ struct ImageAnswer {
   std::string id;
   std::string digest;  // "NAME@sha256:…" where a registry knows it, else the id
 };
-std::optional<ImageAnswer> ReadImage(std::string_view body);
+// An image may be known by several names: the digest is that of `name`, if it is among them.
+std::optional<ImageAnswer> ReadImage(std::string_view body, const std::string& name);
+
+// "ghcr.io/a/b:1", "ghcr.io/a/b@sha256:…" -> "ghcr.io/a/b".
+std::string RepositoryOf(const std::string& image);
 
 struct ContainerAnswer {
   enum class State : uint8_t { created, running, ended };
   State state = State::created;
   int exit_code = 0;
   bool out_of_memory = false;
-  std::string error;  // why it could not be started
-  std::string image;  // what it runs
+  std::string error;    // why it could not be started
+  std::string image;    // what it runs
+  std::string network;  // kNetworkLabel
   std::vector<std::string> environment;
 };
 std::optional<ContainerAnswer> ReadContainer(std::string_view body);
@@ -64,21 +81,16 @@ struct VersionAnswer {
 };
 std::optional<VersionAnswer> ReadVersion(std::string_view body);
 
-// Reads the progress of a pull, JSON objects one after another, a line each.
-class PullReader {
- public:
-  void Feed(std::string_view bytes);
-  // Why it failed; empty: it did not.
-  const std::string& error() const { return error_; }
-  const std::string& last() const { return last_; }
-
- private:
-  std::string line_;
-  std::string error_;
-  std::string last_;
+// One of the containers of an owner, as a list of them has it.
+struct ListedContainer {
+  std::string name;
+  std::string folder;  // of the attempt
+  bool is_running = false;
 };
+// nullopt: it is no list. What in it is no container is left out.
+std::optional<std::vector<ListedContainer>> ReadContainerList(std::string_view body);
 
-// The value of the header X-Registry-Auth.
-std::string RegistryAuthorization(const RegistryLogin& login, const std::string& password);
+// `text` as a part of a query.
+std::string PercentEncode(std::string_view text);
 
 }  // namespace trackbed

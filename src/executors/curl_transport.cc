@@ -2,16 +2,15 @@
 
 #ifdef TRACKBED_HAS_CURL
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <map>
-#include <mutex>
 #include <utility>
 
+#include "executors/curl_library.hpp"
 #include "executors/host_files.hpp"
 
 namespace trackbed {
@@ -26,9 +25,15 @@ long Seconds(Duration duration) {
   return static_cast<long>(std::chrono::duration_cast<std::chrono::seconds>(duration).count());
 }
 
+// At least 1: to curl, 0 is without end.
+long Milliseconds(Duration duration) {
+  return static_cast<long>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
 class CurlTransport : public HttpTransport {
  public:
-  explicit CurlTransport(ContainerEndpoint endpoint) : endpoint_(std::move(endpoint)) {}
+  CurlTransport(const CurlLibrary& curl, ContainerEndpoint endpoint)
+      : curl_(curl), endpoint_(std::move(endpoint)) {}
   ~CurlTransport() override;
   CurlTransport(const CurlTransport&) = delete;
   CurlTransport& operator=(const CurlTransport&) = delete;
@@ -42,6 +47,8 @@ class CurlTransport : public HttpTransport {
  private:
   // Stays where it is while curl knows it.
   struct Flight {
+    explicit Flight(const CurlLibrary& library) : curl(library) {}
+    const CurlLibrary& curl;
     Exchange id = 0;
     CURL* easy = nullptr;
     curl_slist* headers = nullptr;
@@ -65,6 +72,7 @@ class CurlTransport : public HttpTransport {
   void Land(Flight* flight);
   void Sweep();
 
+  const CurlLibrary& curl_;
   const ContainerEndpoint endpoint_;
   CURLM* multi_ = nullptr;
   int epoll_ = -1;
@@ -78,15 +86,13 @@ class CurlTransport : public HttpTransport {
 
 CurlTransport::~CurlTransport() {
   for (auto& [id, flight] : flights_) Land(flight.get());
-  if (multi_ != nullptr) curl_multi_cleanup(multi_);
+  if (multi_ != nullptr) curl_.multi_cleanup(multi_);
   if (timer_ >= 0) close(timer_);
   if (epoll_ >= 0) close(epoll_);
 }
 
 Status CurlTransport::Initialize() {
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  multi_ = curl_multi_init();
+  multi_ = curl_.multi_init();
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   if (multi_ == nullptr || epoll_ < 0 || timer_ < 0) {
@@ -98,10 +104,10 @@ Status CurlTransport::Initialize() {
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, timer_, &event) != 0) {
     return HostStatus(errno, "cannot watch descriptors for HTTP");
   }
-  curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &OnSocket);
-  curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
-  curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &OnTimer);
-  curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+  curl_.multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &OnSocket);
+  curl_.multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
+  curl_.multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &OnTimer);
+  curl_.multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
   return absl::OkStatus();
 }
 
@@ -117,7 +123,7 @@ int CurlTransport::OnSocket(CURL* /*easy*/, curl_socket_t socket, int what, void
   if ((what & CURL_POLL_OUT) != 0) event.events |= EPOLLOUT;
   event.data.fd = socket;
   epoll_ctl(transport->epoll_, known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
-  curl_multi_assign(transport->multi_, socket, transport);
+  transport->curl_.multi_assign(transport->multi_, socket, transport);
   return 0;
 }
 
@@ -137,7 +143,7 @@ void CurlTransport::TellHead(Flight* flight) {
   if (flight->head_told || flight->cancelled) return;
   flight->head_told = true;
   long status = 0;
-  curl_easy_getinfo(flight->easy, CURLINFO_RESPONSE_CODE, &status);
+  flight->curl.easy_getinfo(flight->easy, CURLINFO_RESPONSE_CODE, &status);
   flight->outcome.status = static_cast<int>(status);
   if (flight->handler.on_head) flight->handler.on_head(flight->outcome.status);
 }
@@ -147,7 +153,7 @@ size_t CurlTransport::OnHeader(char* bytes, size_t size, size_t count, void* dat
   auto* flight = static_cast<Flight*>(data);
   const std::string_view line(bytes, size * count);
   long status = 0;
-  curl_easy_getinfo(flight->easy, CURLINFO_RESPONSE_CODE, &status);
+  flight->curl.easy_getinfo(flight->easy, CURLINFO_RESPONSE_CODE, &status);
   if (line == "\r\n" && status >= 200) TellHead(flight);
   return size * count;
 }
@@ -173,59 +179,59 @@ void CurlTransport::Configure(Flight* flight) {
   const HttpRequest& request = flight->request;
   const bool local = !endpoint_.socket.empty();
   const std::string url = (local ? "http://localhost" : endpoint_.url) + request.path;
-  curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
-  if (local) curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, endpoint_.socket.c_str());
-  curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, kKeepAliveSeconds);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, kKeepAliveSeconds);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, kConnectTimeoutMs);
+  curl_.easy_setopt(easy, CURLOPT_URL, url.c_str());
+  if (local) curl_.easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, endpoint_.socket.c_str());
+  curl_.easy_setopt(easy, CURLOPT_NOPROXY, "*");
+  curl_.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_.easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+  curl_.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_.easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  curl_.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_.easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, kKeepAliveSeconds);
+  curl_.easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, kKeepAliveSeconds);
+  curl_.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, kConnectTimeoutMs);
   if (!endpoint_.ca_file.empty()) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint_.ca_file.c_str());
+    curl_.easy_setopt(easy, CURLOPT_CAINFO, endpoint_.ca_file.c_str());
   }
   if (!endpoint_.certificate_file.empty()) {
-    curl_easy_setopt(easy, CURLOPT_SSLCERT, endpoint_.certificate_file.c_str());
-    curl_easy_setopt(easy, CURLOPT_SSLKEY, endpoint_.key_file.c_str());
+    curl_.easy_setopt(easy, CURLOPT_SSLCERT, endpoint_.certificate_file.c_str());
+    curl_.easy_setopt(easy, CURLOPT_SSLKEY, endpoint_.key_file.c_str());
   }
-  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, flight->error);
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, flight);
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &OnHeader);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, flight);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &OnBody);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, flight);
+  curl_.easy_setopt(easy, CURLOPT_ERRORBUFFER, flight->error);
+  curl_.easy_setopt(easy, CURLOPT_PRIVATE, flight);
+  curl_.easy_setopt(easy, CURLOPT_HEADERFUNCTION, &OnHeader);
+  curl_.easy_setopt(easy, CURLOPT_HEADERDATA, flight);
+  curl_.easy_setopt(easy, CURLOPT_WRITEFUNCTION, &OnBody);
+  curl_.easy_setopt(easy, CURLOPT_WRITEDATA, flight);
   if (request.timeout > Duration(0)) {
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, Seconds(request.timeout) * 1000);
+    curl_.easy_setopt(easy, CURLOPT_TIMEOUT_MS, Milliseconds(request.timeout));
   }
   if (request.idle_timeout > Duration(0)) {
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, Seconds(request.idle_timeout));
+    curl_.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_.easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, Seconds(request.idle_timeout));
   }
   if (request.method == "POST") {
-    curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.c_str());
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                     static_cast<curl_off_t>(request.body.size()));
+    curl_.easy_setopt(easy, CURLOPT_POST, 1L);
+    curl_.easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.c_str());
+    curl_.easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                      static_cast<curl_off_t>(request.body.size()));
   } else if (request.method != "GET") {
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    curl_.easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
   }
-  flight->headers = curl_slist_append(flight->headers, "Content-Type: application/json");
-  flight->headers = curl_slist_append(flight->headers, "Expect:");
+  flight->headers = curl_.slist_append(flight->headers, "Content-Type: application/json");
+  flight->headers = curl_.slist_append(flight->headers, "Expect:");
   for (const std::string& header : request.headers) {
-    flight->headers = curl_slist_append(flight->headers, header.c_str());
+    flight->headers = curl_.slist_append(flight->headers, header.c_str());
   }
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, flight->headers);
+  curl_.easy_setopt(easy, CURLOPT_HTTPHEADER, flight->headers);
 }
 
 HttpTransport::Exchange CurlTransport::Send(HttpRequest request, HttpHandler handler) {
-  auto flight = std::make_unique<Flight>();
+  auto flight = std::make_unique<Flight>(curl_);
   flight->id = next_++;
   flight->request = std::move(request);
   flight->handler = std::move(handler);
-  flight->easy = curl_easy_init();
+  flight->easy = curl_.easy_init();
   Configure(flight.get());
   const Exchange id = flight->id;
   waiting_.push_back(id);
@@ -243,9 +249,9 @@ void CurlTransport::Cancel(Exchange exchange) {
 }
 
 void CurlTransport::Land(Flight* flight) {
-  curl_multi_remove_handle(multi_, flight->easy);
-  curl_easy_cleanup(flight->easy);
-  curl_slist_free_all(flight->headers);
+  curl_.multi_remove_handle(multi_, flight->easy);
+  curl_.easy_cleanup(flight->easy);
+  curl_.slist_free_all(flight->headers);
 }
 
 // Does what must not be done while curl calls us.
@@ -258,21 +264,21 @@ void CurlTransport::Sweep() {
   }
   for (const Exchange id : std::exchange(waiting_, {})) {
     const auto found = flights_.find(id);
-    if (found != flights_.end()) curl_multi_add_handle(multi_, found->second->easy);
+    if (found != flights_.end()) curl_.multi_add_handle(multi_, found->second->easy);
   }
 }
 
 void CurlTransport::TakeFinished() {
   int left = 0;
-  while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+  while (const CURLMsg* message = curl_.multi_info_read(multi_, &left)) {
     if (message->msg != CURLMSG_DONE) continue;
     Flight* flight = nullptr;
-    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &flight);
+    curl_.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &flight);
     const CURLcode code = message->data.result;
     if (code != CURLE_OK) {
       flight->outcome.error =
           flight->too_long ? "the answer is too long"
-                           : (flight->error[0] != 0 ? flight->error : curl_easy_strerror(code));
+                           : (flight->error[0] != 0 ? flight->error : curl_.easy_strerror(code));
     } else {
       TellHead(flight);
     }
@@ -293,14 +299,14 @@ void CurlTransport::Run() {
       if (events[i].data.fd == timer_) {
         uint64_t expirations = 0;
         [[maybe_unused]] const ssize_t drained = read(timer_, &expirations, sizeof(expirations));
-        curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
+        curl_.multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
         continue;
       }
       int what = 0;
       if ((events[i].events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP)) != 0) what |= CURL_CSELECT_IN;
       if ((events[i].events & EPOLLOUT) != 0) what |= CURL_CSELECT_OUT;
       if ((events[i].events & EPOLLERR) != 0) what |= CURL_CSELECT_ERR;
-      curl_multi_socket_action(multi_, events[i].data.fd, what, &running);
+      curl_.multi_socket_action(multi_, events[i].data.fd, what, &running);
     }
     TakeFinished();
     Sweep();
@@ -313,7 +319,8 @@ void CurlTransport::Run() {
 }  // namespace
 
 StatusOr<std::unique_ptr<HttpTransport>> NewCurlTransport(const ContainerEndpoint& endpoint) {
-  auto transport = std::make_unique<CurlTransport>(endpoint);
+  TRACKBED_ASSIGN_OR_RETURN(const CurlLibrary* curl, LoadCurl());
+  auto transport = std::make_unique<CurlTransport>(*curl, endpoint);
   TRACKBED_RETURN_IF_ERROR(transport->Initialize());
   return std::unique_ptr<HttpTransport>(std::move(transport));
 }

@@ -9,8 +9,8 @@
 
 namespace trackbed {
 
-// kFailedPrecondition where Trackbed was built without libcurl. Starts no thread; libcurl starts
-// one for a moment to look up the name of a host.
+// kFailedPrecondition where there is no libcurl, or Trackbed was built without its headers. Starts
+// no thread; libcurl starts one for a moment to look up the name of a host.
 StatusOr<std::unique_ptr<HttpTransport>> NewCurlTransport(const ContainerEndpoint& endpoint);
 
 }  // namespace trackbed

@@ -13,6 +13,12 @@ namespace trackbed {
 
 StatusOr<std::unique_ptr<ExecutorRouter>> ExecutorRouter::Create(ExecutorRoutes routes) {
   std::unique_ptr<ExecutorRouter> router(new ExecutorRouter(std::move(routes)));
+  TRACKBED_ASSIGN_OR_RETURN(router->processes_,
+                            GangExecutor::Create(router->routes_.processes.get()));
+  if (router->routes_.containers != nullptr) {
+    TRACKBED_ASSIGN_OR_RETURN(router->containers_,
+                              GangExecutor::Create(router->routes_.containers.get()));
+  }
   router->epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (router->epoll_ < 0) return HostStatus(errno, "cannot make a descriptor");
   for (const Executor* executor : router->All()) {
@@ -30,8 +36,8 @@ ExecutorRouter::~ExecutorRouter() {
 }
 
 std::vector<Executor*> ExecutorRouter::All() const {
-  std::vector<Executor*> all = {routes_.processes.get()};
-  if (routes_.containers != nullptr) all.push_back(routes_.containers.get());
+  std::vector<Executor*> all = {processes_.get()};
+  if (containers_ != nullptr) all.push_back(containers_.get());
   if (routes_.slurm != nullptr) all.push_back(routes_.slurm.get());
   return all;
 }
@@ -45,7 +51,7 @@ StatusOr<Executor*> ExecutorRouter::For(const std::string& folder) const {
   }
   switch (kind) {
     case ExecutorKind::containers:
-      if (routes_.containers != nullptr) return routes_.containers.get();
+      if (containers_ != nullptr) return containers_.get();
       return FailedPrecondition("it runs in a container: " + routes_.no_containers);
     case ExecutorKind::slurm:
       if (routes_.slurm != nullptr) return routes_.slurm.get();
@@ -53,7 +59,7 @@ StatusOr<Executor*> ExecutorRouter::For(const std::string& folder) const {
     case ExecutorKind::processes:
       break;
   }
-  return routes_.processes.get();
+  return processes_.get();
 }
 
 Status ExecutorRouter::Start(const AttemptSpec& spec) {
@@ -83,6 +89,30 @@ Status ExecutorRouter::Stop(const AttemptKey& key, StopMode mode) {
     if (!absl::IsNotFound(status)) return status;
   }
   return status;
+}
+
+std::vector<std::string> ExecutorRouter::SilentNodes() const {
+  std::vector<std::string> silent;
+  for (const Executor* executor : All()) {
+    std::vector<std::string> more = executor->SilentNodes();
+    silent.insert(silent.end(), std::make_move_iterator(more.begin()),
+                  std::make_move_iterator(more.end()));
+  }
+  return silent;
+}
+
+Status ExecutorRouter::GiveUp(const AttemptKey& key) {
+  Status status = absl::OkStatus();
+  for (Executor* executor : All()) {
+    status = executor->GiveUp(key);
+    if (!absl::IsNotFound(status)) return status;
+  }
+  return status;
+}
+
+int ExecutorRouter::MaxClusterSize() const {
+  if (routes_.new_attempts == ExecutorKind::slurm) return routes_.slurm->MaxClusterSize();
+  return GangExecutor::kMaxMembers;
 }
 
 }  // namespace trackbed

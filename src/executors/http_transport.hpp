@@ -38,6 +38,7 @@ struct HttpHandler {
   std::function<void(HttpOutcome outcome)> on_done;
 };
 
+inline constexpr int kFirstServerError = 500;  // of HTTP's status codes
 inline constexpr size_t kMaxHttpBody = size_t{8} << 20;
 
 // Used by one thread at a time.

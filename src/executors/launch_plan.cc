@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "executors/device_environment.hpp"
+#include "executors/gang_environment.hpp"
 #include "executors/host_files.hpp"
 #include "executors/sandbox_plan.hpp"
 #include "executors/supervisor_channel.hpp"
@@ -98,6 +99,11 @@ class Planner {
     PlanInputs();
     TRACKBED_RETURN_IF_ERROR(PlanMounts());
     TRACKBED_RETURN_IF_ERROR(PlanPipelinePaths());
+    if (options_.gang_is_here && !spec_.gang.empty() && (!sandbox_ || !HasNames())) {
+      record_.notes.push_back("trackbed: " + options_.sandbox_reason +
+                              ": the names of members do not resolve, their addresses are in "
+                              "$TRACKBED_GANG_ADDRESSES");
+    }
     tree_.Emit(kWorkFolder, &record_.folders, &record_.links);
     if (options_.container) {
       TRACKBED_RETURN_IF_ERROR(PlanContainerView(view));
@@ -126,27 +132,20 @@ class Planner {
     PlanSessionEnvironment();
   }
 
-  // What scripts written for Backend.AI sessions read: a session of one container.
+  // What scripts written for Backend.AI sessions read.
   void PlanSessionEnvironment() {
-    const std::string_view key = spec_.key;
+    const std::string_view key = AttemptKeyOf(spec_);
     const size_t first = key.find('/');
     const size_t last = key.rfind('/');
-    const std::string identity = SessionIdentity(spec_.key);
     const std::pair<const char*, std::string> values[] = {
-        {"SESSION_ID", identity},
+        {"SESSION_ID", SessionIdentity(std::string(key))},
         {"SESSION_NAME", std::string(first < last ? key.substr(first + 1, last - first - 1) : key)},
-        {"KERNEL_ID", identity},
+        {"KERNEL_ID", SessionIdentity(spec_.key)},
         {"KERNEL_IMAGE", spec_.image},
-        {"CLUSTER_SIZE", "1"},
-        {"CLUSTER_REPLICAS", "main:1"},
-        {"CLUSTER_HOSTS", "main1"},
-        {"CLUSTER_HOST", "main1"},
-        {"CLUSTER_ROLE", "main"},
-        {"CLUSTER_IDX", "1"},
-        {"CLUSTER_LOCAL_RANK", "0"},
         {"PIPELINE_JOB_ID", std::string(key.substr(0, first))},
     };
     for (const auto& [name, value] : values) environment_[std::string("BACKENDAI_") + name] = value;
+    environment_.merge(GangEnvironment(spec_, options_.gang_is_here));
   }
 
   Status PlanSource() {
@@ -289,8 +288,19 @@ class Planner {
         record_.bubblewrap_arguments.emplace_back(text);
       }
     }
+    if (HasNames()) {
+      const std::string hosts = spec_.folder + "/" + kHostsFile;
+      for (const char* text : {"--ro-bind", hosts.c_str(), "/etc/hosts"}) {
+        record_.bubblewrap_arguments.emplace_back(text);
+      }
+    }
     record_.bubblewrap = options_.bubblewrap;
     return absl::OkStatus();
+  }
+
+  // Whether the members of a gang find each other by name.
+  bool HasNames() const {
+    return options_.gang_is_here && !spec_.gang.empty() && PathExists("/etc/hosts");
   }
 
   // Links in the working folder lead to places outside it, which a container has to have too.
@@ -395,9 +405,10 @@ class Planner {
   LaunchRecord record_;
 };
 
-// True when the attempt has folders that only a sandbox can put in their place.
-bool WantsSandbox(const AttemptSpec& spec) {
-  return spec.pipeline_paths ||
+// True when the attempt has folders, or names of members, that only a sandbox can put in their
+// place.
+bool WantsSandbox(const AttemptSpec& spec, bool gang_is_here) {
+  return spec.pipeline_paths || (gang_is_here && !spec.gang.empty()) ||
          std::any_of(spec.mounts.begin(), spec.mounts.end(),
                      [](const BoundFolder& mount) { return mount.path.starts_with('/'); });
 }
@@ -410,7 +421,8 @@ Status ChooseSandbox(const AttemptSpec& spec, SandboxMode mode, const std::strin
   options->bubblewrap.clear();
   options->sandbox_reason = mode == SandboxMode::never ? "no sandbox is used" : kCannot;
   const bool asked = mode == SandboxMode::always;
-  if (!asked && (mode == SandboxMode::never || !WantsSandbox(spec))) return absl::OkStatus();
+  if (!asked && (mode == SandboxMode::never || !WantsSandbox(spec, options->gang_is_here)))
+    return absl::OkStatus();
   if (works()) {
     options->bubblewrap = bubblewrap;
     options->sandbox_reason.clear();

@@ -24,6 +24,9 @@ struct LaunchPlanOptions {
   // The attempt runs in a container: it sees nothing but its image and what PlanLaunch puts into
   // *view, all at the paths that it has outside beside those that the specification asks for.
   bool container = false;
+  // The members of a gang are processes of this machine: each gets an address of its own here, and
+  // in a sandbox sees kHostsFile of its folder, to be written by the caller, as /etc/hosts.
+  bool gang_is_here = false;
 };
 
 // Whether this attempt runs in a sandbox: sets `bubblewrap` (that program, or empty) and

@@ -24,6 +24,7 @@
 #include "executors/attempt_end.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/control_group.hpp"
+#include "executors/gang_environment.hpp"
 #include "executors/host_files.hpp"
 #include "executors/launch_plan.hpp"
 #include "executors/process_tree.hpp"
@@ -147,6 +148,7 @@ Status ProcessExecutor::Impl::Initialize() {
   TRACKBED_ASSIGN_OR_RETURN(supervisor_, FindSupervisor(options_.supervisor_path));
   bubblewrap_ = FindInPath("bwrap");
   plan_options_.base_environment = HostEnvironment(options_.inherit_environment);
+  plan_options_.gang_is_here = true;
   if (options_.cgroup_mode == CgroupMode::automatic) {
     TRACKBED_ASSIGN_OR_RETURN(const std::vector<std::string> parts,
                               PathParts(options_.cgroup_parent, "the control group"));
@@ -208,8 +210,11 @@ Status ProcessExecutor::Impl::PrepareFolder(const AttemptSpec& spec, const std::
       return HostStatus(errno, "cannot make the folder " + spec.folder);
     }
   }
-  if (script.empty()) return absl::OkStatus();
-  const int error = WriteWholeFile(spec.folder + "/" + kScriptFile, script, false);
+  int error = 0;
+  if (!script.empty()) error = WriteWholeFile(spec.folder + "/" + kScriptFile, script, false);
+  if (error == 0 && !spec.gang.empty()) {
+    error = WriteWholeFile(spec.folder + "/" + kHostsFile, HostsFile(spec), false);
+  }
   if (error != 0) return HostStatus(error, "cannot write to the folder " + spec.folder);
   return absl::OkStatus();
 }

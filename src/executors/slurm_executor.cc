@@ -26,11 +26,21 @@ namespace {
 std::string SlurmFile(const std::string& folder) { return folder + "/" + kSlurmFile; }
 
 // How the attempt is submitted, as a record: the arguments stand in the place of a command.
-std::string EncodeSubmission(const AttemptKey& key, const std::vector<std::string>& arguments) {
+// and the names of a gang's members in that of folders.
+std::string EncodeSubmission(const AttemptKey& key, const std::vector<std::string>& arguments,
+                             const std::vector<std::string>& gang) {
   LaunchRecord record;
   record.key = key;
   record.command = arguments;
+  record.folders = gang;
   return EncodeLaunch(record);
+}
+
+std::vector<std::string> NamesOf(const std::vector<GangMember>& gang) {
+  std::vector<std::string> names;
+  if (gang.size() < 2) return names;
+  for (const GangMember& member : gang) names.push_back(member.host);
+  return names;
 }
 
 }  // namespace
@@ -48,6 +58,7 @@ class SlurmExecutor::Impl {
   int WakeDescriptor() const { return worker_->WakeDescriptor(); }
 
  private:
+  Status PrepareMembers(const AttemptSpec& spec);
   StatusOr<std::string> Plan(AttemptSpec spec, std::string* script);
   static Status PrepareFolder(const AttemptSpec& spec, const std::string& script,
                               const std::string& order);
@@ -68,7 +79,7 @@ class SlurmExecutor::Impl {
 
 Status SlurmExecutor::Impl::Initialize() {
   owner_ = getpid();
-  TRACKBED_ASSIGN_OR_RETURN(SlurmCommands commands, FindSlurmCommands());
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<SlurmCluster> cluster, OpenSlurmCluster(options_));
   const StatusOr<std::string> local = FindSupervisor("");
   if (local.ok()) local_supervisor_ = *local;
   supervisor_ = options_.supervisor_path;
@@ -78,7 +89,7 @@ Status SlurmExecutor::Impl::Initialize() {
   }
   bubblewrap_ = FindInPath("bwrap");
   plan_options_.base_environment = HostEnvironment(options_.inherit_environment);
-  worker_ = std::make_unique<SlurmWorker>(std::move(commands), options_.poll_interval,
+  worker_ = std::make_unique<SlurmWorker>(std::move(cluster), options_.poll_interval,
                                           options_.record_patience);
   return worker_->Initialize();
 }
@@ -104,20 +115,35 @@ Status SlurmExecutor::Impl::Start(const AttemptSpec& spec) {
                                 return WatchExisting(spec.key, spec.folder);
                               }));
     if (found == Found::something) return absl::OkStatus();
-    std::string script;
-    TRACKBED_ASSIGN_OR_RETURN(const std::string order, Plan(spec, &script));
     TRACKBED_ASSIGN_OR_RETURN(std::vector<std::string> arguments,
                               SubmitArguments(spec, options_, supervisor_));
-    TRACKBED_RETURN_IF_ERROR(PrepareFolder(spec, script, order));
+    TRACKBED_RETURN_IF_ERROR(PrepareMembers(spec));
+    std::vector<std::string> gang = NamesOf(spec.gang);
     const int error =
-        WriteWholeFile(SlurmFile(spec.folder), EncodeSubmission(spec.key, arguments), true);
+        WriteWholeFile(SlurmFile(spec.folder), EncodeSubmission(spec.key, arguments, gang), true);
     if (error == 0) {
-      Watch({spec.key, spec.folder, std::move(arguments), true});
+      Watch({spec.key, spec.folder, std::move(arguments), std::move(gang), true});
       return absl::OkStatus();
     }
     if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + spec.folder);
   }
   return Internal("the mark in " + spec.folder + " appears and disappears");
+}
+
+Status SlurmExecutor::Impl::PrepareMembers(const AttemptSpec& spec) {
+  const size_t members = std::max<size_t>(spec.gang.size(), 1);
+  for (size_t rank = 0; rank < members; ++rank) {
+    AttemptSpec member = spec;
+    member.rank = rank;
+    if (rank > 0) {
+      member.folder = GangMemberFolder(spec.folder, spec.gang[rank].host);
+      member.node = spec.gang[rank].node;
+    }
+    std::string script;
+    TRACKBED_ASSIGN_OR_RETURN(const std::string order, Plan(member, &script));
+    TRACKBED_RETURN_IF_ERROR(PrepareFolder(member, script, order));
+  }
+  return absl::OkStatus();
 }
 
 // What the job is to run, with the values of secrets.
@@ -174,7 +200,7 @@ StatusOr<Found> SlurmExecutor::Impl::WatchExisting(const AttemptKey& key,
   if (record.key != key) {
     return FailedPrecondition("the folder " + folder + " belongs to the attempt " + record.key);
   }
-  Watch({key, folder, std::move(record.command), false});
+  Watch({key, folder, std::move(record.command), std::move(record.folders), false});
   return Found::something;
 }
 

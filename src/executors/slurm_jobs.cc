@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "executors/attempt_records.hpp"
 #include "executors/container_order.hpp"
 
 namespace trackbed {
@@ -39,16 +40,23 @@ std::string FilePattern(const std::string& path) {
 
 int64_t RoundUp(int64_t amount, int64_t unit) { return amount / unit + (amount % unit != 0); }
 
+// Members that the engine has placed together stay together, and others apart.
+bool IsOnOneNode(const AttemptSpec& spec) {
+  return std::all_of(spec.gang.begin(), spec.gang.end(), [&](const GangMember& member) {
+    return member.node == spec.gang.front().node;
+  });
+}
+
 // "cuda.device" 2 -> "gpu:2", "cuda.device:1g.5gb-mig" -> "gpu:1g.5gb:1", half a "cuda.shares" ->
 // "mps:50", "tpu.device" -> "tpu:1".
-std::string GenericResource(const SlotRequest& slot) {
+std::string GenericResource(const SlotRequest& slot, int64_t members) {
   const size_t dot = slot.slot.find('.');
   const size_t colon = slot.slot.find(':');
   const std::string maker = slot.slot.substr(0, dot);
   const std::string name = maker == "cuda" || maker == "rocm" ? "gpu" : maker;
   const int64_t thousandths = slot.amount.thousandths();
   if (thousandths % 1000 != 0) {
-    return "mps:" + std::to_string(RoundUp(thousandths * kPercent, 1000));
+    return "mps:" + std::to_string(RoundUp(thousandths * kPercent, 1000) * members);
   }
   std::string type;
   if (colon != std::string::npos) {
@@ -57,27 +65,37 @@ std::string GenericResource(const SlotRequest& slot) {
     if (type.ends_with(kMigSuffix)) type.resize(type.size() - kMigSuffix.size());
     type = ":" + type;
   }
-  return name + type + ":" + std::to_string(thousandths / 1000);
+  return name + type + ":" + std::to_string(thousandths / 1000 * members);
 }
 
+int64_t Processors(const AttemptSpec& spec) {
+  for (const SlotRequest& slot : spec.resources) {
+    if (slot.slot == "cpu" && slot.amount.thousandths() > 0) {
+      return RoundUp(slot.amount.thousandths(), 1000);
+    }
+  }
+  return 1;
+}
+
+// A member's resources; those that Slurm counts by node for all members on one.
 Status AddResources(const AttemptSpec& spec, std::vector<std::string>* arguments) {
-  int64_t processors = 1;
+  const int64_t members =
+      spec.gang.size() > 1 && IsOnOneNode(spec) ? static_cast<int64_t>(spec.gang.size()) : 1;
   std::string generic;
   for (const SlotRequest& slot : spec.resources) {
     if (slot.amount.thousandths() <= 0) continue;
-    if (slot.slot == "cpu") {
-      processors = RoundUp(slot.amount.thousandths(), 1000);
-    } else if (slot.slot == "mem") {
-      arguments->push_back(
-          "--mem=" + std::to_string(RoundUp(slot.amount.units(), kBytesPerMebibyte)) + "M");
+    if (slot.slot == "cpu") continue;
+    if (slot.slot == "mem") {
+      const int64_t mebibytes = RoundUp(slot.amount.units(), kBytesPerMebibyte);
+      arguments->push_back("--mem=" + std::to_string(mebibytes * members) + "M");
     } else {
       if (slot.slot.find_first_of(",= ") != std::string::npos) {
         return InvalidArgument("the slot \"" + slot.slot + "\" has no name that Slurm could know");
       }
-      generic += (generic.empty() ? "" : ",") + GenericResource(slot);
+      generic += (generic.empty() ? "" : ",") + GenericResource(slot, members);
     }
   }
-  arguments->push_back("--cpus-per-task=" + std::to_string(processors));
+  arguments->push_back("--cpus-per-task=" + std::to_string(Processors(spec)));
   if (!generic.empty()) arguments->push_back("--gres=" + generic);
   return absl::OkStatus();
 }
@@ -115,9 +133,11 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
       "--open-mode=append",
       "--chdir=/",
       "--export=ALL",  // of the few variables that sbatch itself is given
-      "--requeue",     // harmless: one that is started again finds the claim, if there is one
-      "--nodes=1",
-      "--ntasks=1"};
+      "--requeue"};    // harmless: one that is started again finds the claim, if there is one
+  const bool gang = spec.gang.size() > 1;
+  const std::string size = std::to_string(gang ? spec.gang.size() : 1);
+  arguments.push_back("--nodes=" + (gang && !IsOnOneNode(spec) ? size : "1"));
+  arguments.push_back("--ntasks=" + size);
   TRACKBED_RETURN_IF_ERROR(AddResources(spec, &arguments));
   if (spec.timeout > Duration(0)) {
     const auto limit = std::chrono::ceil<std::chrono::minutes>(spec.timeout + kTimeLimitMargin);
@@ -129,9 +149,14 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
   if (!place.account.empty()) arguments.push_back("--account=" + place.account);
   if (!place.quality_of_service.empty()) arguments.push_back("--qos=" + place.quality_of_service);
   arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
-  arguments.push_back("--wrap=exec " + ShellQuote(supervisor) + " --job " +
-                      ShellQuote(spec.folder));
+  arguments.push_back("--wrap=exec " + ShellQuote(supervisor) + " " +
+                      (gang ? kGangFlag : kJobFlag) + " " + ShellQuote(spec.folder) +
+                      (gang ? " " + size + " " + std::to_string(Processors(spec)) : ""));
   return arguments;
+}
+
+std::string GangMemberFolder(const std::string& folder, const std::string& name) {
+  return name == "main1" ? folder : folder + "/" + kGangMembersFolder + "/" + name;
 }
 
 JobState ReadJobState(std::string_view text) {

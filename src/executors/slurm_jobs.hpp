@@ -16,11 +16,15 @@ namespace trackbed {
 inline constexpr const char* kSlurmFile = "slurm";
 inline constexpr const char* kSlurmLogFile = "slurm.log";
 
-// The arguments of sbatch that submit the attempt as a job named ContainerName(key, folder). No
-// environment and nothing secret is in them. kInvalidArgument names what cannot be asked of Slurm.
+// The arguments of sbatch that submit the attempt, or gang, as a job named ContainerName(key,
+// folder). No environment and nothing secret is in them. kInvalidArgument names what cannot be
+// asked of Slurm.
 StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
                                                    const SlurmExecutorOptions& options,
                                                    const std::string& supervisor);
+
+// Where a member of a gang has its files: below the attempt's folder, but for the first, "main1".
+std::string GangMemberFolder(const std::string& folder, const std::string& name);
 
 // What Slurm says about a job, as far as it makes a difference.
 enum class JobState : uint8_t {

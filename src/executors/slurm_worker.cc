@@ -1,31 +1,31 @@
 #include "executors/slurm_worker.hpp"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include "executors/attempt_end.hpp"
 #include "executors/container_order.hpp"
 #include "executors/host_files.hpp"
-#include "executors/supervisor_process.hpp"
 
 namespace trackbed {
 namespace {
 
 // A controller answers several at once; more would only queue there.
 constexpr size_t kSubmitsAtOnce = 4;
-constexpr size_t kCancelsAtOnce = 200;
 constexpr int kMaxSubmissions = 3;
 constexpr size_t kFilesAtOnce = 64;
 constexpr Duration kFilePeriod = std::chrono::milliseconds(100);
 constexpr Duration kIdlePeriod = std::chrono::hours(1);
-constexpr Duration kCommandLimit = std::chrono::seconds(60);
-constexpr Duration kCancelLimit = std::chrono::seconds(20);
 constexpr Duration kLongestDelay = std::chrono::seconds(60);
 // After which a job that was killed by a signal to its supervisor is left to Slurm.
 constexpr Duration kKillPatience = std::chrono::seconds(10);
@@ -34,12 +34,18 @@ constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr int kQuietFactor = 10;
 constexpr Duration kPartingPatience = std::chrono::seconds(3);
 constexpr size_t kMaxWords = 400;
+constexpr const char* kGivenUpGang = "given up";
 
-std::string WithoutPrefix(std::string text, const std::string& prefix) {
-  for (size_t at = 0; (at = text.find(prefix, at)) != std::string::npos;) {
-    text.erase(at, prefix.size());
-  }
-  return text;
+// Of a file that was opened for it, so that it is none that a network file system remembers; 0
+// where there is none.
+int64_t ModificationTime(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return 0;
+  struct stat status{};
+  const bool known = fstat(file, &status) == 0;
+  close(file);
+  constexpr int64_t kNanoseconds = 1'000'000'000;
+  return known ? status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec : 0;
 }
 
 // What Slurm left in the attempt's folder about the job, in one line.
@@ -54,38 +60,11 @@ std::string SlurmWords(const std::string& folder) {
 
 }  // namespace
 
-StatusOr<SlurmCommands> FindSlurmCommands() {
-  SlurmCommands commands{FindInPath("sbatch"), FindInPath("squeue"), FindInPath("scancel"),
-                         FindInPath("sacct")};
-  const std::pair<const char*, const std::string&> needed[] = {
-      {"sbatch", commands.submit}, {"squeue", commands.queue}, {"scancel", commands.cancel}};
-  for (const auto& [name, path] : needed) {
-    if (path.empty()) {
-      return NotFound(std::string("there is no ") + name +
-                      " in PATH; install Slurm's commands (Debian: slurm-client)");
-    }
-  }
-  return commands;
-}
-
-std::vector<std::string> SlurmCommandEnvironment() {
-  // Their messages are read here, so they are to be in English.
-  std::vector<std::string> environment = {"LC_ALL=C"};
-  for (const char* name :
-       {"PATH", "HOME", "USER", "LOGNAME", "TZ", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT",
-        "SLURM_CLUSTERS", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_RESERVATION",
-        "SBATCH_CONSTRAINT", "SBATCH_CLUSTERS"}) {
-    const char* value = getenv(name);
-    if (value != nullptr) environment.push_back(std::string(name) + "=" + value);
-  }
-  return environment;
-}
-
-SlurmWorker::SlurmWorker(SlurmCommands commands, Duration poll_interval, Duration record_patience)
-    : commands_(std::move(commands)),
-      poll_interval_(poll_interval),
+SlurmWorker::SlurmWorker(std::unique_ptr<SlurmCluster> cluster, Duration poll_interval,
+                         Duration record_patience)
+    : poll_interval_(poll_interval),
       record_patience_(record_patience),
-      runner_(SlurmCommandEnvironment()) {}
+      cluster_(std::move(cluster)) {}
 
 SlurmWorker::~SlurmWorker() {
   if (thread_.joinable()) {
@@ -113,7 +92,9 @@ Status SlurmWorker::Initialize() {
 
 void SlurmWorker::Watch(SlurmOrder order) { Send({std::move(order), std::nullopt}); }
 
-void SlurmWorker::Stop(const AttemptKey& key, StopMode mode) { Send({{key, "", {}, false}, mode}); }
+void SlurmWorker::Stop(const AttemptKey& key, StopMode mode) {
+  Send({{key, "", {}, {}, false}, mode});
+}
 
 void SlurmWorker::Send(Message message) {
   {
@@ -156,16 +137,16 @@ void SlurmWorker::Loop() {
     AskAccounts();
     PassStops();
     Sweep();
-    runner_.Wait(inbox_, jobs_.empty() && abandoned_.empty() ? kIdlePeriod : kFilePeriod);
+    cluster_->Wait(inbox_, jobs_.empty() && abandoned_.empty() ? kIdlePeriod : kFilePeriod);
   }
   WithdrawAbandoned();
 }
 
 // Nobody will know of these jobs any more. An answer is waited for, but not for long.
 void SlurmWorker::WithdrawAbandoned() {
-  Cancel({}, std::exchange(abandoned_, {}), {}, nullptr);
+  CancelAbandoned();
   const auto until = Clock::now() + kPartingPatience;
-  while (cancelling_ > 0 && Clock::now() < until) runner_.Wait(-1, until - Clock::now());
+  while (cancelling_ > 0 && Clock::now() < until) cluster_->Wait(-1, until - Clock::now());
 }
 
 void SlurmWorker::TakeMessages() {
@@ -191,6 +172,16 @@ void SlurmWorker::Add(SlurmOrder order) {
   job.phase = order.fresh ? Job::Phase::queued : Job::Phase::submitted;
   job.settled = questions_;
   job.order = std::move(order);
+  job.members.clear();
+  const auto add = [&job](const std::string& name, std::string folder) {
+    Member& member = job.members.emplace_back();
+    member.name = name;
+    member.folder = std::move(folder);
+  };
+  if (job.order.gang.empty()) add("", job.order.folder);
+  for (const std::string& name : job.order.gang) {
+    add(name, GangMemberFolder(job.order.folder, name));
+  }
   if (job.phase == Job::Phase::submitted) {
     Read(&job);
     Settle(&job);
@@ -213,11 +204,9 @@ void SlurmWorker::SubmitWaiting() {
 }
 
 void SlurmWorker::Submit(Job* job) {
-  std::vector<std::string> words = {commands_.submit};
-  words.insert(words.end(), job->order.arguments.begin(), job->order.arguments.end());
   const AttemptKey key = job->order.key;
-  const Status status = runner_.Start(
-      words, kCommandLimit, [this, key](const CommandResult& result) { OnSubmitted(key, result); });
+  const Status status = cluster_->Submit(
+      job->order.arguments, [this, key](const SubmitAnswer& answer) { OnSubmitted(key, answer); });
   if (!status.ok()) {
     job->not_before = Clock::now() + std::chrono::seconds(1);
     return;
@@ -226,31 +215,30 @@ void SlurmWorker::Submit(Job* job) {
   ++submitting_;
 }
 
-void SlurmWorker::OnSubmitted(const AttemptKey& key, const CommandResult& result) {
+void SlurmWorker::OnSubmitted(const AttemptKey& key, const SubmitAnswer& answer) {
   --submitting_;
   Job* job = &jobs_.at(key);
   job->phase = Job::Phase::submitted;
   job->settled = questions_;
   job->misses = 0;
   job->gone_at.reset();
-  // "ID" or "ID;CLUSTER".
-  const std::string id = result.output.substr(0, result.output.find_first_of(";\n"));
-  if (!id.empty() && id.find_first_not_of("0123456789") == std::string::npos) {
-    job->id = id;
-    job->state = JobState::unknown;
-    ++job->submissions;
-    return;
+  switch (answer.kind) {
+    case SubmitAnswer::Kind::taken:
+      job->id = answer.id;
+      job->state = JobState::unknown;
+      ++job->submissions;
+      break;
+    case SubmitAnswer::Kind::unsure:
+      // Where it was taken and only the answer was lost, the queue will tell; where that does not
+      // know the job, it is submitted again.
+      ++job->delays;
+      job->not_before =
+          Clock::now() + std::min<Duration>(std::chrono::seconds(job->delays), kLongestDelay);
+      break;
+    case SubmitAnswer::Kind::refused:
+      if (GiveUp(job)) ReportFailed(job, "Slurm refuses the job: " + answer.problem);
+      break;
   }
-  const std::string problem = WithoutPrefix(result.Problem(), "sbatch: error: ");
-  if (result.timed_out || result.exit_code < 0 || MayBeTakenLater(problem)) {
-    // Perhaps it was taken and only the answer was lost: the queue will tell, and where it does not
-    // know the job, that is submitted again.
-    ++job->delays;
-    job->not_before =
-        Clock::now() + std::min<Duration>(std::chrono::seconds(job->delays), kLongestDelay);
-    return;
-  }
-  if (GiveUp(job)) ReportFailed(job, "Slurm refuses the job: " + problem);
 }
 
 // --- Asking ---
@@ -264,20 +252,15 @@ void SlurmWorker::AskQueue() {
   if (!any) return;
   const uint64_t question = ++questions_;
   next_question_ = now + poll_interval_;
-  const Status status =
-      runner_.Start({commands_.queue, "--me", "--all", "--noheader", "--states=all", kQueueFormat},
-                    kCommandLimit, [this, question, now](const CommandResult& result) {
-                      asking_ = false;
-                      next_question_ = std::max(next_question_,
-                                                Clock::now() + kQuietFactor * (Clock::now() - now));
-                      OnQueue(question, result);
-                    });
+  const Status status = cluster_->Query([this, question, now](const auto& lines) {
+    asking_ = false;
+    next_question_ = std::max(next_question_, Clock::now() + kQuietFactor * (Clock::now() - now));
+    if (lines.ok()) OnQueue(question, *lines);
+  });
   asking_ = status.ok();
 }
 
-void SlurmWorker::OnQueue(uint64_t question, const CommandResult& result) {
-  if (!result.Succeeded()) return;
-  const std::multimap<std::string, JobLine> lines = ReadQueue(result.output);
+void SlurmWorker::OnQueue(uint64_t question, const std::multimap<std::string, JobLine>& lines) {
   for (auto& [key, job] : jobs_) {
     if (job.done || job.phase != Job::Phase::submitted || job.settled >= question) continue;
     std::vector<const JobLine*> own;
@@ -286,7 +269,8 @@ void SlurmWorker::OnQueue(uint64_t question, const CommandResult& result) {
     Learn(&job, std::move(own));
     Read(&job);
     // Put back after it had begun: what ran is dead, and what comes will find the claim.
-    if (job.state == JobState::waiting && job.claimed && !job.exit && job.claimed_at < question) {
+    if (job.state == JobState::waiting && job.claimed && !job.exit && job.claimed_at < question &&
+        !IsAlive(&job)) {
       ReportLost(&job, "its job " + job.id + " was put back into the queue");
       continue;
     }
@@ -315,40 +299,40 @@ void SlurmWorker::Learn(Job* job, std::vector<const JobLine*> lines) {
   job->state_text = line.state_text;
   job->reason = line.reason;
   for (size_t i = 1; i < lines.size(); ++i) {
-    if (lines[i]->state == JobState::waiting) Abandon(lines[i]->id);
+    if (lines[i]->state == JobState::waiting) abandoned_.push_back({lines[i]->id, job->name});
   }
 }
 
 void SlurmWorker::AskAccounts() {
-  if (!accounting_ || asking_accounts_ || commands_.account.empty()) return;
+  if (!accounting_ || asking_accounts_) return;
   std::vector<AttemptKey> keys;
-  std::string ids;
+  std::vector<std::string> ids;
   for (const auto& [key, job] : jobs_) {
     if (job.done || job.accounted || job.id.empty() || !job.claimed || job.exit) continue;
     if (job.state != JobState::unknown || !job.gone_at) continue;
     keys.push_back(key);
-    ids += (ids.empty() ? "" : ",") + job.id;
+    ids.push_back(job.id);
   }
   if (keys.empty()) return;
-  const Status status = runner_.Start(
-      {commands_.account, "--noheader", "--parsable2", "--allocations", kAccountFormat,
-       "--jobs=" + ids},
-      kCommandLimit, [this, keys](const CommandResult& result) { OnAccounts(keys, result); });
+  const Status status =
+      cluster_->QueryAccounts(ids, [this, keys](const auto& lines) { OnAccounts(keys, lines); });
   asking_accounts_ = status.ok();
+  accounting_ = status.ok();
 }
 
-void SlurmWorker::OnAccounts(const std::vector<AttemptKey>& keys, const CommandResult& result) {
+void SlurmWorker::OnAccounts(const std::vector<AttemptKey>& keys,
+                             const StatusOr<std::map<std::string, JobLine>>& lines) {
   asking_accounts_ = false;
   // Most clusters either have accounting or do not.
-  if (!result.Succeeded() && !result.timed_out) accounting_ = false;
-  const std::map<std::string, JobLine> lines = ReadAccounts(result.output);
+  if (!lines.ok() && !absl::IsUnavailable(lines.status())) accounting_ = false;
   for (const AttemptKey& key : keys) {
     const auto found = jobs_.find(key);
     if (found == jobs_.end()) continue;
     Job* job = &found->second;
     job->accounted = true;
-    const auto line = lines.find(job->id);
-    if (line == lines.end() || !HasEnded(line->second.state)) continue;
+    if (!lines.ok()) continue;
+    const auto line = lines->find(job->id);
+    if (line == lines->end() || !HasEnded(line->second.state)) continue;
     job->state = line->second.state;
     job->state_text = line->second.state_text;
   }
@@ -358,77 +342,74 @@ void SlurmWorker::OnAccounts(const std::vector<AttemptKey>& keys, const CommandR
 
 void SlurmWorker::PassStops() {
   const auto now = Clock::now();
-  struct Batch {
-    std::vector<std::string> ids;
-    std::vector<AttemptKey> keys;
-  };
-  Batch withdraw;
-  Batch terminate;
-  Batch kill;
-  Batch cancel;
-  const auto add = [](const AttemptKey& key, const Job& job, Batch* batch) {
-    batch->ids.push_back(job.id);
-    batch->keys.push_back(key);
-  };
+  std::map<CancelMode, std::vector<Job*>> batches;
   for (auto& [key, job] : jobs_) {
     if (job.done || !job.stop || job.exit || job.id.empty() || HasEnded(job.state)) continue;
-    if (job.phase != Job::Phase::submitted) continue;
+    // What Slurm does not know just now may have lost its number to another.
+    if (job.phase != Job::Phase::submitted || job.misses > 0) continue;
     if (!job.claimed && job.state != JobState::running) {
-      if (!job.withdrawn) add(key, job, &withdraw);
+      if (!job.withdrawn) batches[CancelMode::withdraw].push_back(&job);
       job.withdrawn = true;
     } else if (*job.stop == StopMode::terminate) {
-      if (!job.terminated) add(key, job, &terminate);
+      if (!job.terminated) batches[CancelMode::terminate].push_back(&job);
       job.terminated = true;
     } else if (!job.killed_at) {
       job.killed_at = now;
-      add(key, job, &kill);
+      batches[CancelMode::kill].push_back(&job);
     } else if (!job.cancelled && now > *job.killed_at + kKillPatience) {
       job.cancelled = true;
-      add(key, job, &cancel);
+      batches[CancelMode::end].push_back(&job);
     }
   }
-  Cancel({"--state=PENDING"}, withdraw.ids, withdraw.keys,
-         [](Job* job) { job->withdrawn = false; });
-  Cancel({"--batch", "--signal=TERM"}, terminate.ids, terminate.keys,
-         [](Job* job) { job->terminated = false; });
-  Cancel({"--batch", "--signal=USR2"}, kill.ids, kill.keys,
-         [](Job* job) { job->killed_at.reset(); });
-  Cancel({}, cancel.ids, cancel.keys, [](Job* job) { job->cancelled = false; });
-  Cancel({}, std::exchange(abandoned_, {}), {}, nullptr);
+  for (const auto& [mode, jobs] : batches) Cancel(mode, jobs);
+  CancelAbandoned();
 }
 
-// `undo` is for jobs that scancel could not be told about: they are tried again.
-void SlurmWorker::Cancel(const std::vector<std::string>& flags, const std::vector<std::string>& ids,
-                         const std::vector<AttemptKey>& keys, void (*undo)(Job*)) {
-  for (size_t begin = 0; begin < ids.size(); begin += kCancelsAtOnce) {
-    const size_t end = std::min(begin + kCancelsAtOnce, ids.size());
-    std::vector<std::string> words = {commands_.cancel, "--quiet"};
-    words.insert(words.end(), flags.begin(), flags.end());
-    std::vector<std::string> batch(ids.begin() + static_cast<ptrdiff_t>(begin),
-                                   ids.begin() + static_cast<ptrdiff_t>(end));
-    words.insert(words.end(), batch.begin(), batch.end());
-    std::vector<AttemptKey> owners;
-    if (!keys.empty()) {
-      owners.assign(keys.begin() + static_cast<ptrdiff_t>(begin),
-                    keys.begin() + static_cast<ptrdiff_t>(end));
+void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
+  std::vector<SlurmTarget> targets;
+  std::vector<AttemptKey> keys;
+  for (const Job* job : jobs) {
+    targets.push_back({job->id, "", !job->order.gang.empty()});
+    keys.push_back(job->order.key);
+  }
+  // What Slurm could not be told about is tried again.
+  const auto failed = [this, mode, keys] {
+    for (const AttemptKey& key : keys) {
+      const auto found = jobs_.find(key);
+      if (found == jobs_.end()) continue;
+      Job* job = &found->second;
+      if (mode == CancelMode::withdraw) job->withdrawn = false;
+      if (mode == CancelMode::terminate) job->terminated = false;
+      if (mode == CancelMode::kill) job->killed_at.reset();
+      if (mode == CancelMode::end) job->cancelled = false;
     }
-    const auto failed = [this, owners, undo, batch] {
-      for (const AttemptKey& key : owners) {
-        if (const auto found = jobs_.find(key); found != jobs_.end()) undo(&found->second);
-      }
-      if (owners.empty()) abandoned_.insert(abandoned_.end(), batch.begin(), batch.end());
-    };
-    const Status status =
-        runner_.Start(words, kCancelLimit, [this, failed](const CommandResult& result) {
-          --cancelling_;
-          // Where it was told and refused, the job is over.
-          if (result.timed_out || MayBeTakenLater(result.error_text)) failed();
-        });
-    if (status.ok()) {
-      ++cancelling_;
-    } else {
-      failed();
-    }
+  };
+  const Status status = cluster_->Cancel(mode, targets, [this, failed](const Status& told) {
+    --cancelling_;
+    if (!told.ok()) failed();
+  });
+  if (status.ok()) {
+    ++cancelling_;
+  } else {
+    failed();
+  }
+}
+
+void SlurmWorker::CancelAbandoned() {
+  if (abandoned_.empty()) return;
+  const std::vector<SlurmTarget> targets = std::exchange(abandoned_, {});
+  const auto failed = [this, targets] {
+    abandoned_.insert(abandoned_.end(), targets.begin(), targets.end());
+  };
+  const Status status =
+      cluster_->Cancel(CancelMode::end, targets, [this, failed](const Status& told) {
+        --cancelling_;
+        if (!told.ok()) failed();
+      });
+  if (status.ok()) {
+    ++cancelling_;
+  } else {
+    failed();
   }
 }
 
@@ -451,21 +432,100 @@ void SlurmWorker::LookAtFiles() {
 
 void SlurmWorker::Read(Job* job) {
   if (job->exit || job->done) return;
+  const bool gang = !job->order.gang.empty();
+  if (gang && !job->claimed) {
+    std::string owner;
+    const int error = ReadSmallFile(job->order.folder + "/" + kGangFile, kMaxRecordBytes, &owner);
+    if (error != 0) return;
+    if (owner == kGivenUpGang) {
+      ReportFailed(job, "it was given up before it started");
+      return;
+    }
+    job->claimed = true;
+    job->claimed_at = questions_;
+  }
+  for (Member& member : job->members) {
+    if (!member.exit) ReadClaim(job, &member);
+    if (job->done) return;
+  }
+  MergeEnds(job);
+}
+
+void SlurmWorker::ReadClaim(Job* job, Member* member) {
   std::string text;
-  const std::string& folder = job->order.folder;
-  const int error = ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text);
+  const int error = ReadSmallFile(member->folder + "/" + kClaimFile, kMaxRecordBytes, &text);
   if (error == ENOENT || error == ESTALE || error == EIO) return;
   ClaimRecord claim;
-  job->damage.clear();
+  member->damage.clear();
   if (error != 0) {
-    job->damage = strerror(error);
-  } else if (DecodeClaimFile(text, &claim, &job->exit, &job->damage) && claim.given_up) {
+    member->damage = strerror(error);
+  } else if (DecodeClaimFile(text, &claim, &member->exit, &member->damage) && claim.given_up) {
     ReportFailed(job, "it was given up before it started");
     return;
   }
   if (!job->claimed) {
     job->claimed = true;
     job->claimed_at = questions_;
+  }
+}
+
+// A gang has ended when all of its members have. It failed as the first of them that did.
+void SlurmWorker::MergeEnds(Job* job) {
+  ExitRecord merged;
+  for (const Member& member : job->members) {
+    if (!member.exit) return;
+    merged.wall_ns = std::max(merged.wall_ns, member.exit->wall_ns);
+    merged.cpu_ns += member.exit->cpu_ns;
+    merged.max_rss_bytes = std::max(merged.max_rss_bytes, member.exit->max_rss_bytes);
+  }
+  const auto failed = [](const Member& member) {
+    return !member.exit->ran || member.exit->signal != 0 || member.exit->exit_code != 0;
+  };
+  const Member* decisive = &job->members.front();
+  std::string first;
+  ReadSmallFile(job->order.folder + "/" + kFailedFile, kMaxRecordBytes, &first);
+  for (const Member& member : job->members) {
+    if (!failed(member)) continue;
+    if (member.name == first || !failed(*decisive)) decisive = &member;
+    if (member.name == first) break;
+  }
+  const ExitRecord& end = *decisive->exit;
+  merged.ran = end.ran;
+  merged.exit_code = end.exit_code;
+  merged.signal = end.signal;
+  merged.out_of_memory = end.out_of_memory;
+  merged.message = end.message;
+  merged.output_digest = job->members.front().exit->output_digest;
+  if (!decisive->name.empty() && failed(*decisive)) {
+    merged.message = "the member " + decisive->name + " of the gang failed" +
+                     (end.message.empty() ? "" : ": " + end.message);
+  }
+  job->exit = std::move(merged);
+  job->ended_in = decisive->folder;
+}
+
+// Whether a member has shown within the last moments that it is there. Asked only where Slurm says
+// that it is not: a node that has lost the controller, or a controller its memory, leaves jobs
+// behind that go on, and nothing may run beside them.
+bool SlurmWorker::IsAlive(Job* job) const {
+  const auto now = Clock::now();
+  bool alive = false;
+  for (Member& member : job->members) {
+    if (member.exit) continue;
+    const int64_t beat = ModificationTime(member.folder + "/" + kClaimFile);
+    if (beat != 0 && beat != member.beat) {
+      member.beat = beat;
+      member.seen = now;
+    }
+    alive = alive || (member.beat != 0 && now < member.seen + record_patience_);
+  }
+  return alive;
+}
+
+// Ends what runs and cannot be reached through Slurm, as soon as it looks.
+void SlurmWorker::Fence(const Job& job) {
+  for (const Member& member : job.members) {
+    WriteWholeFile(member.folder + "/" + kFenceFile, "", true);
   }
 }
 
@@ -485,7 +545,7 @@ void SlurmWorker::Settle(Job* job) {
 bool SlurmWorker::MayHaveBeenTakenAway(const Job& job) const {
   if (job.stop || !job.exit->ran) return false;
   if (job.exit->signal == 0 && job.exit->exit_code == 0) return false;
-  return job.exit->signal == SIGKILL || PathExists(job.order.folder + "/" + kAskedFile);
+  return job.exit->signal == SIGKILL || PathExists(job.ended_in + "/" + kAskedFile);
 }
 
 void SlurmWorker::SettleRecorded(Job* job) {
@@ -522,7 +582,7 @@ void SlurmWorker::SettleWaiting(Job* job) {
   if (launch_failed) {
     ReportLost(job, "a node could not launch its job " + job->id);
   } else {
-    Abandon(job->id);
+    Abandon(*job);
     ReportFailed(job, "its job " + job->id + " would wait for ever: " + job->reason);
   }
 }
@@ -536,8 +596,13 @@ void SlurmWorker::SettleGone(Job* job) {
     return;
   }
   if (!HasEnded(job->state) && job->misses < 2) return;
+  if (job->stop == StopMode::kill && !job->fenced) {
+    job->fenced = true;
+    Fence(*job);
+  }
   // What the node has written may take a while to be seen here.
-  if (now < *job->gone_at + record_patience_) return;
+  const bool alive = IsAlive(job);
+  if (alive || now < *job->gone_at + record_patience_) return;
   ExitRecord killed;
   killed.signal = SIGKILL;
   switch (job->state) {
@@ -562,10 +627,14 @@ void SlurmWorker::SettleGone(Job* job) {
   }
   const std::string what = HasEnded(job->state) ? "has ended (" + job->state_text + ")"
                                                 : "is not known to Slurm any more";
-  const std::string left = job->damage.empty() ? "left no record of the end"
-                                               : "left a damaged record of the end: " + job->damage;
-  ReportLost(job,
-             "its job " + job->id + " " + what + " and " + left + SlurmWords(job->order.folder));
+  const auto silent = std::find_if(job->members.begin(), job->members.end(),
+                                   [](const Member& member) { return !member.exit; });
+  const std::string who = silent->name.empty() ? "" : "the member " + silent->name + " ";
+  const std::string left = silent->damage.empty()
+                               ? "left no record of the end"
+                               : "left a damaged record of the end: " + silent->damage;
+  ReportLost(job, "its job " + job->id + " " + what + " and " + who + left +
+                      SlurmWords(job->order.folder));
 }
 
 void SlurmWorker::SettleUnclaimed(Job* job) {
@@ -597,8 +666,13 @@ bool SlurmWorker::GiveUp(Job* job) {
   ClaimRecord given_up;
   given_up.key = job->order.key;
   given_up.given_up = true;
-  const std::string path = job->order.folder + "/" + kClaimFile;
-  if (WriteWholeFile(path, EncodeClaim(given_up), true) != EEXIST) return true;
+  const std::string& folder = job->order.folder;
+  // Members of a gang start after the gang has been claimed.
+  const bool taken = !job->order.gang.empty() &&
+                     WriteWholeFile(folder + "/" + kGangFile, kGivenUpGang, true) == EEXIST;
+  if (!taken && WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true) != EEXIST) {
+    return true;
+  }
   job->phase = Job::Phase::submitted;
   Read(job);
   return false;
@@ -642,7 +716,8 @@ void SlurmWorker::ReportLost(Job* job, std::string message) {
   report.kind = AttemptReport::Kind::lost;
   report.message = std::move(message);
   // It may have been put back, or be there in spite of what Slurm says.
-  if (!job->id.empty() && !HasEnded(job->state)) Abandon(job->id);
+  Fence(*job);
+  if (!job->id.empty() && !HasEnded(job->state)) Abandon(*job);
   Finish(job);
   Report(std::move(report));
 }
@@ -659,7 +734,12 @@ void SlurmWorker::Report(AttemptReport report) {
 // Before the end is told: whoever hears of it finds nothing left.
 void SlurmWorker::Finish(Job* job) {
   // Where no job has taken it, it still holds the secrets.
-  unlink((job->order.folder + "/" + kOrderFile).c_str());
+  for (const Member& member : job->members) {
+    unlink((member.folder + "/" + kOrderFile).c_str());
+    // Its supervisor has removed this, where it could.
+    std::error_code ignored;
+    if (!member.exit) std::filesystem::remove_all(member.folder + "/" + kTemporaryFolder, ignored);
+  }
   job->done = true;
   swept_ = false;
 }

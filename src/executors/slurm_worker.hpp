@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -13,28 +14,17 @@
 #include <vector>
 
 #include "executors/attempt_records.hpp"
-#include "executors/command_runner.hpp"
+#include "executors/slurm_cluster.hpp"
 #include "executors/slurm_jobs.hpp"
 #include "trackbed/executors/executor.hpp"
 
 namespace trackbed {
 
-// Paths of Slurm's commands.
-struct SlurmCommands {
-  std::string submit;
-  std::string queue;
-  std::string cancel;
-  std::string account;  // empty: there is none
-};
-// kNotFound names what is missing.
-StatusOr<SlurmCommands> FindSlurmCommands();
-// The little of this process's environment that they get.
-std::vector<std::string> SlurmCommandEnvironment();
-
 struct SlurmOrder {
   AttemptKey key;
   std::string folder;
   std::vector<std::string> arguments;  // of sbatch
+  std::vector<std::string> gang;       // names of the members; empty: a single process
   bool fresh = false;                  // nobody can have submitted it yet
 };
 
@@ -42,7 +32,8 @@ struct SlurmOrder {
 // which is held for moments.
 class SlurmWorker {
  public:
-  SlurmWorker(SlurmCommands commands, Duration poll_interval, Duration record_patience);
+  SlurmWorker(std::unique_ptr<SlurmCluster> cluster, Duration poll_interval,
+              Duration record_patience);
   // Jobs go on, but for those that are nobody's; commands under way are killed.
   ~SlurmWorker();
   SlurmWorker(const SlurmWorker&) = delete;
@@ -58,6 +49,14 @@ class SlurmWorker {
  private:
   using Clock = std::chrono::steady_clock;
 
+  struct Member {
+    std::string name;  // empty: it is no gang's
+    std::string folder;
+    std::optional<ExitRecord> exit;
+    std::string damage;      // of its claim
+    int64_t beat = 0;        // the last one, in the time of whoever wrote it
+    Clock::time_point seen;  // when that was new to us
+  };
   struct Job {
     enum class Phase : uint8_t {
       queued,      // to be submitted
@@ -80,17 +79,19 @@ class SlurmWorker {
     bool accounted = false;
     std::optional<Clock::time_point> gone_at;  // when Slurm was first seen to be done with it
 
+    std::vector<Member> members;  // one, where it is no gang
     bool claimed = false;
-    uint64_t claimed_at = 0;  // the last question that began before that was seen
-    bool started = false;     // reported
-    std::optional<ExitRecord> exit;
-    std::string damage;
+    uint64_t claimed_at = 0;         // the last question that began before that was seen
+    bool started = false;            // reported
+    std::optional<ExitRecord> exit;  // of all members
+    std::string ended_in;            // folder of the member that this is of
 
     std::optional<StopMode> stop;
     bool withdrawn = false;   // scancel has been told, should it be waiting
     bool terminated = false;  // likewise, running
     std::optional<Clock::time_point> killed_at;
     bool cancelled = false;  // since the kill did not help
+    bool fenced = false;
     bool done = false;
   };
   struct Message {
@@ -106,25 +107,30 @@ class SlurmWorker {
   // Submitting.
   void SubmitWaiting();
   void Submit(Job* job);
-  void OnSubmitted(const AttemptKey& key, const CommandResult& result);
+  void OnSubmitted(const AttemptKey& key, const SubmitAnswer& answer);
 
   // Asking.
   void AskQueue();
-  void OnQueue(uint64_t question, const CommandResult& result);
+  void OnQueue(uint64_t question, const std::multimap<std::string, JobLine>& lines);
   void Learn(Job* job, std::vector<const JobLine*> lines);
   void AskAccounts();
-  void OnAccounts(const std::vector<AttemptKey>& keys, const CommandResult& result);
+  void OnAccounts(const std::vector<AttemptKey>& keys,
+                  const StatusOr<std::map<std::string, JobLine>>& lines);
 
   // Stopping.
   void PassStops();
-  void Cancel(const std::vector<std::string>& flags, const std::vector<std::string>& ids,
-              const std::vector<AttemptKey>& keys, void (*undo)(Job*));
+  void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
+  void CancelAbandoned();
   void WithdrawAbandoned();
-  void Abandon(const std::string& id) { abandoned_.push_back(id); }
+  void Abandon(const Job& job) { abandoned_.push_back({"", job.name}); }
 
   // Concluding.
   void LookAtFiles();
   void Read(Job* job);
+  void ReadClaim(Job* job, Member* member);
+  static void MergeEnds(Job* job);
+  bool IsAlive(Job* job) const;
+  static void Fence(const Job& job);
   void Settle(Job* job);
   void SettleRecorded(Job* job);
   void SettleWaiting(Job* job);
@@ -141,7 +147,6 @@ class SlurmWorker {
   void Finish(Job* job);
   void Sweep();
 
-  const SlurmCommands commands_;
   const Duration poll_interval_;
   const Duration record_patience_;
   int news_ = -1;
@@ -154,7 +159,7 @@ class SlurmWorker {
   std::thread thread_;
 
   // The thread's own.
-  CommandRunner runner_;
+  const std::unique_ptr<SlurmCluster> cluster_;
   std::map<AttemptKey, Job> jobs_;
   AttemptKey looked_at_;  // the last one whose files were
   size_t submitting_ = 0;
@@ -164,7 +169,7 @@ class SlurmWorker {
   bool accounting_ = true;
   bool asking_accounts_ = false;
   Clock::time_point next_question_;
-  std::vector<std::string> abandoned_;  // jobs to cancel that are nobody's any more
+  std::vector<SlurmTarget> abandoned_;  // jobs to cancel that are nobody's any more
   bool swept_ = true;
 };
 

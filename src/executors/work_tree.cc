@@ -3,6 +3,20 @@
 #include "executors/host_files.hpp"
 
 namespace trackbed {
+namespace {
+
+// The part of the path, below the folder, that is a link and has more behind it; "" when none is.
+// What is behind a link in a source is no part of it: nothing of that was copied or digested.
+std::string LinkOnTheWay(const std::string& folder, const std::vector<std::string>& parts) {
+  std::string path;
+  for (size_t i = 0; i + 1 < parts.size(); ++i) {
+    path += (i == 0 ? "" : "/") + parts[i];
+    if (PathExists(folder + "/" + path) && !IsRealFolder(folder + "/" + path)) return path;
+  }
+  return "";
+}
+
+}  // namespace
 
 Status WorkTree::AddSource(const std::string& source, const std::vector<std::string>& files) {
   if (files.empty()) {
@@ -21,6 +35,10 @@ Status WorkTree::AddSource(const std::string& source, const std::vector<std::str
       continue;
     }
     const std::string path = JoinParts(parts, false);
+    if (const std::string link = LinkOnTheWay(source, parts); !link.empty()) {
+      return InvalidArgument("the file \"" + file + "\" is not in the source: \"" + link +
+                             "\" is no folder of it");
+    }
     if (!PathExists(source + "/" + path)) {
       missing += (missing.empty() ? "\"" : ", \"") + file + "\"";
       continue;

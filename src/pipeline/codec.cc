@@ -140,6 +140,13 @@ void EncodeTask(const Task& task, v1::Task* message) {
     message->mutable_cluster()->set_size(task.cluster_size);
     message->mutable_cluster()->set_multi_node(task.multi_node);
   }
+  if (task.map) {
+    v1::TaskMap* map = message->mutable_map();
+    map->set_over(task.map->over);
+    map->set_batch(task.map->batch);
+    map->set_batches(task.map->batches);
+    map->set_concurrency(task.map->concurrency);
+  }
   message->mutable_labels()->insert(task.labels.begin(), task.labels.end());
 }
 
@@ -299,6 +306,11 @@ Status DecodeTask(v1::Task* message, Task* task) {
   task->resource_group = std::move(*message->mutable_resource_group());
   if (message->has_cluster()) {
     TRACKBED_RETURN_IF_ERROR(DecodeCluster(message->cluster(), task));
+  }
+  if (message->has_map()) {
+    v1::TaskMap* map = message->mutable_map();
+    task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U), map->batches(),
+                        map->concurrency()};
   }
   if (!message->labels().empty()) task->labels = DecodeTexts(message->mutable_labels());
   return absl::OkStatus();

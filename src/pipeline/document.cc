@@ -53,7 +53,7 @@ std::string Describe(const DocumentNode& node) {
     case DocumentNode::Kind::scalar:
       break;
   }
-  const bool text_by_itself = ClassifyPlain(node.scalar) == PlainKind::text;
+  const bool text_by_itself = TypeOfPlain(node.scalar) == ValueType::string;
   if (!text_by_itself && !node.quoted) return Excerpt(node.scalar);
   // Quotes make the difference, so they are pointed out.
   return absl::StrCat(text_by_itself ? "" : "the text ", "\"", Excerpt(node.scalar), "\"");

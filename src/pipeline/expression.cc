@@ -362,7 +362,8 @@ class Parser {
     } else if (At("true") || At("false")) {
       node.literal = At("true");
     } else if (token_.kind == Token::Kind::name && !AtKeyword()) {
-      if (token_.source.find('.') == std::string_view::npos) {
+      const bool alone = token_.source == "item" || token_.source == "items";
+      if (!alone && token_.source.find('.') == std::string_view::npos) {
         return Unexpected("a name such as params." + std::string(token_.source) +
                           ", or a text in quotes");
       }

@@ -249,27 +249,13 @@ class FastTrackReader {
                    Parameter* parameter) {
     std::string text;
     if (node.kind == DocumentNode::Kind::null || !reader_.Text(node, path, &text)) return;
-    parameter->type = type.value_or(node.quoted ? ValueType::string : GuessType(text));
+    parameter->type = type.value_or(node.quoted ? ValueType::string : TypeOfPlain(text));
     const StatusOr<Value> value = ParseValue(text, parameter->type);
     if (value.ok()) {
       parameter->default_value = *value;
     } else {
       reader_.Error(node, path, std::string(Message(value.status())));
     }
-  }
-
-  static ValueType GuessType(std::string_view text) {
-    switch (ClassifyPlain(text)) {
-      case PlainKind::integer:
-        return ValueType::integer;
-      case PlainKind::number:
-        return ValueType::number;
-      case PlainKind::boolean:
-        return ValueType::boolean;
-      case PlainKind::text:
-        break;
-    }
-    return ValueType::string;
   }
 
   std::vector<EnvironmentVariable> ReadEnvironment(const DocumentNode& node, const NodePath& path) {
@@ -348,8 +334,8 @@ class FastTrackReader {
 
   // A number counts seconds.
   Duration ReadDelay(const DocumentNode& node, const NodePath& path) {
-    const PlainKind kind = ClassifyPlain(node.scalar);
-    const bool number = kind == PlainKind::integer || kind == PlainKind::number;
+    const ValueType type = TypeOfPlain(node.scalar);
+    const bool number = type == ValueType::integer || type == ValueType::number;
     const StatusOr<Duration> delay = ParseDuration(number ? node.scalar + "s" : node.scalar);
     if (node.kind == DocumentNode::Kind::scalar && delay.ok()) return *delay;
     reader_.Expected(node, path, "seconds, or a duration such as 30s or 1h30m");

@@ -102,6 +102,7 @@ class FastTrackWriter {
   void NoteLostOfTask(const Task& task, const std::string& owner) {
     if (task.trigger != Trigger::all_succeeded) Lose(owner, "trigger");
     if (!task.when.empty()) Lose(owner, "when");
+    if (task.map) Lose(owner, "map");
     if (!task.outputs.empty()) Lose(owner, "outputs");
     if (!task.files.empty()) Lose(owner, "files");
     if (task.timeout != Duration(0)) Lose(owner, "timeout");

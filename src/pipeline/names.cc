@@ -90,4 +90,18 @@ std::string NormalizePath(std::string_view path) {
   return normal.empty() ? "." : normal;
 }
 
+std::string_view TriggerName(Trigger trigger) {
+  switch (trigger) {
+    case Trigger::all_succeeded:
+      return "all_succeeded";
+    case Trigger::all_done:
+      return "all_done";
+    case Trigger::any_failed:
+      return "any_failed";
+    case Trigger::none_failed:
+      return "none_failed";
+  }
+  return "";
+}
+
 }  // namespace trackbed

@@ -1,8 +1,10 @@
-// What names and paths in a pipeline may look like.
+// What names and paths in a pipeline may look like, and what it calls things.
 #pragma once
 
 #include <string>
 #include <string_view>
+
+#include "trackbed/pipeline/pipeline.hpp"
 
 namespace trackbed {
 
@@ -25,5 +27,8 @@ std::string ExpectedOfInnerPath(std::string_view path);
 bool LeavesFolder(std::string_view path);
 // The path without "." parts, doubled slashes and slashes at the end: equal for equal places.
 std::string NormalizePath(std::string_view path);
+
+// "all_succeeded", …
+std::string_view TriggerName(Trigger trigger);
 
 }  // namespace trackbed

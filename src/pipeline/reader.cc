@@ -35,18 +35,7 @@ struct ParameterDraft {
 
 // The type of a value that stands without one.
 ValueType TypeOfScalar(const DocumentNode& node) {
-  if (node.quoted) return ValueType::string;
-  switch (ClassifyPlain(node.scalar)) {
-    case PlainKind::integer:
-      return ValueType::integer;
-    case PlainKind::number:
-      return ValueType::number;
-    case PlainKind::boolean:
-      return ValueType::boolean;
-    case PlainKind::text:
-      break;
-  }
-  return ValueType::string;
+  return node.quoted ? ValueType::string : TypeOfPlain(node.scalar);
 }
 
 std::string_view ExpectedOf(ValueType type) {

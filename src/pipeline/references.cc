@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kOpening = "${{";
 
 // The field that a reference stands in.
-enum class Context : uint8_t { command, environment, pipeline_environment, condition };
+enum class Context : uint8_t { command, environment, pipeline_environment, condition, map };
 
 // "Is `ancestor` upstream of `task`?", for those that are no direct dependencies.
 struct UpstreamQuestion {
@@ -141,6 +141,7 @@ class ReferenceChecker {
                     [&] { return "environment." + variable.name; });
     }
     if (!task.when.empty()) CheckCondition(task.when);
+    if (task.map) CheckTemplate(task.map->over, Context::map, [] { return "map.over"; });
   }
 
   std::vector<UpstreamQuestion> TakeQuestions() { return std::move(questions_); }
@@ -189,6 +190,8 @@ class ReferenceChecker {
   void CheckSecret(const std::string& text, const Reference& reference) {
     if (context_ == Context::command) {
       Error("a command may not hold a secret; pass it in an environment variable");
+    } else if (context_ == Context::map) {
+      Error("a map may not go over a secret");
     } else if (!IsWholeSecret(text) || reference.parts.size() != 2) {
       Error("a secret must be the whole value of an environment variable: ${{ secrets.NAME }}");
     }
@@ -205,6 +208,10 @@ class ReferenceChecker {
       CheckTaskReference(parts[1], parts[3]);
     } else {
       const std::string text = reference.ToString();
+      if (scope == "item" || scope == "items") {
+        CheckItem(text);
+        return;
+      }
       const bool known = text == "run.id" || text == "run.pipeline" || text == "task.name" ||
                          text == "task.attempt";
       if (!known) {
@@ -212,6 +219,23 @@ class ReferenceChecker {
                            "\"; known are params.NAME, tasks.NAME.outputs.NAME, tasks.NAME.state, "
                            "run.id, run.pipeline, task.name and task.attempt"));
       }
+    }
+  }
+
+  // What of the items of its map an attempt may ask for.
+  void CheckItem(const std::string& text) {
+    const bool in_task = context_ == Context::command || context_ == Context::environment;
+    const TaskMap* map = in_task ? pipeline_.tasks[task_].map.get() : nullptr;
+    if (map == nullptr) {
+      Error(absl::StrCat("\"", text,
+                         "\" is known only in the command and the environment of a task with "
+                         "\"map\""));
+    } else if (text == "item") {
+      if (map->batch == 1 && map->batches == 0) return;
+      Error("an attempt gets several items, expected \"items\", their list");
+    } else if (text != "items" && text != "item.index" && text != "item.count") {
+      Error(absl::StrCat("unknown reference \"", text,
+                         "\"; known are item, item.index, item.count and items"));
     }
   }
 

@@ -3,24 +3,11 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "pipeline/names.hpp"
 #include "trackbed/pipeline/graph.hpp"
 
 namespace trackbed {
 namespace {
-
-std::string_view TriggerName(Trigger trigger) {
-  switch (trigger) {
-    case Trigger::all_succeeded:
-      return "all_succeeded";
-    case Trigger::all_done:
-      return "all_done";
-    case Trigger::any_failed:
-      return "any_failed";
-    case Trigger::none_failed:
-      return "none_failed";
-  }
-  return "";
-}
 
 // What all formats show: computed once.
 struct Drawing {
@@ -61,6 +48,7 @@ std::vector<std::string> Marks(const Task& task) {
     marks.push_back("trigger " + std::string(TriggerName(task.trigger)));
   }
   if (!task.when.empty()) marks.push_back("when " + task.when.get());
+  if (task.map) marks.push_back("map over " + task.map->over);
   if (task.skip) marks.emplace_back("skip");
   if (task.allow_failure) marks.emplace_back("may fail");
   return marks;
@@ -255,6 +243,7 @@ std::string RenderJson(const Drawing& drawing) {
     entry["dependencies"] = names(drawing.graph.Predecessors(i));
     entry["trigger"] = std::string(TriggerName(task.trigger));
     entry["when"] = task.when;
+    if (task.map) entry["map"] = task.map->over;
     entry["skip"] = task.skip;
     entry["allow_failure"] = task.allow_failure;
     entry["on_critical_path"] = static_cast<bool>(drawing.critical[i]);

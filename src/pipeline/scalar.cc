@@ -22,19 +22,19 @@ bool SkipOneOf(std::string_view characters, std::string_view* text) {
 
 }  // namespace
 
-PlainKind ClassifyPlain(std::string_view text) {
-  if (text == "true" || text == "false") return PlainKind::boolean;
+ValueType TypeOfPlain(std::string_view text) {
+  if (text == "true" || text == "false") return ValueType::boolean;
   SkipOneOf("-", &text);
   const bool leading_zero = text.starts_with('0');
   const size_t digits = SkipDigits(&text);
-  if (digits == 0 || (leading_zero && digits > 1)) return PlainKind::text;
-  if (text.empty()) return PlainKind::integer;
-  if (SkipOneOf(".", &text) && SkipDigits(&text) == 0) return PlainKind::text;
+  if (digits == 0 || (leading_zero && digits > 1)) return ValueType::string;
+  if (text.empty()) return ValueType::integer;
+  if (SkipOneOf(".", &text) && SkipDigits(&text) == 0) return ValueType::string;
   if (SkipOneOf("eE", &text)) {
     SkipOneOf("+-", &text);
-    if (SkipDigits(&text) == 0) return PlainKind::text;
+    if (SkipDigits(&text) == 0) return ValueType::string;
   }
-  return text.empty() ? PlainKind::number : PlainKind::text;
+  return text.empty() ? ValueType::number : ValueType::string;
 }
 
 }  // namespace trackbed

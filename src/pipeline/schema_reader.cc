@@ -10,9 +10,9 @@
 namespace trackbed {
 namespace {
 
-bool IsPlain(const DocumentNode& node, PlainKind kind) {
+bool IsPlain(const DocumentNode& node, ValueType type) {
   return node.kind == DocumentNode::Kind::scalar && !node.quoted &&
-         ClassifyPlain(node.scalar) == kind;
+         TypeOfPlain(node.scalar) == type;
 }
 
 std::string PlainText(double value) { return ToText(Value(value)); }
@@ -57,7 +57,7 @@ bool SchemaReader::Text(const DocumentNode& node, const NodePath& path, std::str
 }
 
 bool SchemaReader::Boolean(const DocumentNode& node, const NodePath& path, bool* value) {
-  if (!IsPlain(node, PlainKind::boolean)) {
+  if (!IsPlain(node, ValueType::boolean)) {
     Expected(node, path, "true or false");
     return false;
   }
@@ -67,7 +67,7 @@ bool SchemaReader::Boolean(const DocumentNode& node, const NodePath& path, bool*
 
 bool SchemaReader::Integer(const DocumentNode& node, const NodePath& path, int64_t minimum,
                            int64_t maximum, int64_t* value) {
-  if (IsPlain(node, PlainKind::integer)) {
+  if (IsPlain(node, ValueType::integer)) {
     const StatusOr<Value> parsed = ParseValue(node.scalar, ValueType::integer);
     if (parsed.ok()) {
       const int64_t integer = std::get<int64_t>(*parsed);
@@ -83,7 +83,7 @@ bool SchemaReader::Integer(const DocumentNode& node, const NodePath& path, int64
 
 bool SchemaReader::Number(const DocumentNode& node, const NodePath& path, double minimum,
                           double maximum, double* value) {
-  if (IsPlain(node, PlainKind::integer) || IsPlain(node, PlainKind::number)) {
+  if (IsPlain(node, ValueType::integer) || IsPlain(node, ValueType::number)) {
     const StatusOr<Value> parsed = ParseValue(node.scalar, ValueType::number);
     if (parsed.ok()) {
       const double number = std::get<double>(*parsed);

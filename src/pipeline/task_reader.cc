@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 
+#include "pipeline/scalar.hpp"
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/pipeline/map_items.hpp"
 
 namespace trackbed {
 namespace {
@@ -256,6 +259,54 @@ void ReadCluster(SchemaReader& reader, const DocumentNode& node, const NodePath&
   reader.Fields<Task>(node, path, "cluster", kFields, task);
 }
 
+// A list of scalars as JSON; what is in quotes is text, as elsewhere.
+bool JsonOfList(const DocumentNode& list, std::string* json) {
+  json->assign("[");
+  for (const DocumentNode& item : list.items) {
+    if (item.kind != DocumentNode::Kind::scalar) return false;
+    const bool text = item.quoted || TypeOfPlain(item.scalar) == ValueType::string;
+    absl::StrAppend(json, json->size() > 1 ? ", " : "",
+                    text ? nlohmann::json(item.scalar).dump() : item.scalar);
+  }
+  json->append("]");
+  return true;
+}
+
+void ReadOver(SchemaReader& reader, const DocumentNode& node, const NodePath& path, TaskMap* map) {
+  if (node.kind == DocumentNode::Kind::scalar) {
+    map->over = node.scalar;
+  } else if (node.kind != DocumentNode::Kind::sequence || !JsonOfList(node, &map->over)) {
+    reader.Expected(node, path, "a list of texts and numbers, a whole number, or ${{ … }}");
+  }
+}
+
+template <uint32_t TaskMap::* Member>
+void ReadCount(SchemaReader& reader, const DocumentNode& node, const NodePath& path, TaskMap* map) {
+  int64_t count = 0;
+  if (reader.Integer(node, path, 1, kMaxMapCount, &count)) {
+    map->*Member = static_cast<uint32_t>(count);
+  }
+}
+
+void ReadMap(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {
+  static constexpr SchemaField<TaskMap> kFields[] = {
+      {"over", ReadOver},
+      {"batch", ReadCount<&TaskMap::batch>},
+      {"batches", ReadCount<&TaskMap::batches>},
+      {"concurrency", ReadCount<&TaskMap::concurrency>},
+  };
+  TaskMap map;
+  if (!reader.Fields<TaskMap>(node, path, "map", kFields, &map)) return;
+  if (node.Find("over") == nullptr) {
+    reader.Error(node, path, "\"over\" is missing");
+    return;
+  }
+  if (node.Find("batch") != nullptr && node.Find("batches") != nullptr) {
+    reader.Error(node, path, "found both \"batch\" and \"batches\", expected one of them");
+  }
+  task->map = std::move(map);
+}
+
 void ReadTaskPriority(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                       Task* task) {
   ReadPriority(reader, node, path, &task->priority);
@@ -304,6 +355,7 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"kind", ReadKind},
     {"command", ReadCommand},
     {"when", ReadTextField<&Task::when>},
+    {"map", ReadMap},
     {"outputs", ReadOutputs},
     {"description", ReadTextField<&Task::description>},
     {"trigger", ReadTrigger},
@@ -324,7 +376,7 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"cluster", ReadCluster},
     {"labels", ReadTaskLabels},
 };
-constexpr size_t kFieldsOfOneTask = 6;
+constexpr size_t kFieldsOfOneTask = 7;
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 #include "pipeline/names.hpp"
 #include "pipeline/parameter_check.hpp"
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/pipeline/map_items.hpp"
 #include "trackbed/pipeline/reader.hpp"
 
 namespace trackbed {
@@ -217,6 +218,7 @@ class Validator {
     CheckMounts(task);
     CheckOutputs(task);
     CheckFiles(task);
+    CheckMap(task);
     CheckRetry(task.retry);
     CheckTime("timeout", task.timeout);
     CheckTime("grace_period", task.grace_period);
@@ -338,6 +340,28 @@ class Validator {
     for (const size_t i : FindDuplicates(task.outputs, &Output::name)) {
       TaskError("outputs", absl::StrCat("duplicate output \"", task.outputs[i].name, "\""));
     }
+  }
+
+  void CheckMap(const Task& task) {
+    if (!task.map) return;
+    CheckText("map.over", task.map->over, &task);
+    if (task.kind == TaskKind::serve) TaskError("map", "a service cannot be run many times");
+    const std::pair<const char*, uint32_t> counts[] = {{"map.batch", task.map->batch},
+                                                       {"map.batches", task.map->batches},
+                                                       {"map.concurrency", task.map->concurrency}};
+    for (const auto& [path, count] : counts) {
+      const uint32_t least = path == counts[0].first ? 1 : 0;
+      if (count >= least && count <= kMaxMapCount) continue;
+      TaskError(path, FoundExpected(absl::StrCat(count),
+                                    absl::StrCat("a whole number from 1 to ", kMaxMapCount)));
+    }
+    if (task.map->over.find("${{") != std::string::npos) return;
+    const StatusOr<MapItems> items = ParseMapItems(task.map->over);
+    const Status status = items.ok() ? BatchSize(*task.map, items->count).status() : items.status();
+    if (status.ok()) return;
+    std::string_view message = Message(status);
+    message.remove_prefix(message.find(": ") + 2);  // the path
+    TaskError("map.over", std::string(message));
   }
 
   void CheckFiles(const Task& task) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "pipeline/names.hpp"
 #include "pipeline/yaml_lines.hpp"
 #include "trackbed/base/sha256.hpp"
 #include "trackbed/base/slot_type.hpp"
@@ -134,20 +135,6 @@ Json FromRetry(const Retry& retry) {
   return map;
 }
 
-std::string_view TriggerName(Trigger trigger) {
-  switch (trigger) {
-    case Trigger::all_succeeded:
-      return "all_succeeded";
-    case Trigger::all_done:
-      return "all_done";
-    case Trigger::any_failed:
-      return "any_failed";
-    case Trigger::none_failed:
-      return "none_failed";
-  }
-  return "";
-}
-
 void PutCommand(const Task& task, Json* map) {
   if (task.command.empty()) return;
   if (task.shell) {
@@ -164,6 +151,17 @@ void PutCluster(const Task& task, Json* map) {
   PutNonEmpty(map, "cluster", std::move(cluster));
 }
 
+void PutMap(const Task& task, Json* map) {
+  if (!task.map) return;
+  static const TaskMap defaults;
+  Json fan_out = Json::object();
+  Put(&fan_out, "over", task.map->over);
+  if (task.map->batch != defaults.batch) Put(&fan_out, "batch", task.map->batch);
+  if (task.map->batches != 0) Put(&fan_out, "batches", task.map->batches);
+  if (task.map->concurrency != 0) Put(&fan_out, "concurrency", task.map->concurrency);
+  Put(map, "map", std::move(fan_out));
+}
+
 // In the order of the schema.
 Json FromTask(const Task& task) {
   static const Task defaults;
@@ -177,6 +175,7 @@ Json FromTask(const Task& task) {
     Put(&map, "trigger", std::string(TriggerName(task.trigger)));
   }
   PutText(&map, "when", task.when);
+  PutMap(task, &map);
   PutNonEmpty(&map, "environment", FromEnvironment(task.environment));
   PutNonEmpty(&map, "resources", FromResources(task.resources));
   if (task.enforcement != defaults.enforcement) {

@@ -52,7 +52,7 @@ class ExactSearch {
     const uint64_t to_come = (after * (after - 1) - before * (before - 1)) / 2;
     const Score bound = {std::min<uint32_t>(score.worst, best_link_),
                          score.sum + to_come * best_link_};
-    if (found_ && before > 0 && bound <= best_) return;
+    if (found_ && bound <= best_) return;
     for (size_t i = next; i + (result_.size() - count) <= among_.size(); ++i) {
       Score extended = score;
       for (const uint32_t device : fixed_) {
@@ -116,7 +116,6 @@ void Grow(const LinkTable& links, std::span<const uint32_t> among, std::span<con
 
 void FindConnectedSet(const LinkTable& links, std::span<const uint32_t> among,
                       std::span<const uint32_t> fixed, std::span<uint32_t> result) {
-  if (result.empty()) return;
   if (among.size() <= kMaxExact) {
     ExactSearch(links, among, fixed, result).Run();
   } else {

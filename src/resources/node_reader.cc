@@ -63,6 +63,7 @@ class NodeCheck {
     CheckNuma();
     for (size_t i = 0; i < node_.devices.size(); ++i) CheckDevice(i);
     for (size_t i = 0; i < node_.links.size(); ++i) CheckLink(i);
+    CheckEndpoint();
     if (node_.price_per_hour < Quantity()) {
       report_(Part::node, 0, "price_per_hour",
               FoundExpected(node_.price_per_hour.ToString(), "a price that is not negative"));
@@ -80,6 +81,20 @@ class NodeCheck {
     if (amount >= Quantity()) return;
     report_(part, index, path,
             FoundExpected(FormatSlotAmount(slot, amount), "an amount that is not negative"));
+  }
+
+  void CheckEndpoint() {
+    const std::string& endpoint = node_.endpoint;
+    if (!endpoint.empty() && !endpoint.starts_with("unix:///") && !endpoint.starts_with("tcp://") &&
+        !endpoint.starts_with("https://")) {
+      report_(Part::node, 0, "endpoint",
+              FoundExpected(absl::StrCat("\"", endpoint, "\""),
+                            "unix:///PATH, tcp://HOST:PORT or https://HOST:PORT"));
+    }
+    if (!node_.certificates.empty() && !node_.certificates.starts_with('/')) {
+      report_(Part::node, 0, "certificates",
+              FoundExpected(absl::StrCat("\"", node_.certificates, "\""), "an absolute path"));
+    }
   }
 
   void CheckNuma() {
@@ -410,6 +425,10 @@ constexpr SchemaField<NodeDraft> kNodeFields[] = {
     {"links", ReadEach<ReadLink>},
     {"power", ReadPower},
     {"price_per_hour", ReadPrice},
+    {"endpoint", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                    NodeDraft* d) { r.Text(n, p, &d->node.endpoint); }},
+    {"certificates", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                        NodeDraft* d) { r.Text(n, p, &d->node.certificates); }},
 };
 
 // The sums of the NUMA nodes stand in for a total that is not given.
@@ -429,14 +448,13 @@ bool IsKnown(const Diagnostics& diagnostics, const std::string& path) {
                      [&](const Diagnostic& item) { return item.path == path; });
 }
 
-void CheckDraft(SchemaReader& reader, const DocumentNode& root, const NodeDraft& draft,
-                const Diagnostics& diagnostics) {
+void CheckDraft(SchemaReader& reader, const DocumentNode& root, const NodePath& whole,
+                const NodeDraft& draft, const Diagnostics& diagnostics) {
   const auto report = [&](Part part, size_t index, std::string_view below, std::string message) {
     static constexpr std::string_view kLists[] = {"", "numa", "devices", "links"};
     const std::vector<const DocumentNode*>* elements[] = {nullptr, &draft.numa, &draft.devices,
                                                           &draft.links};
     const auto which = static_cast<size_t>(part);
-    const NodePath whole;
     const NodePath list(whole, kLists[which]);
     const NodePath element(list, index);
     const NodePath path(part == Part::node ? whole : element, below);
@@ -448,6 +466,25 @@ void CheckDraft(SchemaReader& reader, const DocumentNode& root, const NodeDraft&
   NodeCheck(draft.node, report).Run();
 }
 
+bool ParseText(std::string_view text, TextFormat format, const ReaderLimits& limits,
+               DocumentNode* root, Diagnostics* diagnostics) {
+  return format == TextFormat::json ? ParseJsonDocument(text, limits, root, diagnostics)
+                                    : ParseYamlDocument(text, limits, root, diagnostics);
+}
+
+NodeDescription ReadOne(SchemaReader& reader, const DocumentNode& root, const NodePath& path,
+                        const Diagnostics& diagnostics) {
+  NodeDraft draft;
+  if (!reader.Fields<NodeDraft>(root, path, "node", kNodeFields, &draft)) return {};
+  const NodePath name(path, "name");
+  if (root.Find("name") == nullptr && !reader.IsReported(name.ToString())) {
+    reader.Error(root, name, "\"name\" is missing");
+  }
+  FillInTotals(&draft);
+  CheckDraft(reader, root, path, draft, diagnostics);
+  return std::move(draft.node);
+}
+
 }  // namespace
 
 ParsedNode ReadNode(std::string_view text, std::string file, TextFormat format,
@@ -455,22 +492,42 @@ ParsedNode ReadNode(std::string_view text, std::string file, TextFormat format,
   ParsedNode result;
   result.diagnostics = Diagnostics(std::move(file));
   DocumentNode root;
-  const bool parsed = format == TextFormat::json
-                          ? ParseJsonDocument(text, limits, &root, &result.diagnostics)
-                          : ParseYamlDocument(text, limits, &root, &result.diagnostics);
-  if (!parsed) return result;
+  if (!ParseText(text, format, limits, &root, &result.diagnostics)) return result;
   SchemaReader reader(&result.diagnostics);
-  NodeDraft draft;
+  NodeDescription node = ReadOne(reader, root, NodePath(), result.diagnostics);
+  result.diagnostics.Sort();
+  if (!result.diagnostics.has_errors()) result.node = std::move(node);
+  return result;
+}
+
+ParsedNodes ReadNodes(std::string_view text, std::string file, TextFormat format,
+                      const ReaderLimits& limits) {
+  ParsedNodes result;
+  result.diagnostics = Diagnostics(std::move(file));
+  DocumentNode root;
+  if (!ParseText(text, format, limits, &root, &result.diagnostics)) return result;
+  SchemaReader reader(&result.diagnostics);
   const NodePath whole;
-  if (reader.Fields<NodeDraft>(root, whole, "node", kNodeFields, &draft)) {
-    if (root.Find("name") == nullptr && !reader.IsReported("name")) {
-      reader.Error(root, NodePath(whole, "name"), "\"name\" is missing");
+  std::vector<NodeDescription> nodes;
+  if (root.kind != DocumentNode::Kind::sequence) {
+    nodes.push_back(ReadOne(reader, root, whole, result.diagnostics));
+  }
+  for (size_t i = 0; i < root.items.size(); ++i) {
+    const DocumentNode& item = root.items[i];
+    const NodePath path(whole, i);
+    NodeDescription node = ReadOne(reader, item, path, result.diagnostics);
+    const bool again = std::any_of(nodes.begin(), nodes.end(), [&](const NodeDescription& other) {
+      return !node.name.empty() && other.name == node.name;
+    });
+    if (again) {
+      const DocumentNode* name = item.Find("name");
+      reader.Error(*name, NodePath(path, "name"),
+                   absl::StrCat("duplicate node \"", node.name, "\""));
     }
-    FillInTotals(&draft);
-    CheckDraft(reader, root, draft, result.diagnostics);
+    nodes.push_back(std::move(node));
   }
   result.diagnostics.Sort();
-  if (!result.diagnostics.has_errors()) result.node = std::move(draft.node);
+  if (!result.diagnostics.has_errors()) result.nodes = std::move(nodes);
   return result;
 }
 

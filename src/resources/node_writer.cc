@@ -35,10 +35,9 @@ void WriteDevice(YamlLines* yaml, const NodeDevice& device) {
   yaml->CloseItem();
 }
 
-}  // namespace
-
-std::string WriteNode(const NodeDescription& node) {
-  YamlLines yaml;
+// Into the map that is open.
+void WriteFields(const NodeDescription& node, YamlLines* lines) {
+  YamlLines& yaml = *lines;
   yaml.Text("name", node.name);
   yaml.Text("architecture", node.architecture);
   if (!node.labels.empty()) {
@@ -48,8 +47,8 @@ std::string WriteNode(const NodeDescription& node) {
   }
   if (node.location != NodeLocation()) {
     yaml.OpenMap("location");
-    WriteText(&yaml, "zone", node.location.zone);
-    WriteText(&yaml, "rack", node.location.rack);
+    WriteText(lines, "zone", node.location.zone);
+    WriteText(lines, "rack", node.location.rack);
     if (!node.location.switches.empty()) {
       yaml.OpenList("switches");
       for (const std::string& name : node.location.switches) yaml.TextItem(name);
@@ -58,21 +57,21 @@ std::string WriteNode(const NodeDescription& node) {
     yaml.CloseMap();
   }
   yaml.Raw("cpu", node.cpu.ToString());
-  WriteBytes(&yaml, "mem", node.mem);
+  WriteBytes(lines, "mem", node.mem);
   if (!node.numa.empty()) {
     yaml.OpenList("numa");
     for (const NumaNode& numa : node.numa) {
       yaml.OpenItem();
       yaml.Raw("id", std::to_string(numa.id));
       yaml.Raw("cpu", numa.cpu.ToString());
-      WriteBytes(&yaml, "mem", numa.mem);
+      WriteBytes(lines, "mem", numa.mem);
       yaml.CloseItem();
     }
     yaml.CloseList();
   }
   if (!node.devices.empty()) {
     yaml.OpenList("devices");
-    for (const NodeDevice& device : node.devices) WriteDevice(&yaml, device);
+    for (const NodeDevice& device : node.devices) WriteDevice(lines, device);
     yaml.CloseList();
   }
   if (!node.links.empty()) {
@@ -96,6 +95,26 @@ std::string WriteNode(const NodeDescription& node) {
     yaml.CloseMap();
   }
   if (node.price_per_hour > Quantity()) yaml.Raw("price_per_hour", node.price_per_hour.ToString());
+  WriteText(lines, "endpoint", node.endpoint);
+  WriteText(lines, "certificates", node.certificates);
+}
+
+}  // namespace
+
+std::string WriteNode(const NodeDescription& node) {
+  YamlLines yaml;
+  WriteFields(node, &yaml);
+  return yaml.text();
+}
+
+std::string WriteNodes(std::span<const NodeDescription> nodes) {
+  if (nodes.size() == 1) return WriteNode(nodes.front());
+  YamlLines yaml;
+  for (const NodeDescription& node : nodes) {
+    yaml.OpenItem();
+    WriteFields(node, &yaml);
+    yaml.CloseItem();
+  }
   return yaml.text();
 }
 

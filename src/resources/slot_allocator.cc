@@ -36,9 +36,8 @@ Status TooMany() {
   return ResourceExhausted(absl::StrCat("there are ", kMaxLive, " allocations already"));
 }
 
-bool Exclude(const SlotType& a, const SlotType& b) {
-  return !a.exclusive_set.empty() && a.exclusive_set == b.exclusive_set;
-}
+// Both are of some set.
+bool Exclude(const SlotType& a, const SlotType& b) { return a.exclusive_set == b.exclusive_set; }
 
 }  // namespace
 

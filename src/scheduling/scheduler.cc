@@ -70,15 +70,14 @@ Time SchedulerState::ExpectedEnd(const TaskState& task, Time now) const {
 
 bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex tenant_b,
                                 const Rank& b, Time now) const {
-  const bool drf = policy.order == QueueOrder::drf;
-  if (tenant_a != tenant_b && (drf || policy.order == QueueOrder::fair_share)) {
+  if (tenant_a != tenant_b && OrderedByShares()) {
     const int64_t band_a = Band(a, now);
     const int64_t band_b = Band(b, now);
     if (band_a != band_b) return band_a > band_b;
     const auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
     if (rival_a != rival_b) {
-      const double share_a = drf ? tenancy.DominantShare(rival_a) : tenancy.PastUse(rival_a, now);
-      const double share_b = drf ? tenancy.DominantShare(rival_b) : tenancy.PastUse(rival_b, now);
+      const double share_a = ShareOf(rival_a, now);
+      const double share_b = ShareOf(rival_b, now);
       if (share_a != share_b) return share_a < share_b;
     }
   }
@@ -86,6 +85,7 @@ bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex
 }
 
 int64_t SchedulerState::Band(const Rank& rank, Time now) const {
+  if (order != nullptr) return 0;
   if (policy.ageing <= Duration{0}) return -rank.major;
   const int64_t aged = ToNanoseconds(now) - rank.major;
   const int64_t step = policy.ageing.count();
@@ -183,9 +183,8 @@ class Scheduler::Impl : public SchedulerState {
       return refuse(absl::StrCat("found a share of ", demand.share,
                                  " thousandths, expected 0 to 999 and whole devices apart"));
     }
-    if (request.members == 0 || request.members > kMaxMembers) {
-      return refuse(
-          absl::StrCat("found ", request.members, " members, expected 1 to ", kMaxMembers));
+    if (request.members == 0) {
+      return refuse(absl::StrCat("found 0 members, expected 1 to ", kMaxMembers));
     }
     if (request.run_time < Duration{0}) return refuse("found a negative run time");
     if (request.tenant >= tenancy.size()) {
@@ -292,13 +291,19 @@ class Scheduler::Impl : public SchedulerState {
     return RoundUpRunTime(history.Guess(request.history, policy.default_run_time));
   }
 
-  Rank RankOf(const TaskRequest& request, Time submitted, uint64_t order) const {
+  // Errors are those of the host's order.
+  StatusOr<Rank> RankOf(const TaskRequest& request, Time submitted) {
     Rank rank;
-    rank.order = order;
+    if (order != nullptr) {
+      TRACKBED_ASSIGN_OR_RETURN(rank.major, order->Rank(request, submitted));
+      rank.order = ++submissions_;
+      return rank;
+    }
+    rank.order = ++submissions_;
     const int64_t since = ToNanoseconds(submitted);
     if (policy.order == QueueOrder::lifo) {
       rank.major = -int64_t{request.priority};
-      rank.minor = -static_cast<int64_t>(order);
+      rank.minor = -static_cast<int64_t>(rank.order);
     } else if (policy.ageing > Duration{0}) {
       int64_t step = 0;
       if (__builtin_mul_overflow(int64_t{request.priority}, policy.ageing.count(), &step) ||
@@ -377,7 +382,7 @@ class Scheduler::Impl : public SchedulerState {
     wanted = DemandState();
   }
 
-  TaskSlot NewTask(const TaskRequest& request, Time now) {
+  TaskSlot NewTask(const TaskRequest& request, const Rank& rank, Time now) {
     TaskSlot slot;
     if (!free_slots_.empty()) {
       slot = free_slots_.back();
@@ -395,7 +400,7 @@ class Scheduler::Impl : public SchedulerState {
     task.submitted = now;
     task.expected = ExpectedTime(request);
     task.shape = ShapeOf(task.request, task.expected);
-    task.rank = RankOf(request, now, ++submissions_);
+    task.rank = rank;
     by_id.emplace(request.id, slot);
     return slot;
   }
@@ -417,7 +422,8 @@ class Scheduler::Impl : public SchedulerState {
       return ResourceExhausted(
           absl::StrCat("task ", request.id, ": ", QuotaSentence(*this, refusal)));
     }
-    const TaskSlot slot = NewTask(request, now);
+    TRACKBED_ASSIGN_OR_RETURN(const Rank rank, RankOf(request, now));
+    const TaskSlot slot = NewTask(request, rank, now);
     const Demand& demand = tasks[slot].request.demand;
     tenancy.Waits(request.tenant);
     ++waiting_;
@@ -441,6 +447,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     TaskRequest narrowed = request;
     Narrow(&narrowed);
+    TRACKBED_ASSIGN_OR_RETURN(const Rank rank, RankOf(request, now));
     for (size_t i = 0; i < members.size(); ++i) {
       // What runs on a closed node still runs.
       const NodeIndex node = members[i].node;
@@ -454,7 +461,7 @@ class Scheduler::Impl : public SchedulerState {
                                              ": its room is not free: two tasks hold it, or there "
                                              "is no such node or device"));
     }
-    const TaskSlot slot = NewTask(request, now);
+    const TaskSlot slot = NewTask(request, rank, now);
     LeaveShape(tasks[slot]);
     tasks[slot].started = started;
     Run(slot, members, now);
@@ -533,7 +540,8 @@ class Scheduler::Impl : public SchedulerState {
     }
     TRACKBED_RETURN_IF_ERROR(Check(request));
     TRACKBED_RETURN_IF_ERROR(CheckPossible(request));
-    const TaskSlot slot = NewTask(request, now);
+    TRACKBED_ASSIGN_OR_RETURN(const Rank rank, RankOf(request, now));
+    const TaskSlot slot = NewTask(request, rank, now);
     TaskState& task = tasks[slot];
     Prediction prediction;
     QuotaRefusal refusal;
@@ -918,10 +926,6 @@ class Scheduler::Impl : public SchedulerState {
       }
     }
     return std::nullopt;
-  }
-
-  bool OrderedByShares() const {
-    return policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share;
   }
 
   void TryLines(Time now, size_t most, Plan* plan) {

@@ -142,6 +142,7 @@ struct SchedulerState {
       : policy(options.policy),
         tenancy(std::move(options.tenancy)),
         placer(std::move(options.placer)),
+        order(std::move(options.order)),
         resources(std::move(options.resources)),
         enforcement(options.enforcement),
         scan(options.scan) {}
@@ -149,6 +150,7 @@ struct SchedulerState {
   GroupPolicy policy;
   Tenancy tenancy;
   std::unique_ptr<Placer> placer;
+  std::unique_ptr<Order> order;  // null: by the policy
   std::vector<std::string> resources;
   EnforcementTable enforcement;
   bool scan;
@@ -172,6 +174,17 @@ struct SchedulerState {
   bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
   static bool MayBeStopped(const TaskRequest& request) {
     return request.preemptible && request.kind != WorkKind::system;
+  }
+
+  bool OrderedByShares() const {
+    if (order != nullptr) return order->ByShares();
+    return policy.order == QueueOrder::drf || policy.order == QueueOrder::fair_share;
+  }
+  // What decides between siblings where shares do; the smaller goes first.
+  double ShareOf(TenantIndex tenant, Time now) const {
+    if (order != nullptr) return order->Share(tenancy, tenant, now);
+    return policy.order == QueueOrder::drf ? tenancy.DominantShare(tenant)
+                                           : tenancy.PastUse(tenant, now);
   }
 
   // How many of the reservations are claims.

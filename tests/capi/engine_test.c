@@ -407,11 +407,254 @@ static void test_cycles(int cycles) {
   trackbed_pipeline_free(pipeline);
 }
 
+/* A store of artifacts of the host's: folders, copied by cp. */
+struct shelf {
+  char folder[512];
+  int puts;
+  int gets;
+  int fail;
+  int dropped;
+};
+static void shelf_path(const struct shelf* shelf, const char* digest, size_t size, char* path) {
+  snprintf(path, 1024, "%s/%.*s", shelf->folder, (int)size, digest);
+}
+static int copy(const char* from, const char* to) {
+  int status = 0;
+  pid_t child = fork();
+  if (child == 0) {
+    execlp("cp", "cp", "-R", from, to, (char*)NULL);
+    _exit(127);
+  }
+  return waitpid(child, &status, 0) == child && status == 0;
+}
+static void remove_all(const char* path) {
+  pid_t child = fork();
+  if (child == 0) {
+    execlp("sh", "sh", "-c", "chmod -R u+w \"$1\" 2>/dev/null; rm -rf \"$1\"", "sh", path,
+           (char*)NULL);
+    _exit(127);
+  }
+  waitpid(child, NULL, 0);
+}
+static trackbed_status has(void* user, const char* digest, size_t size, int32_t* present,
+                           trackbed_error** error) {
+  char path[1024];
+  (void)error;
+  shelf_path(user, digest, size, path);
+  *present = access(path, F_OK) == 0;
+  return TRACKBED_OK;
+}
+static trackbed_status put(void* user, const char* digest, size_t size, const char* folder,
+                           size_t folder_size, trackbed_error** error) {
+  struct shelf* shelf = user;
+  char path[1024];
+  char from[1024];
+  if (shelf->fail) {
+    *error = trackbed_error_create(TRACKBED_UNAVAILABLE, "the shelf is full", TRACKBED_TERMINATED);
+    return TRACKBED_UNAVAILABLE;
+  }
+  ++shelf->puts;
+  shelf_path(shelf, digest, size, path);
+  snprintf(from, sizeof from, "%.*s", (int)folder_size, folder);
+  return copy(from, path) ? TRACKBED_OK : TRACKBED_UNKNOWN;
+}
+static trackbed_status get(void* user, const char* digest, size_t size, const char* folder,
+                           size_t folder_size, trackbed_error** error) {
+  struct shelf* shelf = user;
+  char path[1024];
+  char to[1024];
+  (void)error;
+  ++shelf->gets;
+  shelf_path(shelf, digest, size, path);
+  snprintf(to, sizeof to, "%.*s", (int)folder_size, folder);
+  /* The folder of the attempt may be gone with all in it. */
+  *strrchr(to, '/') = 0;
+  if (access(to, F_OK) != 0) {
+    char command[1100];
+    snprintf(command, sizeof command, "mkdir -p '%s'", to);
+    if (system(command) != 0) return TRACKBED_UNKNOWN;
+  }
+  to[strlen(to)] = '/';
+  return copy(path, to) ? TRACKBED_OK : TRACKBED_UNKNOWN;
+}
+static void shelf_drop(void* user) { ++((struct shelf*)user)->dropped; }
+
+/* Runs it to its end; what `show` says of it. */
+static void run_and_show(trackbed_engine* engine, const trackbed_pipeline* pipeline,
+                         trackbed_bytes* run, trackbed_bytes* text) {
+  trackbed_error* error = NULL;
+  OK(trackbed_engine_submit(engine, pipeline, NULL, run, &error));
+  OK(trackbed_engine_wait(engine, run->data, run->size, 60LL * 1000000000, NULL, &error));
+  OK(trackbed_engine_show(engine, run->data, run->size, text, &error));
+}
+
+/* Outputs that are gone come back from where they were kept; and the store is looked after. */
+static void test_artifacts(const char* supervisor, const char* folder) {
+  static const char kFiles[] =
+      "name: shelf\ntasks:\n- {name: a, command: echo hello > $TRACKBED_OUTPUTS/word}\n"
+      "- {name: b, command: cat $TRACKBED_INPUTS/a/word, dependencies: [a]}\n";
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_engine* engine = NULL;
+  trackbed_bytes run = {NULL, 0};
+  trackbed_bytes text = {NULL, 0};
+  trackbed_bytes place = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_artifact_store store;
+  struct shelf shelf;
+  char home[600];
+  char path[700];
+  int own;
+
+  memset(&shelf, 0, sizeof shelf);
+  OK(trackbed_pipeline_parse(kFiles, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, NULL, 0, &pipeline,
+                             &error));
+  for (own = 0; own < 2; ++own) {
+    snprintf(home, sizeof home, "%s/artifacts%d", folder, own);
+    snprintf(shelf.folder, sizeof shelf.folder, "%.400s/shelf%d", folder, own);
+    remove_all(home);
+    remove_all(shelf.folder);
+    TRACKBED_INIT(&options);
+    options.home = trackbed_text(home);
+    options.supervisor = trackbed_text(supervisor);
+    options.sandbox = TRACKBED_SANDBOX_NEVER;
+    options.artifacts = trackbed_text(shelf.folder);
+    if (own) {
+      TRACKBED_INIT(&store);
+      store.user_data = &shelf;
+      store.drop = shelf_drop;
+      store.has = has;
+      store.put = put;
+      options.artifact_store = &store;
+      REFUSED(trackbed_engine_open(&options, &engine, &error)); /* both, and one without get */
+      options.artifacts = trackbed_text(NULL);
+      REFUSED(trackbed_engine_open(&options, &engine, &error));
+      store.get = get;
+      snprintf(path, sizeof path, "mkdir -p '%s'", shelf.folder);
+      CHECK(system(path) == 0);
+    }
+    OK(trackbed_engine_open(&options, &engine, &error));
+    run_and_show(engine, pipeline, &run, &text);
+    CHECK(holds(&text, "\"status\": \"succeeded\""));
+    trackbed_bytes_free(&text);
+    trackbed_bytes_free(&run);
+    trackbed_engine_close(engine);
+    CHECK(shelf.puts == own && shelf.gets == 0);
+
+    snprintf(path, sizeof path, "%s/runs", home);
+    remove_all(path);
+    OK(trackbed_engine_open(&options, &engine, &error));
+    OK(trackbed_engine_outputs(engine, "latest", 6, "a", 1, &text, &place, &error));
+    trackbed_bytes_free(&text);
+    snprintf(path, sizeof path, "%s/word", place.data);
+    CHECK(access(path, R_OK) == 0);
+    CHECK(shelf.gets == own);
+    trackbed_bytes_free(&place);
+    snprintf(path, sizeof path, "%s/runs", home);
+    remove_all(path);
+    run_and_show(engine, pipeline, &run, &text); /* from the cache, with its files */
+    CHECK(holds(&text, "\"status\": \"succeeded\"") && holds(&text, "\"cached\""));
+    CHECK(shelf.puts == own && shelf.gets == 2 * own);
+    trackbed_bytes_free(&text);
+    trackbed_bytes_free(&run);
+    trackbed_engine_close(engine);
+  }
+  CHECK(shelf.dropped == 2);
+
+  /* An attempt whose outputs cannot be kept is lost. */
+  remove_all(shelf.folder);
+  remove_all(home);
+  shelf.fail = 1;
+  OK(trackbed_engine_open(&options, &engine, &error));
+  run_and_show(engine, pipeline, &run, &text);
+  CHECK(holds(&text, "\"status\": \"failed\"") && holds(&text, "the shelf is full"));
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&run);
+
+  /* The store, in use. */
+  snprintf(path, sizeof path, "%s/trackbed.db", home);
+  OK(trackbed_store_check(path, TRACKBED_TERMINATED, &text, &error));
+  CHECK(holds(&text, "\"runs\":1") && holds(&text, "\"findings\":[]"));
+  trackbed_bytes_free(&text);
+  snprintf(home, sizeof home, "%s/backup.db", folder);
+  remove_all(home);
+  OK(trackbed_store_backup(path, TRACKBED_TERMINATED, home, TRACKBED_TERMINATED, &text, &error));
+  CHECK(holds(&text, "\"runs\":1"));
+  trackbed_bytes_free(&text);
+  EXPECT(TRACKBED_ALREADY_EXISTS,
+         trackbed_store_backup(path, TRACKBED_TERMINATED, home, TRACKBED_TERMINATED, NULL, &error));
+  EXPECT(TRACKBED_NOT_FOUND,
+         trackbed_store_check("/nowhere.db", TRACKBED_TERMINATED, &text, &error));
+  trackbed_engine_close(engine);
+  trackbed_pipeline_free(pipeline);
+}
+
+/* Where tasks run: what cannot be had is said when the engine is opened. */
+static void test_run_on(const char* supervisor, const char* folder) {
+  static const trackbed_string kWrong = {"ghcr.io", 7};
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_engine* engine = NULL;
+  trackbed_bytes run = {NULL, 0};
+  trackbed_bytes text = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_executor_choice choice;
+  trackbed_executor executor;
+  char home[600];
+  trackbed_status status;
+
+  snprintf(home, sizeof home, "%s/run_on", folder);
+  TRACKBED_INIT(&options);
+  TRACKBED_INIT(&choice);
+  options.home = trackbed_text(home);
+  options.supervisor = trackbed_text(supervisor);
+  options.sandbox = TRACKBED_SANDBOX_NEVER;
+  options.run_on = &choice;
+  OK(trackbed_engine_open(&options, &engine, &error));
+  OK(trackbed_pipeline_parse(kPipeline, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, NULL, 0,
+                             &pipeline, &error));
+  run_and_show(engine, pipeline, &run, &text);
+  CHECK(holds(&text, "\"status\": \"succeeded\""));
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&run);
+  trackbed_pipeline_free(pipeline);
+  trackbed_engine_close(engine);
+
+  choice.kind = 9;
+  REFUSED(trackbed_engine_open(&options, &engine, &error));
+  choice.kind = TRACKBED_RUN_IN_CONTAINER;
+  choice.endpoint = trackbed_text("unix:///nowhere.sock");
+  status = trackbed_engine_open(&options, &engine, &error);
+  /* Where there is no libcurl, that is what is said. */
+  CHECK(status == TRACKBED_UNAVAILABLE || status == TRACKBED_FAILED_PRECONDITION ||
+        status == TRACKBED_NOT_FOUND);
+  CHECK(trackbed_error_message(error).size > 0);
+  trackbed_error_free(error);
+  error = NULL;
+  choice.registries = &kWrong;
+  choice.registry_count = 1;
+  REFUSED(trackbed_engine_open(&options, &engine, &error));
+  choice.registries = NULL;
+  REFUSED(trackbed_engine_open(&options, &engine, &error));
+  choice.registry_count = 0;
+  choice.kind = TRACKBED_RUN_BY_SLURM;
+  choice.sbatch = &kWrong;
+  choice.sbatch_count = 1;
+  REFUSED(trackbed_engine_open(&options, &engine, &error));
+  TRACKBED_INIT(&executor);
+  executor.start = start;
+  executor.stop = stop;
+  options.executor = &executor;
+  REFUSED(trackbed_engine_open(&options, &engine, &error));
+}
+
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   test_embedded(argv[1], argv[2]);
   test_host_executor();
   test_tenants();
+  test_artifacts(argv[1], argv[2]);
+  test_run_on(argv[1], argv[2]);
 #if defined(TRACKBED_SANITIZE)
   test_cycles(500);
 #else

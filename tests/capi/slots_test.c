@@ -268,6 +268,129 @@ static void test_scheduler(void) {
   REFUSED(trackbed_scheduler_create(&options, &scheduler, &error));
 }
 
+struct turns {
+  int asked;
+  int fail;
+};
+static trackbed_status rank_of(void* user, const trackbed_task* task, int64_t submitted_ns,
+                               int64_t* rank, trackbed_error** error) {
+  struct turns* turns = user;
+  ++turns->asked;
+  CHECK(task->struct_size == sizeof *task && task->members == 1 && submitted_ns == 5);
+  if (turns->fail == 1) {
+    *error = trackbed_error_create(TRACKBED_UNAVAILABLE, "no rank today", TRACKBED_TERMINATED);
+    return TRACKBED_UNAVAILABLE;
+  }
+  *rank = -(int64_t)task->id;
+  return TRACKBED_OK;
+}
+static trackbed_status share_of(void* user, uint32_t tenant, const trackbed_tenant_usage* usage,
+                                int64_t now_ns, double* share, trackbed_error** error) {
+  struct turns* turns = user;
+  (void)error;
+  CHECK(usage->struct_size == sizeof *usage && now_ns == 5);
+  *share = tenant == 1 ? 1 : 0;
+  if (turns->fail == 2) *share = 0.0 / (*share - *share); /* no number */
+  return turns->fail == 3 ? TRACKBED_UNKNOWN : TRACKBED_OK;
+}
+static void count_drop(void* user) { ++((struct turns*)user)->asked; }
+
+/* An order of the host's: the last first, tenant 2 before tenant 1; and what it fails with. */
+static void test_order(void) {
+  trackbed_error* error = NULL;
+  trackbed_scheduler* scheduler = NULL;
+  trackbed_scheduler_options options;
+  trackbed_node_capacity capacity;
+  trackbed_order order;
+  trackbed_task task;
+  trackbed_plan* plan = NULL;
+  trackbed_plan_item items[4];
+  struct turns turns = {0, 0};
+  int64_t start = 0;
+  uint64_t i;
+  int with_shares;
+
+  for (with_shares = 0; with_shares < 2; ++with_shares) {
+    TRACKBED_INIT(&options);
+    TRACKBED_INIT(&order);
+    order.user_data = &turns;
+    options.host_order = &order;
+    REFUSED(trackbed_scheduler_create(&options, &scheduler, &error));
+    order.rank = rank_of;
+    order.drop = count_drop;
+    if (with_shares) order.share = share_of;
+    OK(trackbed_scheduler_create(&options, &scheduler, &error));
+    TRACKBED_INIT(&capacity);
+    capacity.cpu = 3000;
+    capacity.counted[5] = 2000;
+    OK(trackbed_scheduler_add_node(scheduler, "n", 1, &capacity, NULL, &error));
+    OK(trackbed_scheduler_add_tenant(scheduler, 0, "a", 1, NULL, NULL, &error));
+    OK(trackbed_scheduler_add_tenant(scheduler, 0, "b", 1, NULL, NULL, &error));
+    turns.asked = 0;
+    for (i = 1; i <= 4; ++i) {
+      TRACKBED_INIT(&task);
+      task.id = i;
+      task.cpu = 1000;
+      task.tenant = i == 1 ? 2 : 1;
+      OK(trackbed_scheduler_submit(scheduler, &task, 5, &error));
+    }
+    CHECK(turns.asked == 4);
+    task.id = 9;
+    turns.fail = 1;
+    EXPECT(TRACKBED_UNAVAILABLE, trackbed_scheduler_submit(scheduler, &task, 5, &error));
+    EXPECT(TRACKBED_UNAVAILABLE,
+           trackbed_scheduler_predict(scheduler, &task, 5, &start, NULL, NULL, &error));
+    CHECK(trackbed_scheduler_task_state(scheduler, 9) == TRACKBED_TASK_UNKNOWN);
+    turns.fail = 0;
+    OK(trackbed_scheduler_schedule(scheduler, 5, &plan, &error));
+    CHECK(trackbed_plan_read(plan, 0, items, sizeof items[0], 4) == 3);
+    CHECK(items[0].task == (with_shares ? 1u : 4u) && items[1].task == (with_shares ? 4u : 3u));
+    trackbed_plan_free(plan);
+    /* What share fails with is what the plan returns, with what was decided. */
+    OK(trackbed_scheduler_finish(scheduler, items[0].task, 5, &error));
+    task.tenant = 2;
+    OK(trackbed_scheduler_submit(scheduler, &task, 5, &error));
+    for (turns.fail = 2; turns.fail <= 3; ++turns.fail) {
+      plan = NULL;
+      EXPECT(!with_shares      ? TRACKBED_OK
+             : turns.fail == 2 ? TRACKBED_INTERNAL
+                               : TRACKBED_UNKNOWN,
+             trackbed_scheduler_schedule(scheduler, 5, &plan, &error));
+      CHECK(plan != NULL);
+      trackbed_plan_free(plan);
+      OK(trackbed_scheduler_finish(scheduler, turns.fail == 2 ? 9 : 3, 5, &error));
+      if (turns.fail == 2) {
+        task.id = 10;
+        turns.fail = 0;
+        OK(trackbed_scheduler_submit(scheduler, &task, 5, &error));
+        turns.fail = 2;
+      }
+    }
+    turns.fail = 0;
+    OK(trackbed_scheduler_recount(scheduler, &error));
+    turns.asked = 0;
+    trackbed_scheduler_free(scheduler);
+    CHECK(turns.asked == 1); /* dropped */
+  }
+}
+
+static void test_partitions(void) {
+  static const char kRequest[] =
+      "{\"devices\": [{\"id\": \"g\", \"model\": \"A100-40GB\"}], \"profiles\": [\"1g.5gb\"]}";
+  trackbed_error* error = NULL;
+  trackbed_bytes json = {NULL, 0};
+  OK(trackbed_mig_models(&json, &error));
+  CHECK(holds(&json, "\"profile\":\"1g.5gb\""));
+  trackbed_bytes_free(&json);
+  OK(trackbed_mig_plan(kRequest, TRACKBED_TERMINATED, &json, &error));
+  CHECK(holds(&json, "\"do\":\"create\""));
+  trackbed_bytes_free(&json);
+  REFUSED(trackbed_mig_plan("[", 1, &json, &error));
+  REFUSED(trackbed_mig_plan(NULL, 0, &json, &error));
+  REFUSED(trackbed_mig_plan(kRequest, 3, NULL, &error));
+  REFUSED(trackbed_mig_models(NULL, &error));
+}
+
 static void test_groups(void) {
   trackbed_error* error = NULL;
   trackbed_groups* groups = NULL;
@@ -418,6 +541,9 @@ static void test_null(void) {
   REFUSED(trackbed_scheduler_schedule(NULL, 0, NULL, &error));
   REFUSED(trackbed_groups_submit(NULL, NULL, "g", 1, NULL, 0, &error));
   REFUSED(trackbed_simulate(NULL, &bytes, NULL, NULL, &error));
+  REFUSED(trackbed_store_check(NULL, 0, &bytes, &error));
+  REFUSED(trackbed_store_check("x", 1, NULL, &error));
+  REFUSED(trackbed_store_backup("x", 1, NULL, 0, NULL, &error));
   REFUSED(trackbed_pipeline_parse(NULL, 0, 0, NULL, 0, NULL, &error));
   CHECK(trackbed_engine_step(NULL, NULL) == TRACKBED_INVALID_ARGUMENT);
   CHECK(trackbed_engine_wake_descriptor(NULL) == -1 && trackbed_events_descriptor(NULL) == -1);
@@ -443,6 +569,8 @@ int main(void) {
   test_pipeline();
   test_slots();
   test_scheduler();
+  test_order();
+  test_partitions();
   test_groups();
   test_simulation();
   return conclude();

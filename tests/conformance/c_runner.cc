@@ -311,6 +311,29 @@ class Allocations {
 
 // ---- Plans ----
 
+// The orders of the host's that vectors name.
+trackbed_status LargestFirst(void* /*user*/, const trackbed_task* task, int64_t /*submitted*/,
+                             int64_t* rank, trackbed_error** error) {
+  if (task->priority < 0) {
+    *error =
+        trackbed_error_create(TRACKBED_INVALID_ARGUMENT, "no task below 0", TRACKBED_TERMINATED);
+    return TRACKBED_INVALID_ARGUMENT;
+  }
+  *rank = -task->cpu;
+  return TRACKBED_OK;
+}
+trackbed_status AsTheyCame(void* user, const trackbed_task* task, int64_t submitted, int64_t* rank,
+                           trackbed_error** error) {
+  const trackbed_status status = LargestFirst(user, task, submitted, rank, error);
+  *rank = 0;
+  return status;
+}
+trackbed_status Running(void* /*user*/, uint32_t /*tenant*/, const trackbed_tenant_usage* usage,
+                        int64_t /*now*/, double* share, trackbed_error** /*error*/) {
+  *share = usage->running;
+  return TRACKBED_OK;
+}
+
 class Plans {
  public:
   explicit Plans(const Json& given) {
@@ -342,6 +365,11 @@ class Plans {
     for (const std::string& name : names) resources.push_back(View(name));
     options.resources = resources.data();
     options.resource_count = resources.size();
+    auto order = Init<trackbed_order>();
+    const std::string host_order = with.value("host_order", "");
+    order.rank = host_order == "fewest_running" ? AsTheyCame : LargestFirst;
+    order.share = host_order == "fewest_running" ? Running : nullptr;
+    if (!host_order.empty()) options.host_order = &order;
     trackbed_scheduler* made = nullptr;
     Must([&](trackbed_error** error) { return trackbed_scheduler_create(&options, &made, error); });
     scheduler_.reset(made);
@@ -417,11 +445,18 @@ class Plans {
     }
     capacity.location = node.value("location", uint32_t{0});
     capacity.architecture = node.value("architecture", 0);
+    ReadCounted(node, capacity.counted);
     const std::string name = node.at("name");
     Must([&](trackbed_error** error) {
       return trackbed_scheduler_add_node(scheduler_.get(), name.data(), name.size(), &capacity,
                                          &nodes_[name], error);
     });
+  }
+  static void ReadCounted(const Json& of, int64_t (&counted)[TRACKBED_MAX_COUNTED]) {
+    const Json given = of.value("counted", Json::array());
+    for (size_t i = 0; i < given.size() && i < TRACKBED_MAX_COUNTED; ++i) {
+      counted[i] = Thousandths(given[i]);
+    }
   }
   static size_t ResourceOf(const std::string& name) {
     return name == "cpu" ? 0 : name == "memory" ? 1 : 2;
@@ -473,6 +508,7 @@ class Plans {
     read.on_different_nodes = task.value("on_different_nodes", false) ? 1 : 0;
     read.not_preemptible = task.value("preemptible", true) ? 0 : 1;
     if (task.contains("run_time")) read.run_time_ns = Nanoseconds(task["run_time"]);
+    ReadCounted(task, read.counted);
     return read;
   }
   Json GivePlan(const trackbed_plan* plan) const {
@@ -520,6 +556,30 @@ class Plans {
 
   Scheduler scheduler_;
   std::map<std::string, uint32_t> nodes_;
+};
+
+// ---- Partitions ----
+
+class Partitions {
+ public:
+  explicit Partitions(const Json& /*given*/) {}
+
+  static Json Do(const Json& step) {
+    const std::string what = step.at("do");
+    if (what == "models") {
+      return {{"models", Json::parse(MustText([](trackbed_bytes* out, trackbed_error** error) {
+                 return trackbed_mig_models(out, error);
+               }))}};
+    }
+    if (what != "plan") throw std::invalid_argument("unknown step " + what);
+    const std::string request = step.at("request").dump();
+    trackbed_bytes plan{};
+    Error error;
+    if (trackbed_mig_plan(request.data(), request.size(), &plan, error) != TRACKBED_OK) {
+      return error.Tell();
+    }
+    return Json::parse(Take(&plan));
+  }
 };
 
 // ---- Events ----
@@ -590,7 +650,7 @@ class Runs {
                                trackbed_error** error) {
     auto* self = static_cast<Runs*>(user);
     const std::string key = Text(attempt->key);
-    const std::string task = key.substr(key.find('/') + 1, key.rfind('/') - key.find('/') - 1);
+    const std::string task = TaskOfKey(key);
     const Json told = self->outcomes_.value(task, Json::array());
     const size_t number = self->started_[task]++;
     const Json outcome = told.empty() ? Json::object() : told[std::min(number, told.size() - 1)];
@@ -722,6 +782,7 @@ Json RunByC(const Json& vector) {
   if (kind == "pipelines") return RunSteps<Pipelines>(vector);
   if (kind == "allocations") return RunSteps<Allocations>(vector);
   if (kind == "plans") return RunSteps<Plans>(vector);
+  if (kind == "partitions") return RunSteps<Partitions>(vector);
   if (kind == "events") return RunSteps<Runs>(vector);
   throw std::invalid_argument("unknown kind " + kind);
 }

@@ -1,5 +1,6 @@
 // The vectors by the C++ interface.
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -16,6 +17,7 @@
 #include "trackbed/pipeline/reader.hpp"
 #include "trackbed/pipeline/writer.hpp"
 #include "trackbed/resources/allocation_json.hpp"
+#include "trackbed/resources/mig_json.hpp"
 #include "trackbed/resources/node_reader.hpp"
 #include "trackbed/resources/slot_allocator.hpp"
 #include "trackbed/scheduling/placers.hpp"
@@ -223,6 +225,25 @@ class Allocations {
 
 // ---- Plans ----
 
+// The orders of the host's that vectors name.
+class NamedOrder final : public Order {
+ public:
+  explicit NamedOrder(const std::string& name) : by_shares_(name == "fewest_running") {
+    if (!by_shares_ && name != "largest_first") throw std::invalid_argument("no order " + name);
+  }
+  StatusOr<int64_t> Rank(const TaskRequest& task, Time /*submitted*/) override {
+    if (task.priority < 0) return InvalidArgument("no task below 0");
+    return by_shares_ ? 0 : -task.demand.cpu;
+  }
+  bool ByShares() const override { return by_shares_; }
+  double Share(const Tenancy& tenancy, TenantIndex tenant, Time /*now*/) override {
+    return tenancy.running(tenant);
+  }
+
+ private:
+  const bool by_shares_;
+};
+
 class Plans {
  public:
   explicit Plans(const Json& given) {
@@ -250,6 +271,9 @@ class Plans {
     placer.seed = with.value("seed", uint64_t{0});
     options.placer = Must(MakePlacer(with.value("placer", "default"), placer));
     options.resources = with.value("resources", options.resources);
+    if (with.contains("host_order")) {
+      options.order = std::make_unique<NamedOrder>(with["host_order"].get<std::string>());
+    }
     scheduler_ = std::make_unique<Scheduler>(std::move(options));
     for (const Json& node : given.at("nodes")) AddNode(node);
     for (const Json& tenant : given.value("tenants", Json::array())) AddTenant(tenant);
@@ -300,8 +324,15 @@ class Plans {
     }
     capacity.location = node.value("location", uint32_t{0});
     capacity.architecture = node.value("architecture", uint8_t{0});
+    capacity.counted = ReadCounted(node);
     const std::string name = node.at("name");
     nodes_[name] = Must(scheduler_->AddNode(name, capacity));
+  }
+  static CountedAmounts ReadCounted(const Json& of) {
+    CountedAmounts counted{};
+    const Json given = of.value("counted", Json::array());
+    for (size_t i = 0; i < given.size(); ++i) counted.at(i) = Thousandths(given[i]);
+    return counted;
   }
   static Amounts ReadAmounts(const Json& given, Amounts amounts) {
     for (const auto& [name, amount] : given.items()) {
@@ -324,7 +355,7 @@ class Plans {
     Must(scheduler_->AddTenant(Must(scheduler_->tenancy().Find(parent)),
                                path.substr(slash == std::string::npos ? 0 : slash + 1), quota));
   }
-  TaskRequest ReadTask(const Json& task) const {
+  TaskRequest ReadTask(const Json& task) {
     TaskRequest read;
     read.id = task.at("id");
     read.tenant = Must(scheduler_->tenancy().Find(task.value("tenant", "")));
@@ -338,6 +369,7 @@ class Plans {
     read.on_different_nodes = task.value("on_different_nodes", false);
     read.preemptible = task.value("preemptible", true);
     if (task.contains("run_time")) read.run_time = Duration(Nanoseconds(task["run_time"]));
+    if (task.contains("counted")) read.demand.counted = &counted_.emplace_back(ReadCounted(task));
     return read;
   }
   Json GivePlace(const char* kind, TaskId task, size_t member, size_t members,
@@ -382,8 +414,24 @@ class Plans {
             {"sentence", reason.sentence}};
   }
 
+  std::deque<CountedAmounts> counted_;  // of the tasks, which refer to them
   std::unique_ptr<Scheduler> scheduler_;
   std::map<std::string, NodeIndex> nodes_;
+};
+
+// ---- Partitions ----
+
+class Partitions {
+ public:
+  explicit Partitions(const Json& /*given*/) {}
+
+  static Json Do(const Json& step) {
+    const std::string what = step.at("do");
+    if (what == "models") return {{"models", Json::parse(MigModelsAsJson())}};
+    if (what != "plan") throw std::invalid_argument("unknown step " + what);
+    const StatusOr<std::string> plan = PlanMigFromJson(step.at("request").dump());
+    return plan.ok() ? Json::parse(*plan) : ErrorOf(plan.status());
+  }
 };
 
 // ---- Events ----
@@ -421,8 +469,7 @@ class ScriptedExecutor final : public Executor {
   }
 
   Status Start(const AttemptSpec& spec) override {
-    const std::string task =
-        spec.key.substr(spec.key.find('/') + 1, spec.key.rfind('/') - spec.key.find('/') - 1);
+    const std::string task = TaskOfKey(spec.key);
     const Json told = outcomes_.value(task, Json::array());
     const size_t number = started_[task]++;
     const Json outcome = told.empty() ? Json::object() : told[std::min(number, told.size() - 1)];
@@ -490,7 +537,7 @@ class Runs {
     options.clock = &clock_;
     options.random = &random_;
     options.home = "/conformance";
-    options.node = ReadNodeLines(given.at("node"));
+    options.nodes = {ReadNodeLines(given.at("node"))};
     engine_ = Must(Engine::Open(std::move(options)));
   }
 
@@ -570,6 +617,7 @@ Json RunByCpp(const Json& vector) {
   if (kind == "pipelines") return RunSteps<Pipelines>(vector);
   if (kind == "allocations") return RunSteps<Allocations>(vector);
   if (kind == "plans") return RunSteps<Plans>(vector);
+  if (kind == "partitions") return RunSteps<Partitions>(vector);
   if (kind == "events") return RunSteps<Runs>(vector);
   throw std::invalid_argument("unknown kind " + kind);
 }

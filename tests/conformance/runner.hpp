@@ -61,7 +61,14 @@ inline Json WithoutRuns(std::string_view line) {
   Json event = Json::parse(line);
   event.erase("run");
   event.erase("from_run");
+  event.erase("map_run");
   return event;
+}
+
+// "score" of "RUN/score/1", and of "RUN/score/1/17/2", a batch of its map.
+inline std::string TaskOfKey(const std::string& key) {
+  const size_t begin = key.find('/') + 1;
+  return key.substr(begin, key.find('/', begin) - begin);
 }
 
 }  // namespace trackbed::conformance

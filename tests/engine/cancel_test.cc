@@ -267,7 +267,7 @@ TEST_CASE("What a cancelled run left in the queue holds nobody up") {
 
 TEST_CASE("A task that stands in the queue twice after a cancellation starts when it is due") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
   Pipeline others = NewPipeline("others");
   AddTask(others, "first");
   AddTask(others, "second");

@@ -63,10 +63,10 @@ class Story {
  public:
   explicit Story(Store* store) : lab(store) {
     lab.compare_after_steps = false;
-    lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+    lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
     // Checked at every real start, by what is durable then.
     lab.executor.on_start = [this](const AttemptSpec& spec) {
-      const RunId id = spec.key.substr(0, spec.key.find('/'));
+      const RunId id = spec.key.substr(0, spec.key.rfind('/', spec.key.rfind('/') - 1));
       const StoredRun stored = lab.Stored(id);
       const std::string task = spec.key.substr(id.size() + 1, spec.key.rfind('/') - id.size() - 1);
       const TaskIndex index = IndexOf(stored.state->pipeline(), task);

@@ -61,7 +61,7 @@ TEST_CASE("A diamond runs its middle at once and its end once") {
 TEST_CASE("A fan-out of a thousand tasks runs as wide as the slots allow") {
   EngineLab lab;
   lab.compare_after_steps = false;
-  lab.options.node = NodeOfSlots({Slot("cpu", 16)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 16)})};
   Pipeline pipeline = NewPipeline("fan");
   AddTask(pipeline, "start");
   Names all;
@@ -84,7 +84,7 @@ TEST_CASE("A fan-out of a thousand tasks runs as wide as the slots allow") {
 TEST_CASE("More than a commit's worth of events goes through in several commits") {
   EngineLab lab;
   lab.compare_after_steps = false;
-  lab.options.node = NodeOfSlots({Slot("cpu", 10'000)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 10'000)})};
   Pipeline pipeline = NewPipeline("wide");
   for (int i = 0; i < 10'000; ++i) AddTask(pipeline, "t" + std::to_string(i));
   const RunId run = lab.Submit(pipeline);
@@ -553,7 +553,7 @@ TEST_CASE("Ends told twice, late, out of order or by strangers change nothing") 
 
 TEST_CASE("Many runs at once share the slots, first come first served") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
   Pipeline pipeline = NewPipeline("shared");
   AddTask(pipeline, "a");
   AddTask(pipeline, "b", {"a"});

@@ -72,6 +72,25 @@ class Maker {
     return held;
   }
 
+  void Make(MapBinding* map) {
+    map->task = Text();
+    map->numbered = Coin();
+    map->count = Number(9);
+    for (uint64_t i = map->numbered ? 0 : map->count; i > 0; --i) map->items.push_back(Text());
+    map->batch = 1 + Number(4);
+    map->concurrency = static_cast<uint32_t>(Number(4));
+    map->fresh = Coin();
+    map->cache_off = Text();
+    for (uint64_t i = Number(3); i > 0; --i) map->outputs.push_back(Text());
+    for (uint64_t i = Number(3); i > 0; --i) {
+      MapBinding::Upstream& upstream = map->upstream.emplace_back();
+      upstream = {Text(), Text(), Coin(), std::nullopt};
+      if (Coin()) {
+        upstream.result =
+            TaskResult{Values(), Text(), Text(), Text(), static_cast<uint32_t>(Number(5))};
+      }
+    }
+  }
   void Make(RunSubmitted* detail) {
     detail->parameters = Values();
     detail->seed = random_.Next();
@@ -84,6 +103,7 @@ class Maker {
     detail->use_cache = Coin();
     detail->priority = Coin() ? -5 : 0;
     if (Coin()) detail->tenant = "research/ada";
+    if (Coin()) Make(&detail->map.emplace());
   }
   void Make(RunFinished* detail) { detail->status = static_cast<RunStatus>(Number(4)); }
   void Make(RunRetried* detail) {
@@ -91,9 +111,12 @@ class Maker {
       detail->tasks.push_back(static_cast<TaskIndex>(random_.Next()));
     }
   }
-  void Make(AttemptIntended* detail) { *detail = {Text(), Text(), Fields(), Held()}; }
+  void Make(AttemptIntended* detail) {
+    *detail = {Text(), Text(), Fields(), Held(), Text(), {}, Text()};
+    for (uint64_t i = Number(3); i > 0; --i) detail->gang.push_back({Text(), Held()});
+  }
   void Make(AttemptEnded* detail) {
-    detail->reason = static_cast<FailureReason>(Number(9));
+    detail->reason = static_cast<FailureReason>(Number(10));
     detail->exit_code = static_cast<int>(Integer());
     detail->signal = static_cast<int>(Number(65));
     detail->message = Text();

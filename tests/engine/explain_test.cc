@@ -20,7 +20,7 @@ TaskExplanation Ask(EngineLab& lab, const RunId& run, TaskIndex task) {
 
 TEST_CASE("A task is explained from the store as the engine explains it") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 2)})};
   Pipeline pipeline = NewPipeline("gpus");
   const auto add = [&](const std::string& name, int64_t shares, const Names& after = {}) {
     Task& task = AddTask(pipeline, name);
@@ -77,7 +77,7 @@ TEST_CASE("A task is explained from the store as the engine explains it") {
 
 TEST_CASE("What is enforced too weakly is refused when a run is submitted, and said why") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 2)})};
   Pipeline pipeline = NewPipeline("walls");
   Task& task = AddTask(pipeline, "a");
   task.resources = {{"cpu", Quantity::FromThousandths(500)}};
@@ -130,7 +130,7 @@ TEST_CASE("Waiting for a try, for the end of a cancelled run, and for anybody to
 
 TEST_CASE("Of equal tasks one does the work, and the others say that they wait for it") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
   Pipeline pipeline = NewPipeline("same");
   AddTask(pipeline, "a").cache = CacheMode::automatic;
   lab.executor.Script("a", Outcome::Waits());

@@ -137,7 +137,7 @@ TEST_CASE("A holder that is known to be dead need not be waited out") {
   };
   rivals.second.Open();
   LeaseHolder first = rivals.first.options.holder;
-  first.node = WriteNode(rivals.first.options.node);  // what it may use is there for all to read
+  first.node = WriteNodes(rivals.first.options.nodes);  // what it may use is there for all to read
   CHECK(asked == std::vector<LeaseHolder>{first});
   REQUIRE(rivals.second.engine().Resume(run).ok());
   rivals.first.executor.Finish(run + "/a/1");

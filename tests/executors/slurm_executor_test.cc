@@ -4,10 +4,12 @@
 #include "trackbed/executors/slurm_executor.hpp"
 
 #include <csignal>
+#include <cstdlib>
 
 #include "executors/attempt_fixture.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/container_order.hpp"
+#include "executors/supervisor_process.hpp"
 
 namespace trackbed {
 namespace {
@@ -34,6 +36,12 @@ class StandIn {
                           "cat $d/queue\n");
     Program("scancel", begin + "echo \"$*\" >> $d/cancelled\n");
     Program("sacct", begin + "cat $d/accounts 2> /dev/null\n");
+    Program("srun", begin +
+                        "for a; do case $a in --ntasks=*) n=${a#--ntasks=};; esac; done\n"
+                        "while case $1 in --*) true;; *) false;; esac; do shift; done\n"
+                        "i=0; while [ $i -lt $n ]; do\n"
+                        "SLURM_PROCID=$i SLURM_STEP_NUM_TASKS=$n \"$@\" &\n"
+                        "i=$((i + 1)); done; wait\n");
     WriteAll(File("queue"), "");
     setenv("PATH", (scratch_ / "bin:" + path_).c_str(), 1);
   }
@@ -67,10 +75,12 @@ class StandIn {
   const std::string path_;
 };
 
-std::unique_ptr<SlurmExecutor> NewSlurm() {
+constexpr Duration kQuestionPeriod = std::chrono::milliseconds(20);
+
+std::unique_ptr<SlurmExecutor> NewSlurm(Duration patience = std::chrono::milliseconds(20)) {
   SlurmExecutorOptions options;
-  options.poll_interval = std::chrono::milliseconds(20);
-  options.record_patience = std::chrono::milliseconds(20);
+  options.poll_interval = kQuestionPeriod;
+  options.record_patience = patience;
   auto executor = SlurmExecutor::Create(std::move(options));
   INFO(executor.status());
   REQUIRE(executor.ok());
@@ -85,6 +95,18 @@ void Claim(const AttemptSpec& spec) {
   claim.start_time = 7;
   claim.boot = "elsewhere";
   REQUIRE(WriteWholeFile(spec.folder + "/" + kClaimFile, EncodeClaim(claim), true) == 0);
+}
+
+// By its name: its number may be another job's by now.
+bool WasCancelled(const StandIn& cluster, const AttemptSpec& spec) {
+  return ReadAll(cluster.File("cancelled")) ==
+         "--quiet --name=" + ContainerName(spec.key, spec.folder) + "\n";
+}
+
+AttemptSpec GangSpec(const StandIn& cluster, const std::string& script) {
+  AttemptSpec spec = ScriptSpec(cluster.scratch(), script);
+  spec.gang = {{"main1", "a", {}}, {"sub1", "b", {}}, {"sub2", "c", {}}};
+  return spec;
 }
 
 void WaitForSubmission(const StandIn& cluster, size_t count = 1) {
@@ -151,7 +173,7 @@ TEST_CASE("slurm: a job that will wait for ever is withdrawn") {
   const AttemptReport report = WaitForEnd(executor.get(), spec.key);
   CHECK(report.kind == Kind::failed_to_start);
   CHECK(report.message == "its job 1 would wait for ever: BadConstraints");
-  CHECK(Eventually([&] { return ReadAll(cluster.File("cancelled")) == "--quiet 1\n"; }));
+  CHECK(Eventually([&] { return WasCancelled(cluster, spec); }));
 }
 
 TEST_CASE("slurm: a job that a node could not launch is lost, and withdrawn") {
@@ -161,7 +183,7 @@ TEST_CASE("slurm: a job that a node could not launch is lost, and withdrawn") {
   cluster.Queue(spec, "PENDING", "launch failed requeued held");
   REQUIRE(executor->Start(spec).ok());
   CHECK(WaitForEnd(executor.get(), spec.key).kind == Kind::lost);
-  CHECK(Eventually([&] { return ReadAll(cluster.File("cancelled")) == "--quiet 1\n"; }));
+  CHECK(Eventually([&] { return WasCancelled(cluster, spec); }));
 }
 
 TEST_CASE("slurm: a job that was put back into the queue is lost, and withdrawn") {
@@ -173,7 +195,7 @@ TEST_CASE("slurm: a job that was put back into the queue is lost, and withdrawn"
   Claim(spec);
   cluster.Queue(spec, "PENDING", "BeginTime");
   CHECK(WaitForEnd(executor.get(), spec.key).kind == Kind::lost);
-  CHECK(Eventually([&] { return ReadAll(cluster.File("cancelled")) == "--quiet 1\n"; }));
+  CHECK(Eventually([&] { return WasCancelled(cluster, spec); }));
 }
 
 TEST_CASE("slurm: a refusal is told, and another time is waited for") {
@@ -321,6 +343,132 @@ TEST_CASE("slurm: the order is removed before the command starts, and a second j
   CHECK(WaitForEnd(executor.get(), spec.key).exit_code == 0);
   CHECK(LogOf(spec) == "11 12\n");
   CHECK(ReadAll(spec.folder + "/work/ran") == "x\n");
+}
+
+TEST_CASE("slurm: what Slurm has forgotten goes on as long as it shows that it is there") {
+  const StandIn cluster;
+  constexpr Duration kPatience = std::chrono::seconds(1);
+  const auto executor = NewSlurm(kPatience);
+  const AttemptSpec spec = ScriptSpec(cluster.scratch(), "true");
+  cluster.Queue(spec, "RUNNING");
+  REQUIRE(executor->Start(spec).ok());
+  WaitForSubmission(cluster);
+  Claim(spec);
+  const bool forgotten = GENERATE(true, false);
+  if (forgotten) {
+    WriteAll(cluster.File("queue"), "");
+  } else {
+    cluster.Queue(spec, "PENDING", "Resources");
+  }
+  const std::string claim = spec.folder + "/" + kClaimFile;
+  std::vector<AttemptReport> reports;
+  const auto until = std::chrono::steady_clock::now() + 2 * kPatience;
+  while (std::chrono::steady_clock::now() < until) {
+    std::filesystem::last_write_time(claim, std::filesystem::file_time_type::clock::now());
+    REQUIRE(executor->Poll(&reports).ok());
+    poll(nullptr, 0, 10);
+  }
+  CHECK(reports.size() == 1);  // that it has started
+  CHECK(WaitForEnd(executor.get(), spec.key).kind == Kind::lost);
+  CHECK(std::filesystem::exists(spec.folder + "/" + kFenceFile));
+}
+
+TEST_CASE("slurm: a command whose attempt was given up is ended by its supervisor") {
+  const StandIn cluster;
+  const auto executor = NewSlurm();
+  const AttemptSpec spec = ScriptSpec(cluster.scratch(), "touch ready; exec sleep 1000");
+  WriteAll(cluster.File("execute"), "");
+  cluster.Queue(spec, "RUNNING");
+  REQUIRE(executor->Start(spec).ok());
+  REQUIRE(Eventually([&] { return std::filesystem::exists(spec.folder + "/work/ready"); }));
+  WriteAll(spec.folder + "/" + kFenceFile, "");
+  ClaimRecord claim;
+  std::optional<ExitRecord> exit;
+  std::string error;
+  REQUIRE(Eventually([&] {
+    return DecodeClaimFile(ReadAll(spec.folder + "/" + kClaimFile), &claim, &exit, &error) && exit;
+  }));
+  cluster.Queue(spec, "COMPLETED");
+  CHECK(WaitForEnd(executor.get(), spec.key).signal == SIGKILL);
+}
+
+TEST_CASE("slurm: a gang is one job, and its members know each other") {
+  const StandIn cluster;
+  const auto executor = NewSlurm();
+  const AttemptSpec spec =
+      GangSpec(cluster, "echo \"$TRACKBED_GANG_ADDRESSES\"; echo x > \"$TRACKBED_OUTPUTS/made\"");
+  WriteAll(cluster.File("execute"), "");
+  cluster.Queue(spec, "RUNNING");
+  REQUIRE(executor->Start(spec).ok());
+  const AttemptReport report = WaitForEnd(executor.get(), spec.key);
+  INFO(report.message);
+  CHECK(report.kind == Kind::exited);
+  CHECK(report.exit_code == 0);
+  CHECK(cluster.Lines("submitted") == 1);
+  CHECK_FALSE(report.output_digest.empty());
+  for (const char* folder : {"", "/members/sub1", "/members/sub2"}) {
+    INFO(folder);
+    CHECK(ReadAll(spec.folder + folder + "/log") == "127.0.0.1,127.0.0.1,127.0.0.1\n");
+    CHECK_FALSE(std::filesystem::exists(spec.folder + folder + "/" + kOrderFile));
+  }
+}
+
+TEST_CASE("slurm: a gang fails as its first member that does, and the others end") {
+  const StandIn cluster;
+  const auto executor = NewSlurm();
+  const AttemptSpec spec = GangSpec(cluster,
+                                    "[ $SLURM_PROCID != 2 ] || exit 7; trap 'exit 3' TERM; "
+                                    "while :; do sleep 0.01; done");
+  WriteAll(cluster.File("execute"), "");
+  cluster.Queue(spec, "RUNNING");
+  REQUIRE(executor->Start(spec).ok());
+  const AttemptReport report = WaitForEnd(executor.get(), spec.key);
+  CHECK(report.kind == Kind::exited);
+  CHECK(report.exit_code == 7);
+  CHECK(report.message == "the member sub2 of the gang failed");
+}
+
+TEST_CASE("slurm: a gang that was given up before it began never does") {
+  const StandIn cluster;
+  const auto executor = NewSlurm();
+  const AttemptSpec spec = GangSpec(cluster, "echo x >> ran");
+  cluster.Queue(spec, "PENDING", "BadConstraints");
+  REQUIRE(executor->Start(spec).ok());
+  CHECK(WaitForEnd(executor.get(), spec.key).kind == Kind::failed_to_start);
+  // The job comes to a node after all.
+  const auto supervisor = FindSupervisor("");
+  REQUIRE(supervisor.ok());
+  const std::string command = *supervisor + " --gang " + spec.folder + " 3 1";
+  CHECK(std::system(command.c_str()) == 0);
+  CHECK_FALSE(std::filesystem::exists(spec.folder + "/work/ran"));
+}
+
+TEST_CASE("slurm: one question serves all jobs, and there are no more of them with more jobs") {
+  for (const int jobs : {10, 150}) {
+    INFO(jobs);
+    const StandIn cluster;
+    WriteAll(cluster.File("execute"), "");
+    const auto begin = std::chrono::steady_clock::now();
+    const auto executor = NewSlurm();
+    std::vector<AttemptSpec> specs;
+    std::string queue;
+    for (int i = 0; i < jobs; ++i) {
+      specs.push_back(ScriptSpec(cluster.scratch(), "true", "run/task/" + std::to_string(i + 1)));
+      queue += "1|RUNNING|None|" + ContainerName(specs.back().key, specs.back().folder) + "\n";
+    }
+    WriteAll(cluster.File("queue"), queue);
+    for (const AttemptSpec& spec : specs) REQUIRE(executor->Start(spec).ok());
+    int ended = 0;
+    REQUIRE(Eventually([&] {
+      std::vector<AttemptReport> reports;
+      REQUIRE(executor->Poll(&reports).ok());
+      for (const AttemptReport& report : reports) ended += report.kind == Kind::exited ? 1 : 0;
+      return ended == jobs;
+    }));
+    const auto questions = (std::chrono::steady_clock::now() - begin) / kQuestionPeriod;
+    CHECK(cluster.Lines("asked") <= static_cast<size_t>(questions) + 1);
+    CHECK(cluster.Lines("submitted") == static_cast<size_t>(jobs));
+  }
 }
 
 }  // namespace

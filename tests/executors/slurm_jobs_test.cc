@@ -136,5 +136,30 @@ TEST_CASE("slurm: what hopes and what does not") {
   CHECK_FALSE(MayBeTakenLater("Batch job submission failed: Invalid partition name specified"));
 }
 
+TEST_CASE("slurm: a gang is one job, on one node or on as many as it has members") {
+  AttemptSpec spec = Spec();
+  spec.resources = {{"cpu", *Quantity::FromUnits(2)},
+                    {"cuda.device", *Quantity::FromUnits(1)},
+                    {"mem", *Quantity::FromUnits(int64_t{1} << 30)}};
+  spec.gang = {{"main1", "n", {}}, {"sub1", "n", {}}, {"sub2", "n", {}}};
+  auto arguments = SubmitArguments(spec, {}, "/s");
+  REQUIRE(arguments.ok());
+  CHECK(Has(*arguments, "--nodes=1"));
+  CHECK(Has(*arguments, "--ntasks=3"));
+  CHECK(Has(*arguments, "--cpus-per-task=2"));
+  CHECK(Has(*arguments, "--mem=3072M"));
+  CHECK(Has(*arguments, "--gres=gpu:3"));
+  CHECK(arguments->back() == "--wrap=exec '/s' --gang '/shared/home/it'\\''s 100%/a' 3 2");
+
+  spec.gang[1].node = "other";
+  spec.gang[2].node = "third";
+  arguments = SubmitArguments(spec, {}, "/s");
+  REQUIRE(arguments.ok());
+  CHECK(Has(*arguments, "--nodes=3"));
+  CHECK(Has(*arguments, "--ntasks=3"));
+  CHECK(Has(*arguments, "--mem=1024M"));
+  CHECK(Has(*arguments, "--gres=gpu:1"));
+}
+
 }  // namespace
 }  // namespace trackbed

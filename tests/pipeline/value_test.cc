@@ -53,18 +53,18 @@ TEST_CASE("Texts of another type are refused") {
 
 TEST_CASE("Scalars without quotes are told apart") {
   for (std::string_view text : {"0", "-1", "64", "12345678901234567890"}) {
-    CHECK(ClassifyPlain(text) == PlainKind::integer);
+    CHECK(TypeOfPlain(text) == ValueType::integer);
   }
   for (std::string_view text : {"0.5", "-1.25", "1e5", "1E-5", "2.5e+3", "0e0"}) {
-    CHECK(ClassifyPlain(text) == PlainKind::number);
+    CHECK(TypeOfPlain(text) == ValueType::number);
   }
   for (std::string_view text : {"true", "false"}) {
-    CHECK(ClassifyPlain(text) == PlainKind::boolean);
+    CHECK(TypeOfPlain(text) == ValueType::boolean);
   }
   for (std::string_view text : {"", "-", "+1", "007", ".5", "1.", "1e", "0x10", "yes", "True",
                                 "nan", ".inf", "1_000", "1 ", "1:30"}) {
     CAPTURE(text);
-    CHECK(ClassifyPlain(text) == PlainKind::text);
+    CHECK(TypeOfPlain(text) == ValueType::string);
   }
 }
 

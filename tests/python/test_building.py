@@ -188,7 +188,8 @@ def test_options_become_fields():
     one, many = fields(made)["tasks"]
     assert one["retry"] == {"max_attempts": 3, "delay": "1500ms", "backoff": 2.0}
     assert (one["timeout"], one["cache"], one["allow_failure"]) == ("5m", False, True)
-    assert many["resources"] == {"cpu": 1.5, "mem": "4.5g"}
+    assert many["resources"] == {"cpu": 0.5, "mem": "1.5g"}
+    assert many["map"] == {"over": "2", "batches": 12, "concurrency": 3}
 
 
 def test_yaml_and_json_mean_the_same(tmp_path):
@@ -224,6 +225,36 @@ def test_what_the_library_finds_names_the_line():
     with pytest.raises(BuildError) as error:
         made.check()
     assert f"test_building.py:{line}: task \"double\"" in str(error.value)
+
+
+def test_maps_become_maps():
+    @pipeline
+    def made(n: int = 3):
+        doubled = steps.double.map(steps.numbers(n), batch=100)
+        steps.double.map(doubled)
+        steps.double.map(range(1000))
+
+    tasks = {task["name"]: task for task in fields(made)["tasks"]}
+    assert list(tasks) == [
+        "numbers", "double-items", "double", "double-2-items", "double-2", "double-3",
+    ]  # fmt: skip
+    assert tasks["double"]["map"] == {
+        "over": "${{ tasks.double-items.outputs.count }}", "batch": 100,
+    }  # fmt: skip
+    assert tasks["double"]["dependencies"] == ["numbers", "double-items"]
+    assert tasks["double-items"]["outputs"] == {"count": "integer"}
+    assert tasks["double-3"]["map"] == {"over": "1000", "batches": 32}
+    with pytest.raises(BuildError, match="x has 2 items, y has 3 items"):
+
+        @task
+        def add(x: int, y: int) -> int:
+            return x + y
+
+        @pipeline
+        def uneven():
+            add.map([1, 2], [1, 2, 3])
+
+        uneven.check()
 
 
 def test_unmapped_arguments():

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from trackbed import _native, _policy, cluster, engine, ports, simulation, slots
+from trackbed import _executors, _native, _policy, cluster, engine, groups, ports, simulation, slots
 
 HEADER = pathlib.Path(__file__).resolve().parents[2] / "capi" / "include"
 STRUCTS = {
@@ -41,6 +41,12 @@ STRUCTS = {
     "trackbed_wait_reason": cluster.ReasonStruct,
     "trackbed_what_if": cluster.WhatIfStruct,
     "trackbed_scheduler_stats": cluster.StatsStruct,
+    "trackbed_tenant_usage": cluster.UsageStruct,
+    "trackbed_order": cluster.OrderTable,
+    "trackbed_artifact_store": ports.ArtifactStoreTable,
+    "trackbed_executor_choice": _executors.ChoiceStruct,
+    "trackbed_principal": groups.PrincipalStruct,
+    "trackbed_group_rules": groups.RulesStruct,
     "trackbed_simulation_options": simulation.SimulationOptions,
 }
 
@@ -68,6 +74,7 @@ def test_structs_are_those_of_the_header(tmp_path):
 LETTERS = {
     "trackbed_status": "r", "void": "v", "int": "i", "int32_t": "i", "uint32_t": "u",
     "int64_t": "q", "uint64_t": "Q", "size_t": "z", "trackbed_string": "t", "const char*": "c",
+    "trackbed_scheduler*": "p",
     "trackbed_error*": "p", "trackbed_format": "i", "trackbed_graph_format": "i",
 }  # fmt: skip
 

@@ -183,6 +183,93 @@ def test_maps(engine):
     assert run.output == sum(range(10)) * 4
     assert run["double"].output == [2 * i for i in range(10)]
     assert run["weigh"].output == [1.0, 2.0]
+    batches = run["double"].batches
+    assert [task.state for task in batches] == ["succeeded"] * 4  # 3 + 3 + 3 + 1
+    assert "3 items done" in run["double[0]"].logs() and "1 items done" in run["double[3]"].logs()
+    assert run["double"].logs().count("items done") == 4
+    assert run["double-items"].outputs == {"count": 10}
+    with pytest.raises(NotFound, match="has no task '4'"):
+        run["double[4]"]
+    with pytest.raises(NotFound, match="has no batches"):
+        run["total[0]"]
+    again = engine.submit(fan).wait()
+    assert again["double"].cached and again.output == run.output
+
+
+def test_maps_of_nothing_and_of_lists_that_differ(engine):
+    @pipeline
+    def nothing() -> int:
+        return steps.total(steps.double.map(steps.double.map(steps.numbers(0))))
+
+    assert engine.submit(nothing).result() == 0
+
+    @task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @pipeline
+    def uneven() -> list:
+        return add.map(steps.numbers(3), steps.numbers.options(name="other")(2))
+
+    run = engine.submit(uneven).wait()
+    assert run.state == "failed" and run["add"].state == "skipped"
+    assert "x has 3 items, y has 2 items" in run["add-items"].logs()
+
+
+def test_maps_of_parts_and_branches(engine):
+    @pipeline
+    def parts(n: int = 6, left: bool = True) -> list:
+        halves = steps.halve(steps.numbers(n))
+        with when(left == True):  # noqa: E712
+            chosen = steps.double.options(name="first").map(halves.left)
+        with when(left != True):  # noqa: E712
+            other = steps.double.options(name="second").map(halves.right)
+        return steps.double.options(name="last").map(first_of(chosen, other))
+
+    assert engine.submit(parts).result() == [0, 4, 8]
+    assert engine.submit(parts, {"left": False}).result() == [12, 16, 20]
+
+
+def test_mapped_files(engine, tmp_path):
+    @task
+    def write(x: int) -> pathlib.Path:
+        path = pathlib.Path(f"number-{x}")
+        path.write_text(str(x))
+        return path
+
+    @task
+    def read(path: pathlib.Path) -> int:
+        return int(path.read_text())
+
+    @pipeline
+    def files() -> list:
+        return read.map(write.map(steps.numbers(5), batch=2), batch=3)
+
+    run = engine.submit(files).wait()
+    assert run.state == "succeeded", run.explain_failure()
+    assert run.output == list(range(5))
+    assert [path.name for path in run["write"].output] == [f"number-{i}" for i in range(5)]
+
+
+def test_batches_run_side_by_side(engine, tmp_path):
+    """Each waits until the others are there: they can only end together."""
+
+    @task
+    def meet(x: int, folder: str) -> int:
+        import os
+        import time
+
+        open(os.path.join(folder, str(x)), "w").close()
+        while len(os.listdir(folder)) < 3:
+            time.sleep(0.01)
+        return os.getpid()
+
+    @pipeline
+    def together(folder: str) -> list:
+        return meet.map(range(3), folder)
+
+    run = engine.submit(together, {"folder": str(tmp_path)}).wait(60)
+    assert len(set(run.output)) == 3
 
 
 def test_a_map_keeps_what_is_done(engine, tmp_path):
@@ -194,16 +281,19 @@ def test_a_map_keeps_what_is_done(engine, tmp_path):
 
     run = engine.submit(shaky, {"marks": str(tmp_path)}).wait()
     assert run.state == "failed"
-    log = run["sometimes"].logs()
-    assert "2 of 8 items failed" in log and "item 3: 3: ValueError: three is broken" in log
-    assert "item 5: its process ended by signal 9" in log
+    log = run["sometimes[0]"].logs()
+    assert "1 of 4 items failed" in log and "item 3: 3: ValueError: three is broken" in log
+    assert run["sometimes[1]"].failure == "signal 9"
+    assert 'task "sometimes" failed: exit code 1: batch 0 of 2' in run.explain_failure()
+    assert "three is broken" in run.explain_failure()
     (tmp_path / "broken").unlink()
     before = (tmp_path / "calls").read_text().split()
-    assert sorted(before) == [str(i) for i in range(8)]
+    assert before == ["0", "1", "2", "3", "4", "5"]
     run.retry().wait()
     assert run.state == "succeeded", run.explain_failure()
     assert run.output == [10 * i for i in range(8)]
-    assert (tmp_path / "calls").read_text().split()[8:] == ["3", "5"]
+    # What ended its process comes last.
+    assert (tmp_path / "calls").read_text().split()[6:] == ["3", "6", "7", "5"]
 
 
 def test_asyncio(engine):

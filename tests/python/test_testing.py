@@ -47,6 +47,24 @@ def test_hours_pass_in_no_time(trackbed_lab):
         assert_events(lab.events, "run_finished", "run_submitted")
 
 
+def test_maps(trackbed_lab):
+    @pipeline
+    def fan() -> list:
+        return steps.double.options(cache=False).map(steps.numbers(3), batch=2)
+
+    lab = trackbed_lab
+    lab.maps("double", items=5)
+    lab.succeeds("double", times=2)
+    lab.fails("double")
+    run = lab.run(fan)
+    assert run["double"].state == "failed" and "batch 2 of 3" in run["double"].failure
+    assert [task.state for task in run["double"].batches] == ["succeeded", "succeeded", "failed"]
+    lab.succeeds("double")
+    lab.drive(run.retry())
+    assert run.state == "succeeded"
+    assert len([a for a in lab.executor.attempts if a.task == "double"]) == 4
+
+
 def test_failures_and_skips(trackbed_lab):
     lab = trackbed_lab
     lab.succeeds("fetch", result=1)

@@ -19,7 +19,8 @@ constexpr int64_t kGiB = int64_t{1} << 30;
 
 // A resource group, its clock, and what was decided.
 struct Lab {
-  explicit Lab(GroupPolicy policy = {}) : scheduler(Options(policy)) {}
+  explicit Lab(GroupPolicy policy = {}) : Lab(Options(policy)) {}
+  explicit Lab(SchedulerOptions options) : scheduler(std::move(options)) {}
 
   static SchedulerOptions Options(GroupPolicy policy) {
     SchedulerOptions options;
@@ -113,6 +114,63 @@ TEST_CASE("Last in, first out, inside a priority") {
   CHECK(lab.Step() == Ids{3});
   lab.Finish(3);
   CHECK(lab.Step() == Ids{2});
+}
+
+// The largest first; or who has the fewest running.
+class HostOrder final : public Order {
+ public:
+  explicit HostOrder(bool by_shares) : by_shares_(by_shares) {}
+  StatusOr<int64_t> Rank(const TaskRequest& task, Time /*submitted*/) override {
+    if (task.priority < 0) return Unavailable("no rank");
+    return by_shares_ ? 0 : -task.demand.cpu;
+  }
+  bool ByShares() const override { return by_shares_; }
+  double Share(const Tenancy& tenancy, TenantIndex tenant, Time /*now*/) override {
+    return tenancy.running(tenant);
+  }
+
+ private:
+  const bool by_shares_;
+};
+
+TEST_CASE("A host's own order decides alone, and what it refuses is not taken") {
+  SchedulerOptions options = Lab::Options({});
+  options.order = std::make_unique<HostOrder>(false);
+  options.policy.ageing = hours(1);
+  Lab lab(std::move(options));
+  lab.Node(8, 0, "n");
+  TaskRequest urgent = lab.Task(1, 4);
+  urgent.priority = 9;
+  lab.Submit(urgent);
+  lab.Submit(lab.Task(2, 5));
+  lab.Submit(lab.Task(3, 3));
+  TaskRequest refused = lab.Task(4, 1);
+  refused.priority = -1;
+  CHECK(absl::IsUnavailable(lab.scheduler.Submit(refused, lab.now)));
+  CHECK(absl::IsUnavailable(lab.scheduler.Predict(refused, lab.now).status()));
+  CHECK_FALSE(lab.scheduler.IsWaiting(4));
+  CHECK(lab.Step() == Ids{2, 3});
+  CHECK(lab.scheduler.Recount().ok());
+}
+
+TEST_CASE("A host's own shares decide between tenants, at each level of the tree") {
+  SchedulerOptions options = Lab::Options({});
+  options.order = std::make_unique<HostOrder>(true);
+  Lab lab(std::move(options));
+  lab.Node(3, 0, "n");
+  const TenantIndex one = *lab.scheduler.AddTenant(kRootTenant, "one", {});
+  const TenantIndex two = *lab.scheduler.AddTenant(kRootTenant, "two", {});
+  const TenantIndex below = *lab.scheduler.AddTenant(two, "below", {});
+  const std::pair<TaskId, TenantIndex> tasks[] = {{1, one}, {2, one}, {3, two}, {4, below}};
+  for (const auto& [id, tenant] : tasks) {
+    TaskRequest task = lab.Task(id, 1);
+    task.tenant = tenant;
+    lab.Submit(task);
+  }
+  CHECK(lab.Step() == Ids{1, 3, 2});
+  lab.Finish(3);
+  CHECK(lab.Step() == Ids{4});
+  CHECK(lab.scheduler.Recount().ok());
 }
 
 TEST_CASE("Ageing lets what waits long enough pass what is more important") {

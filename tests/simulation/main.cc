@@ -20,6 +20,7 @@ std::string CommandFor(const SimulationOptions& options) {
   for (size_t i = 0; i < kFaults; ++i) {
     if (!options.faults[i]) command += " --without " + std::string(ToString(static_cast<Fault>(i)));
   }
+  if (options.lying) command += " --lying";
   return command;
 }
 
@@ -62,6 +63,8 @@ int Main(int argc, char** argv) {
   app.add_option("--runs", options.runs, "submitted, for each seed")->check(CLI::Range(1, 100'000));
   app.add_flag("--fresh", fresh, "take a first seed that nobody has seen");
   app.add_option("--without", without, "a kind of fault to leave out; may be repeated");
+  app.add_flag("--lying", options.lying,
+               "every disk lies about flushes, not that of one seed in ten");
   app.add_flag("--trace", options.trace, "tell what happens");
   CLI11_PARSE(app, argc, argv);
 
@@ -87,6 +90,7 @@ int Main(int argc, char** argv) {
 
   SimulationResult total;
   int64_t simulations = 0;
+  int64_t stores_lost = 0;
   const auto began = std::chrono::steady_clock::now();
   const auto elapsed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -105,6 +109,7 @@ int Main(int argc, char** argv) {
       return 1;
     }
     ++simulations;
+    stores_lost += result.store_lost ? 1 : 0;
     total.simulated += result.simulated;
     total.runs += result.runs;
     total.attempts += result.attempts;
@@ -121,11 +126,11 @@ int Main(int argc, char** argv) {
   const double simulated = std::chrono::duration<double>(total.simulated).count();
   std::printf(
       "seeds %llu to %llu: %.0f simulated hours, %lld runs, %lld attempts, %lld events, "
-      "%lld writes and flushes; %.0f times real time\nfaults:",
+      "%lld writes and flushes, %lld stores given up as damaged; %.0f times real time\nfaults:",
       static_cast<unsigned long long>(first), static_cast<unsigned long long>(options.seed - 1),
       simulated / 3600, static_cast<long long>(total.runs), static_cast<long long>(total.attempts),
       static_cast<long long>(total.events), static_cast<long long>(total.disk_operations),
-      simulated / elapsed());
+      static_cast<long long>(stores_lost), simulated / elapsed());
   for (size_t i = 0; i < kFaults; ++i) {
     std::printf(" %s %lld", std::string(ToString(static_cast<Fault>(i))).c_str(),
                 static_cast<long long>(total.faults[i]));

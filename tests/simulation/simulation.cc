@@ -78,6 +78,8 @@ class Simulation {
     world_.is_intended = [this](const AttemptKey& key) { return IsIntended(key); };
     durability_ = work_.OneIn(3) ? Durability::process : Durability::power;
     is_gone_known_ = work_.OneIn(2);
+    // Drawn apart, so that seeds of before tell the story that they told.
+    disk_.lies = Dice(options.seed * 8 + 5).OneIn(10) || options.lying;
     start_ = world_.clock.now();
     next_fault_ = start_ + Gap(chance_, minutes(3));
     next_run_ = start_;
@@ -86,16 +88,16 @@ class Simulation {
 
   SimulationResult Run() {
     const Time calm = start_ + options_.time;
-    while (world_.clock.now() < calm && Holds()) Turn(calm);
+    while (world_.clock.now() < calm && GoesOn()) Turn(calm);
     Calm();
     const Time latest = world_.clock.now() + kTimeToEnd;
-    while (Holds() && !IsOver()) {
+    while (GoesOn() && !IsOver()) {
       if (world_.clock.now() > latest) {
         world_.Violate("runs do not end: " + DescribeOpenRuns());
       }
       Turn(kNever);
     }
-    if (Holds()) CheckEverything();
+    if (GoesOn()) CheckEverything();
     for (HostProcess& process : processes_) End(process);
     SimulationResult result = result_;
     result.violation = world_.violation;
@@ -107,6 +109,7 @@ class Simulation {
 
  private:
   bool Holds() const { return world_.violation.empty(); }
+  bool GoesOn() const { return Holds() && !result_.store_lost; }
   Time now() const { return world_.clock.now(); }
 
   template <typename... Parts>
@@ -147,7 +150,7 @@ class Simulation {
       next_run_ = now() + Gap(work_, options_.time / 80);
     }
     for (HostProcess& process : processes_) {
-      if (Holds() && WakeOf(process) <= now()) Act(process);
+      if (GoesOn() && WakeOf(process) <= now()) Act(process);
     }
   }
 
@@ -198,7 +201,7 @@ class Simulation {
     engine.clock = &world_.clock;
     engine.random = &engine_random_;
     engine.home = "/home/simulated";
-    engine.node = node_;
+    engine.nodes = {node_};
     Quota small;
     small.limit[kCpu] = 2000;
     Quota half;
@@ -262,6 +265,11 @@ class Simulation {
   void Break(HostProcess& process, const std::string& doing, const Status& status) {
     Trace("process", std::to_string(process.number), "cannot", doing + ":",
           std::string(Message(status)));
+    if (absl::IsDataLoss(status) && may_be_damaged_) {
+      result_.store_lost = true;
+      End(process);
+      return;
+    }
     const bool lost_lease = absl::IsFailedPrecondition(status);
     const bool failed = process.excused || (process.disk != nullptr && process.disk->has_failed());
     if (!lost_lease && !failed) {
@@ -365,7 +373,8 @@ class Simulation {
         observed_ = nullptr;
         disk_.LosePower();
         world_.LoseAll();
-        if (durability_ == Durability::process) ForgetWhatWasLost();
+        may_be_damaged_ = may_be_damaged_ || disk_.lies;
+        if (durability_ == Durability::process || disk_.lies) ForgetWhatWasLost();
         return true;
       case Fault::rival:
         processes_[1].is_wanted = !processes_[1].is_wanted;
@@ -437,7 +446,7 @@ class Simulation {
   bool ActAsUser(int size) {
     HostProcess* process = Driver();
     if (process == nullptr) return false;
-    StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(1000);
+    StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(1000, RunsListed::all);
     if (!records.ok()) {
       Break(*process, "list the runs", records.status());
       return true;
@@ -511,8 +520,8 @@ class Simulation {
   bool IsIntended(const AttemptKey& key) {
     Store* store = observed();
     if (store == nullptr) return false;
-    const size_t slash = key.find('/');
-    const size_t second = key.find('/', slash + 1);
+    const size_t second = key.rfind('/');
+    const size_t slash = key.rfind('/', second - 1);
     const StatusOr<StoredRun> run = LoadRun(*store, key.substr(0, slash));
     if (!run.ok()) return false;
     const TaskIndex task =
@@ -547,7 +556,7 @@ class Simulation {
     Store* store = observed();
     std::map<RunId, uint64_t> there;
     if (store != nullptr) {
-      const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+      const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000, RunsListed::all);
       if (records.ok()) {
         for (const RunRecord& record : *records) {
           const StatusOr<StoredRun> run = LoadRun(*store, record.id);
@@ -569,7 +578,7 @@ class Simulation {
     if (store == nullptr) return;
     const StatusOr<Lease> lease = store->ReadLease();
     if (!lease.ok() || lease->holder.process != process.number) return;
-    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(4);
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(4, RunsListed::all);
     if (!records.ok()) return;
     for (const RunRecord& record : *records) {
       const RunState* live = process.engine->Find(record.id);
@@ -587,7 +596,7 @@ class Simulation {
     if (process == nullptr || process->engine->HasActiveRuns()) return false;
     Store* store = observed();
     if (store == nullptr) return false;
-    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000, RunsListed::all);
     return records.ok() && std::none_of(records->begin(), records->end(), [](const auto& record) {
              return record.status == RunStatus::running;
            });
@@ -597,7 +606,8 @@ class Simulation {
     std::string text;
     HostProcess* process = Driver();
     if (process == nullptr) return "no engine is open";
-    const StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(100'000);
+    const StatusOr<std::vector<RunRecord>> records =
+        process->store->ListRuns(100'000, RunsListed::all);
     if (!records.ok()) return std::string(Message(records.status()));
     for (const RunRecord& record : *records) {
       if (record.status != RunStatus::running) continue;
@@ -620,7 +630,7 @@ class Simulation {
       world_.Violate("the store cannot be read");
       return;
     }
-    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000);
+    const StatusOr<std::vector<RunRecord>> records = store->ListRuns(100'000, RunsListed::all);
     std::set<AttemptKey> intended;
     std::set<RunId> stored_runs;
     for (const RunRecord& record : *records) {
@@ -690,6 +700,7 @@ class Simulation {
   bool is_calm_ = false;
   bool clock_was_set_ = false;
   bool may_start_again_ = false;
+  bool may_be_damaged_ = false;
   SimulationResult result_;
   Sha256 digest_;
 };

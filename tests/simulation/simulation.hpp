@@ -40,6 +40,8 @@ struct SimulationOptions {
     all.fill(true);
     return all;
   }();
+  bool lying =
+      false;  // every disk says that it has flushed and has not; else that of one seed in ten
   bool trace = false;  // what happens, to stderr
 };
 
@@ -50,6 +52,9 @@ struct SimulationResult {
   int64_t attempts = 0;
   int64_t events = 0;
   int64_t disk_operations = 0;
+  // The disk had said that it had flushed when it had not, the power went, and a damaged store was
+  // told from a sound one: nobody goes on with it.
+  bool store_lost = false;
   std::array<int64_t, kFaults> faults{};
   std::string digest;  // of everything that was decided: the same for the same options
 };

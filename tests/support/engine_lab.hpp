@@ -41,7 +41,7 @@ class EngineLab {
     options.random = &random;
     options.secrets = &secrets;
     options.home = "/home/lab";
-    options.node = NodeOfSlots({Slot("cpu", 4)});
+    options.nodes = {NodeOfSlots({Slot("cpu", 4)})};
     options.holder = {"lab1", "boot1", 4711, 1, "trackbed run", ""};
     options.sink = [this](const RunState& run, uint64_t, const Event& event) {
       told.emplace_back(run.id(), event);
@@ -175,7 +175,7 @@ class EngineLab {
 
   // What the engine has is what is stored.
   void CompareWithStore() {
-    const StatusOr<std::vector<RunRecord>> records = store_->ListRuns(1000);
+    const StatusOr<std::vector<RunRecord>> records = store_->ListRuns(1000, RunsListed::all);
     REQUIRE(records.ok());
     for (const RunRecord& record : *records) {
       const RunState* live = engine_->Find(record.id);

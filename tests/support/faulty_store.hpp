@@ -57,9 +57,9 @@ class FaultyStore final : public Store {
     if (dead_) return Gone();
     return store_->FindRun(id);
   }
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) override {
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override {
     if (dead_) return Gone();
-    return store_->ListRuns(limit);
+    return store_->ListRuns(limit, listed);
   }
   StatusOr<std::string> ReadPipeline(const std::string& version) override {
     if (dead_) return Gone();

@@ -62,6 +62,10 @@ inline Pipeline RandomPipeline(Dice& dice, std::string name, const Pace& pace) {
       task.command = {"work " + std::to_string(dice.Roll(4))};  // some are equal
     }
     if (dice.OneIn(4)) task.outputs = {{"n", ValueType::integer}};
+    if (dice.OneIn(8)) {
+      task.map = TaskMap{std::to_string(dice.Roll(6)), static_cast<uint32_t>(1 + dice.Roll(2)), 0,
+                         static_cast<uint32_t>(dice.Roll(3))};
+    }
   }
   return pipeline;
 }

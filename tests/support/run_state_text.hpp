@@ -46,8 +46,9 @@ inline std::string RunStateText(const RunState& run) {
     }
     if (const AttemptIntended* intended = run.Intended(i)) {
       text << " key=" << intended->cache_key << " off=" << intended->cache_off
-           << " fields=" << intended->cache_fields.size();
+           << " fields=" << intended->cache_fields.size() << " map=" << intended->map_run;
     }
+    text << " map_run=" << run.MapRun(i);
   }
   return text.str();
 }

@@ -2,6 +2,7 @@
 // happened was allowed to happen, in that order.
 #pragma once
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
@@ -123,6 +124,10 @@ inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& e
         begins(event);
         require(event.attempt == ++attempts[event.task], "attempts are counted");
         fates[event.task] = Fate::running;
+        if (const MapBinding* map = run.map(); map != nullptr && map->concurrency > 0) {
+          require(std::count(fates.begin(), fates.end(), Fate::running) <= map->concurrency,
+                  "no more batches run at once than their map says");
+        }
         break;
       case EventType::task_cached:
         begins(event);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs on a Slurm cluster: files and values between tasks, failures, secrets, cancels, kill -9 of the
-# engine and of the controller. Nothing runs twice, and nothing is left.
+# engine at the beginning. Nothing runs twice, and nothing is left.
 set -eu
 # shellcheck source=tests/support/slurm_cluster.sh
 . "$ROOT/tests/support/slurm_cluster.sh"
@@ -64,6 +64,26 @@ no_orders || fail "orders are left"
 ! grep -rlF geheim-7291 .trackbed "$SLURM_FOLDER/slurmctld.log" "$SLURM_FOLDER/slurmd.log" \
   "$SLURM_FOLDER/state" || fail "the secret is in the files above"
 
+# Started, killed before it was submitted or right after, adopted: at each moment of the beginning.
+cat >once.yaml <<'Y'
+name: once
+environment: {WITNESS: WITNESS_FOLDER/once}
+tasks:
+- {name: a, cache: false, command: 'echo x >> "$WITNESS"'}
+Y
+sed -i "s|WITNESS_FOLDER|$PWD|" once.yaml
+for pause in 0.1 0.3 0.6; do
+  rm -f once
+  "$TRACKBED" run --on slurm once.yaml >once.out 2>&1 &
+  program=$!
+  sleep "$pause"
+  kill -9 "$program" 2>/dev/null || true
+  wait "$program" 2>/dev/null || true
+  "$TRACKBED" resume latest --on slurm >once.out 2>&1 || true # fails where it had not begun
+  if "$TRACKBED" runs | grep -q '^once.*running'; then fail "a run is left"; fi
+  [ ! -e once ] || [ "$(wc -l <once)" = 1 ] || fail "something ran twice"
+done
+
 # Failures, with their codes, and what Slurm refuses.
 cat >fails.yaml <<'Y'
 name: fails
@@ -102,73 +122,6 @@ wait "$program" || code=$?
 [ ! -e waits ] || fail "what waited has run"
 wait_for no_jobs
 ! pgrep -f '^sleep 613' >/dev/null || fail "the task is still there"
-
-# kill -9 of the engine in the middle, then of the controller.
-cat >many.yaml <<'Y'
-name: many
-environment: {WITNESS: WITNESS_FOLDER/counter}
-tasks:
-Y
-sed -i "s|WITNESS_FOLDER|$PWD|" many.yaml
-count=12
-for i in $(seq "$count"); do
-  cat >>many.yaml <<Y
-- name: t$i
-  cache: false
-  command: |
-    echo t$i >> "\$WITNESS"
-    while [ ! -e "\$WITNESS.go" ]; do sleep 0.1; done
-    echo "done" > "\$TRACKBED_OUTPUTS/file"
-Y
-done
-cat >>many.yaml <<Y
-- name: last
-  cache: false
-  dependencies: [$(seq -s ', ' -f 't%g' "$count")]
-  command: test "\$(cat "\$TRACKBED_INPUTS"/*/file | wc -l)" = $count
-Y
-"$TRACKBED" run --on slurm many.yaml >many.out 2>&1 &
-program=$!
-wait_for [ -s counter ]
-kill -9 "$program"
-wait "$program" 2>/dev/null || true
-"$TRACKBED" resume latest --on slurm >many.out 2>&1 &
-program=$!
-submitted() { [ "$(squeue --noheader --format=%j | grep -c trackbed)" = "$count" ]; }
-wait_for submitted
-# It saves what it knows every five seconds. One that is killed earlier forgets jobs and gives their
-# numbers to others; the node is then drained until an operator has had a look.
-sleep 6
-slurm_controller_kill
-sleep 1
-slurm_controller_start
-wait_for sinfo
-touch counter.go
-code=0
-wait "$program" || code=$?
-[ "$code" = 0 ] || { cat many.out; fail "resumed: exit code $code, expected 0"; }
-[ "$(sort counter | uniq | wc -l)" = "$count" ] || { cat counter; fail "not every task has run"; }
-[ "$(wc -l <counter)" = "$count" ] || { cat counter; fail "something ran twice"; }
-
-# Started, killed before it was submitted or right after, adopted: at each moment of the beginning.
-cat >once.yaml <<'Y'
-name: once
-environment: {WITNESS: WITNESS_FOLDER/once}
-tasks:
-- {name: a, cache: false, command: 'echo x >> "$WITNESS"'}
-Y
-sed -i "s|WITNESS_FOLDER|$PWD|" once.yaml
-for pause in 0.1 0.3 0.6; do
-  rm -f once
-  "$TRACKBED" run --on slurm once.yaml >once.out 2>&1 &
-  program=$!
-  sleep "$pause"
-  kill -9 "$program" 2>/dev/null || true
-  wait "$program" 2>/dev/null || true
-  "$TRACKBED" resume latest --on slurm >once.out 2>&1 || true # fails where it had not begun
-  if "$TRACKBED" runs | grep -q '^once.*running'; then fail "a run is left"; fi
-  [ ! -e once ] || [ "$(wc -l <once)" = 1 ] || fail "something ran twice"
-done
 
 wait_for no_jobs
 no_orders || fail "orders are left"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .cluster import Cluster as Cluster
     from .cluster import Plan as Plan
     from .cluster import Scheduler as Scheduler
+    from .engine import backup_store as backup_store
+    from .engine import check_store as check_store
     from .engine import Engine as Engine
     from .engine import runs as runs
     from .errors import AlreadyExists as AlreadyExists
@@ -35,17 +37,26 @@ if TYPE_CHECKING:
     from .errors import InternalError as InternalError
     from .errors import InvalidArgument as InvalidArgument
     from .errors import NotFound as NotFound
+    from .errors import PermissionDenied as PermissionDenied
     from .errors import ResourceExhausted as ResourceExhausted
     from .errors import RunCancelled as RunCancelled
     from .errors import RunFailed as RunFailed
     from .errors import TrackbedError as TrackbedError
     from .errors import Unavailable as Unavailable
+    from ._executors import Containers as Containers
+    from ._executors import Slurm as Slurm
+    from .groups import Principal as Principal
+    from .groups import ResourceGroups as ResourceGroups
+    from .partitions import partition_profiles as partition_profiles
+    from .partitions import plan_partitions as plan_partitions
     from ._pipeline import Pipeline as Pipeline
     from ._pipeline import pipeline as pipeline
     from ._policy import Policy as Policy
     from ._policy import Tenant as Tenant
+    from .ports import ArtifactStore as ArtifactStore
     from .ports import Attempt as Attempt
     from .ports import Executor as Executor
+    from .ports import Order as Order
     from .ports import Placer as Placer
     from .run import Run as Run
     from .run import TaskRun as TaskRun
@@ -63,13 +74,16 @@ _WHERE = {
     "_refs": "Condition first_of",
     "_trace": "when",
     "cluster": "Cluster Plan Scheduler",
-    "engine": "Engine runs",
+    "engine": "Engine backup_store check_store runs",
     "errors": "AlreadyExists BuildError CarryError DataLoss FailedPrecondition ForkError "
-    "InternalError InvalidArgument NotFound ResourceExhausted RunCancelled RunFailed "
-    "TrackbedError Unavailable",
+    "InternalError InvalidArgument NotFound PermissionDenied ResourceExhausted RunCancelled "
+    "RunFailed TrackbedError Unavailable",
+    "_executors": "Containers Slurm",
+    "groups": "Principal ResourceGroups",
+    "partitions": "Partitions partition_profiles plan_partitions",
     "_pipeline": "Pipeline pipeline",
     "_policy": "Policy Tenant",
-    "ports": "Attempt Executor Placer",
+    "ports": "ArtifactStore Attempt Executor Order Placer",
     "run": "Run TaskRun",
     "_shell": "ShellResult shell",
     "simulation": "Simulation simulate",

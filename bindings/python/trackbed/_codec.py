@@ -3,22 +3,25 @@
     NAME.json    what JSON holds exactly
     NAME.npy     a NumPy array (never with pickled objects in it)
     NAME.pkl     anything else that can be pickled
-    NAME.jsonl   items one by one, a line each (results of `map`, of generators)
+    NAME.jsonl   items one by one, a line each (results of `map`, of generators); NAME.index has
+                 where each begins, where that is to be known without reading all
     NAME/        a file or folder, under its own name
 """
 
 from __future__ import annotations
 
+import array
 import base64
 import collections.abc
 import io
+import itertools
 import json
 import os
 import pathlib
 import pickle
 import shutil
 import sys
-from typing import Any, Iterator, List, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Union
 
 from .errors import CarryError, NotFound
 
@@ -145,6 +148,13 @@ def load(folder: pathlib.Path, name: str, lazy: bool = False) -> Any:
     raise NotFound(f"there is no value {name!r} in {folder}")
 
 
+def load_batches(folder: pathlib.Path, name: str, lazy: bool = False) -> Any:
+    """The values of all batches of a map, each of which kept its own below `folder`, in order."""
+    batches = sorted(os.listdir(folder)) if folder.is_dir() else []  # numbers of equal length
+    items = Items(*(folder / batch / f"{name}.jsonl" for batch in batches))
+    return items if lazy else list(items)
+
+
 def load_file(file: pathlib.Path, lazy: bool = False) -> Any:
     if file.suffix == ".json":
         return json.loads(file.read_text(encoding="utf-8"))
@@ -195,48 +205,91 @@ def decode_item(line: Union[bytes, str], folder: Optional[pathlib.Path] = None) 
     return value
 
 
-class Items(Sequence[Any]):
-    """Values kept one by one, read when they are asked for."""
+def write_items(file: pathlib.Path, lines: Iterable[bytes]) -> int:
+    """Writes encoded items to NAME.jsonl, and where each begins to NAME.index; how many."""
+    starts = array.array("Q")
+    offset = 0
+    with open(file, "wb") as out:
+        for line in lines:
+            starts.append(offset)
+            offset += out.write(line + b"\n")
+    file.with_suffix(".index").write_bytes(starts.tobytes())
+    return len(starts)
 
-    def __init__(self, file: pathlib.Path) -> None:
-        self._file = file
-        self._starts: Optional[List[int]] = None
 
-    def __iter__(self) -> Iterator[Any]:
-        with open(self._file, "rb") as lines:
-            for line in lines:
-                yield decode_item(line, self._file.parent)
+class _Lines:
+    """The lines of one file."""
 
-    def lines(self) -> Iterator[bytes]:
-        """The values as they are kept."""
-        with open(self._file, "rb") as lines:
-            for line in lines:
-                if line.startswith(b'{"$path"'):
-                    path = decode_item(line, self._file.parent)
-                    line = json.dumps({"$path": str(path)}).encode()
-                yield line.rstrip(b"\n")
+    def __init__(self, file: pathlib.Path, base: Optional[pathlib.Path]) -> None:
+        self.file = file
+        self._base = file.parent if base is None else base
+        self._starts: Optional[array.array[int]] = None
+        index = file.with_suffix(".index")
+        self._index = index if index.exists() else None
+        self.count = index.stat().st_size // 8 if self._index else len(self._scanned())
 
-    def _index(self) -> List[int]:
+    def _scanned(self) -> "array.array[int]":
         if self._starts is None:
-            self._starts = [0]
-            with open(self._file, "rb") as lines:
+            self._starts = array.array("Q")
+            offset = 0
+            with open(self.file, "rb") as lines:
                 for line in lines:
-                    self._starts.append(self._starts[-1] + len(line))
+                    self._starts.append(offset)
+                    offset += len(line)
         return self._starts
 
+    def _start(self, line: int) -> int:
+        if self._index is None:
+            return self._scanned()[line]
+        with open(self._index, "rb") as index:
+            index.seek(8 * line)
+            return array.array("Q", index.read(8))[0]
+
+    def read(self, first: int, count: int) -> Iterator[bytes]:
+        """So many from one on, without their ends."""
+        if count <= 0:
+            return
+        with open(self.file, "rb") as lines:
+            lines.seek(self._start(first) if first else 0)
+            for line in itertools.islice(lines, count):
+                if line.startswith(b'{"$path"'):
+                    line = json.dumps({"$path": str(decode_item(line, self._base))}).encode()
+                yield line.rstrip(b"\n")
+
+
+class Items(Sequence[Any]):
+    """Values kept one by one, in one file after the other, read when they are asked for. Paths
+    among them are below `base`, or else where the file is."""
+
+    def __init__(self, *files: pathlib.Path, base: Optional[pathlib.Path] = None) -> None:
+        self._parts = [_Lines(file, base) for file in files]
+        self._ends = list(itertools.accumulate(part.count for part in self._parts))
+
+    def lines(self, first: int = 0, end: Optional[int] = None) -> Iterator[bytes]:
+        """The values as they are kept."""
+        end = len(self) if end is None else end
+        for part, part_end in zip(self._parts, self._ends):
+            part_first = part_end - part.count
+            begin = max(first, part_first)
+            yield from part.read(begin - part_first, min(end, part_end) - begin)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(decode_item, self.lines())
+
     def __len__(self) -> int:
-        return len(self._index()) - 1
+        return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
-            return [self[i] for i in range(*key.indices(len(self)))]
+            first, end, step = key.indices(len(self))
+            if step == 1:
+                return [decode_item(line) for line in self.lines(first, end)]
+            return [self[i] for i in range(first, end, step)]
         if key < 0:
             key += len(self)
         if not 0 <= key < len(self):
             raise IndexError(f"there are {len(self)} items")
-        with open(self._file, "rb") as lines:
-            lines.seek(self._index()[key])
-            return decode_item(lines.readline(), self._file.parent)
+        return decode_item(next(self.lines(key, key + 1)))
 
     def __repr__(self) -> str:
-        return f"<{len(self)} items in {self._file}>"
+        return f"<{len(self)} items in {', '.join(str(part.file) for part in self._parts)}>"

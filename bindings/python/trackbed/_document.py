@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
 import inspect
+import itertools
 import json
 import pathlib
 import shutil
 import sys
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set
 
 from . import _carry, _codec, _hints
 from ._refs import Ref
 from ._trace import Node, Place, Trace
 from .errors import BuildError
-from ._task import resources_of
 
 _BOOT = """\
 import sys
@@ -23,7 +24,8 @@ from trackbed.worker import main
 
 sys.exit(main(sys.argv[1:]))
 """
-_LARGE_LIST = 100  # items; longer lists to map over are kept as files
+_BATCHES = 32  # of a map that says nothing about them
+_BATCHES_EACH = 4  # of one that says how many run at once
 
 
 class Range(NamedTuple):
@@ -51,7 +53,8 @@ class Document:
         self._texts: Dict[str, bytes] = {}
         self._copies: Dict[str, pathlib.Path] = {}
         self._codes: Dict[str, _carry.Code] = {}
-        self.places = [node.place for node in trace.nodes.values()]
+        self._counts: Dict[str, int] = {}  # of items in files to map over
+        self.places: List[Place] = []  # of the tasks
         if not trace.nodes:
             raise place.error(f"pipeline {trace.name} calls no task")
         functions = any(node.function is not None for node in trace.nodes.values())
@@ -70,7 +73,11 @@ class Document:
         folders = {m.partition(":")[0] for n in trace.nodes.values() for m in n.options.mounts}
         if folders:
             self.fields["folders"] = {name: {} for name in sorted(folders)}
-        self.fields["tasks"] = [self._task(node) for node in trace.nodes.values()]
+        self.fields["tasks"] = []
+        for node in trace.nodes.values():
+            tasks = self._tasks(node)
+            self.fields["tasks"] += tasks
+            self.places += [node.place] * len(tasks)
         self._result = self._binding(place, "the result of the pipeline", result, None)
         published = self._published(result)
         if published:
@@ -82,7 +89,13 @@ class Document:
     def notes(self) -> str:
         """What Python needs to know later to read the results of a run, as JSON."""
         nodes = self._trace.nodes.items()
-        tasks = {name: {"kind": node.kind, "outputs": list(node.outputs)} for name, node in nodes}
+        tasks = {
+            name: {
+                "kind": "map" if node.map is not None else node.kind,
+                "outputs": list(node.outputs),
+            }
+            for name, node in nodes
+        }
         return json.dumps(
             {"result": self._result, "tasks": tasks, "document": self.fields["tasks"]}
         )
@@ -113,30 +126,38 @@ class Document:
             if _hints.scalar_type(hint) in ("integer", "boolean"):
                 node.declare(name, str(_hints.scalar_type(hint)))
 
-    def _task(self, node: Node) -> Dict[str, Any]:
+    def _tasks(self, node: Node) -> List[Dict[str, Any]]:
+        """The task of a node; before that of a map, the one that lays out its lists."""
         fields: Dict[str, Any] = {"name": node.name}
+        before: Optional[Dict[str, Any]] = None
         if node.function is not None:
-            fields.update(self._function_task(node))
+            run, before = self._function_task(node)
+            fields.update(run)
         else:
             fields["command"] = node.script
             if node.options.files:
                 raise node.place.error("files: only tasks that are functions have a source")
+        shared: Dict[str, Any] = {}
         if node.dependencies:
-            fields["dependencies"] = node.dependencies
+            shared["dependencies"] = node.dependencies
         if node.when:
             texts = [condition._text for condition in node.when]
-            fields["when"] = texts[0] if len(texts) == 1 else " and ".join(f"({t})" for t in texts)
+            shared["when"] = texts[0] if len(texts) == 1 else " and ".join(f"({t})" for t in texts)
+        if node.joins and node.options.trigger is None:
+            shared["trigger"] = "none_failed"
+        fields.update(shared)
         if node.declared:
             fields["outputs"] = dict(node.declared)
-        if node.joins and node.options.trigger is None:
-            fields["trigger"] = "none_failed"
-        fields.update(node.options.fields())
-        resources = resources_of(node)
-        if resources:
-            fields["resources"] = resources
-        return fields
+        options = node.options.fields()
+        fields.update(options)
+        if before is None:
+            return [fields]
+        fields["dependencies"] = [*node.dependencies, before["name"]]
+        alike = ("environment", "image", "cache", "trigger")
+        before.update(shared, **{name: options[name] for name in alike if name in options})
+        return [before, fields]
 
-    def _function_task(self, node: Node) -> Dict[str, Any]:
+    def _function_task(self, node: Node) -> "tuple[Dict[str, Any], Optional[Dict[str, Any]]]":
         assert node.function is not None
         try:
             code = self._code(node.function)
@@ -167,18 +188,46 @@ class Document:
                 lazy=_hints.is_lazy(hints.get(name, Any)), code=code,
             )  # fmt: skip
             spec["arguments"][name] = bound
-        if node.map is not None:
-            item = _hints.scalar_type(_hints.item_hint(node.outputs["result"]))
-            spec["map"] = dict(node.map, item=item)
-            spec["key"] = self._digest(files, spec)
-        path = f"_trackbed/tasks/{node.name}.json"
+        if node.map is None:
+            return self._command(node.name, spec, files), None
+        item = _hints.scalar_type(_hints.item_hint(node.outputs["result"]))
+        spec["map"] = {"over": node.map["over"], "item": item}
+        lists = {name: spec["arguments"][name] for name in node.map["over"]}
+        before: Optional[Dict[str, Any]] = None
+        counts = {name: self._counts.get(_place_of(bound)) for name, bound in lists.items()}
+        if None in counts.values():
+            before = {"name": self._name_beside(node, "items"), "outputs": {"count": "integer"}}
+            before.update(
+                self._command(before["name"], dict(spec, kind="lists", arguments=lists), files)
+            )
+            for name in lists:
+                spec["arguments"][name] = {"items": before["name"], "column": name}
+            over = f"${{{{ tasks.{before['name']}.outputs.count }}}}"
+        elif len(set(counts.values())) > 1:
+            found = ", ".join(f"{name} has {count} items" for name, count in counts.items())
+            raise node.place.error(f"{node.function.__name__}.map(): {found}")
+        else:
+            over = str(next(iter(counts.values())))
+        fields = self._command(node.name, spec, files)
+        fields["map"] = {"over": over, **_batches(node.map["batch"], node.map["concurrency"])}
+        return fields, before
+
+    def _command(self, name: str, spec: Dict[str, Any], files: Set[str]) -> Dict[str, Any]:
+        """What runs the function of a task, and what it needs for that."""
+        path = f"_trackbed/tasks/{name}.json"
         self._texts[path] = json.dumps(spec, indent=1).encode()
-        command = [self._python, "-B", "_trackbed/worker.py", node.name]
+        command = [self._python, "-B", "_trackbed/worker.py", name]
         command += [f"{name}=${{{{ {name} }}}}" for name in sorted(_values(spec["arguments"]))]
         return {
             "command": command,
             "files": sorted(files | {path, "_trackbed/worker.py", "_trackbed/trackbed"}),
         }
+
+    def _name_beside(self, node: Node, what: str) -> str:
+        name = f"{node.name}-{what}"
+        while name in self._trace.nodes:
+            name += "-"
+        return name
 
     def _code(self, function: Callable[..., Any]) -> _carry.Code:
         key = str(id(function))
@@ -217,17 +266,6 @@ class Document:
             self._copies[f"_trackbed/trackbed/{file.name}"] = file
         self._texts["_trackbed/worker.py"] = _BOOT.encode()
 
-    def _digest(self, files: Iterable[str], spec: Dict[str, Any]) -> str:
-        """Of the code and the constants of a task."""
-        digest = hashlib.sha256(json.dumps([spec["function"], spec["arguments"]]).encode())
-        for name in sorted(files):
-            content = self._texts.get(name)
-            digest.update(name.encode())
-            if content is None and self._copies[name].is_file():
-                content = self._copies[name].read_bytes()
-            digest.update(content or b"")
-        return digest.hexdigest()
-
     # --- Values ---
 
     def _binding(
@@ -243,14 +281,14 @@ class Document:
         """Where a value comes from when the task runs. Constants become files of the source."""
         if isinstance(value, Ref):
             bound = value._binding()
-            if (mapped or lazy) and "output" in bound:
+            if (mapped or lazy) and "output" in bound and "path" not in bound:
                 bound["lazy"] = True
             if "fields" in bound and isinstance(value._hint, type):
                 module = value._hint.__module__
                 module = _codec.MAIN if module == "__main__" else module
                 bound["class"] = {"module": module, "name": value._hint.__qualname__}
             return bound
-        if mapped and (not isinstance(value, (list, tuple)) or len(value) > _LARGE_LIST):
+        if mapped:
             return self._items(place, what, value, files)
         if _codec.is_plain(value) and len(repr(value)) < 4096:
             return {"json": value}
@@ -279,7 +317,14 @@ class Document:
             lines = [_codec.encode_item(v, f"{what}, item {i},") for i, v in enumerate(values)]
         except BuildError as error:
             raise place.error(str(error)) from None
-        bound = self._keep(b"\n".join(lines) + b"\n" if lines else b"", ".jsonl", files)
+        starts = array.array("Q", itertools.accumulate((len(line) + 1 for line in lines), initial=0))
+        starts.pop()
+        bound = self._keep(b"".join(line + b"\n" for line in lines), ".jsonl", files)
+        index = bound["data"][: -len("jsonl")] + "index"
+        self._texts[index] = starts.tobytes()
+        assert files is not None
+        files.add(index)
+        self._counts[bound["data"]] = len(lines)
         return dict(bound, lazy=True)
 
     def _path(
@@ -327,6 +372,22 @@ class Document:
         return found
 
 
+def _place_of(binding: Dict[str, Any]) -> str:
+    """Of a list that is kept with the code."""
+    return str(binding.get("data", ""))
+
+
+def _batches(batch: Optional[int], concurrency: Optional[int]) -> Dict[str, int]:
+    """How items are dealt out: unless told otherwise to few batches, which evens out how long they
+    take and costs few processes."""
+    found = {"batches": _BATCHES_EACH * concurrency if concurrency else _BATCHES}
+    if batch is not None:
+        found = {"batch": batch}
+    if concurrency is not None:
+        found["concurrency"] = concurrency
+    return found
+
+
 def _encoded(value: Any, what: str) -> "tuple[str, bytes]":
     if _codec.is_plain(value):
         return ".json", json.dumps(value).encode()
@@ -342,8 +403,8 @@ def _encoded(value: Any, what: str) -> "tuple[str, bytes]":
 
 
 def _ending(node: Node, output: str) -> str:
-    if node.map is not None:
-        return ".jsonl"
+    if node.map is not None:  # a file for each batch
+        return ""
     hint = _hints.strip(node.outputs[output])
     if _hints.scalar_type(hint) is not None:
         return ".json"

@@ -110,18 +110,3 @@ def duration(name: str, value: Duration) -> str:
             return f"{milliseconds // 1000}s"
         return f"{milliseconds}ms"
     raise BuildError(f'{name}: found {value!r}, expected seconds, a timedelta or a text as "1h30m"')
-
-
-def scaled(resources: Mapping[str, Amount], count: int) -> Dict[str, Amount]:
-    """So much of everything, for `count` at once. Of one cpu when nothing is said."""
-    found: Dict[str, Amount] = {}
-    for slot, amount in (dict(resources) or {"cpu": 1}).items():
-        if isinstance(amount, str):
-            match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", amount)
-            if match is None:
-                raise BuildError(f'resources: {slot}: found {amount!r}, expected such as 2 or "1g"')
-            number = float(match[1]) * count
-            found[slot] = f"{number:g}{match[2]}" if number % 1 else f"{int(number)}{match[2]}"
-        else:
-            found[slot] = amount * count
-    return found

@@ -195,6 +195,8 @@ class OutputRef(Ref):
         binding: Dict[str, Any] = {"from": self._node.name, "output": self._output}
         if self._node.is_shell:
             binding["value"] = _hints.scalar_type(self._hint)
+        if self._node.map is not None:
+            binding["mapped"] = True
         if self._path:
             binding["path"] = list(self._path)
         return binding

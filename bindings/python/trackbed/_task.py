@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Optional, TypeVar, Union, overload
 
 from . import _hints
-from ._options import Amount, Duration, Options, scaled
+from ._options import Amount, Duration, Options
 from ._refs import FieldsRef, OutputRef, ParamRef, Ref
 from ._trace import Node, Place, Trace, check_argument, current
 from .errors import BuildError
@@ -88,16 +88,19 @@ class Task(Generic[P, R]):
             return _result(node, self._hints.get("return", Any))
 
     def map(
-        self, *args: Any, batch: Optional[int] = None, concurrency: int = 1, **kwargs: Any
+        self, *args: Any, batch: Optional[int] = None, concurrency: Optional[int] = None,
+        **kwargs: Any,
     ) -> "List[R]":
         """Calls the function for each item of a list, known or not known yet.
 
         Lists, ranges, iterators and results of tasks are taken item by item, side by side when
         there are several; anything else, and what is `unmapped`, is the same for all items.
 
-        In a pipeline all items are run by one task, in one attempt: its process hands them out,
-        `batch` at a time, to `concurrency` processes, for each of which the task takes its
-        resources. What is done stays done: a retry runs what failed or was not reached.
+        In a pipeline the items are dealt out to batches, each an attempt of its own with a process
+        of its own, which takes the resources of the task: `batch` items each, and at most
+        `concurrency` batches at once, as many as there is room for unless given. Without `batch`
+        there are few batches: 4 for each at once, or 32. What is done stays done: a retry runs what
+        failed or was not reached. `run["NAME[17]"]` is one of the batches.
 
         >>> from trackbed import task, unmapped
         >>> @task
@@ -299,11 +302,4 @@ def task(function: Optional[Callable[..., Any]] = None, **options: Any) -> Any:
         return Task(decorated, checked, local)
 
     return decorate if function is None else decorate(function)
-
-
-def resources_of(node: Node) -> Dict[str, Amount]:
-    """What a task takes: a map takes it for each of its processes."""
-    if node.map is None:
-        return dict(node.options.resources)
-    return scaled(node.options.resources, node.map["concurrency"])
 

@@ -23,10 +23,10 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ._native import CODES, Bytes, Struct, Text, library, text
 
-from ._policy import BACKFILLS, ORDERS, OptionsStruct, Seconds, ns
-from .ports import Placer, contained
+from ._policy import BACKFILLS, ORDERS, WORK, OptionsStruct, Seconds, ns
+from .ports import Order, Placer, contained
 
-_MAX_DEVICES, _MAX_RESOURCES = 16, 8
+_MAX_DEVICES, _MAX_RESOURCES, _MAX_COUNTED = 16, 8, 6
 NEVER = (1 << 63) - 1
 _STATES = ["unknown", "waiting", "running"]
 _KINDS = ["", "start", "eviction", "repair", "release", "ended"]
@@ -46,6 +46,7 @@ class CapacityStruct(Struct):
         ("architecture", c_int32), ("device_resource", c_int32), ("device_count", c_int32),
         ("device_kind", c_uint8 * _MAX_DEVICES), ("price_per_hour", c_float),
         ("idle_watts", c_float), ("watts_per_device", c_float),
+        ("counted", c_int64 * _MAX_COUNTED),
     ]  # fmt: skip
 
 
@@ -53,6 +54,7 @@ class StateStruct(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("open", c_int32), ("cpu", c_int64), ("memory", c_int64),
         ("tasks", c_int32), ("device_count", c_int32), ("device", c_int16 * _MAX_DEVICES),
+        ("counted", c_int64 * _MAX_COUNTED),
     ]  # fmt: skip
 
 
@@ -60,7 +62,7 @@ class DemandStruct(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("architectures", c_uint32), ("cpu", c_int64),
         ("memory", c_int64), ("whole_devices", c_int32), ("share", c_int32),
-        ("device_kinds", c_uint64),
+        ("device_kinds", c_uint64), ("counted", c_int64 * _MAX_COUNTED),
     ]  # fmt: skip
 
 
@@ -71,7 +73,7 @@ class TaskStruct(Struct):
         ("not_preemptible", c_int32), ("device_resource", c_int32), ("run_time_ns", c_int64),
         ("history", c_uint64), ("not_before_ns", c_int64), ("cpu", c_int64), ("memory", c_int64),
         ("whole_devices", c_int32), ("share", c_int32), ("device_kinds", c_uint64),
-        ("architectures", c_uint32), ("reserved", c_uint32),
+        ("architectures", c_uint32), ("reserved", c_uint32), ("counted", c_int64 * _MAX_COUNTED),
     ]  # fmt: skip
 
 
@@ -87,6 +89,28 @@ _Choose = CFUNCTYPE(
     c_int32, c_void_p, c_void_p, POINTER(DemandStruct), POINTER(PlacementStruct), POINTER(c_void_p)
 )
 _Observe = CFUNCTYPE(None, c_void_p, POINTER(DemandStruct))
+
+
+class UsageStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("running", c_uint32), ("used", c_int64 * _MAX_RESOURCES),
+        ("dominant_share", c_double),
+    ]  # fmt: skip
+
+
+_Rank = CFUNCTYPE(
+    c_int32, c_void_p, POINTER(TaskStruct), c_int64, POINTER(c_int64), POINTER(c_void_p)
+)
+_Share = CFUNCTYPE(
+    c_int32, c_void_p, c_uint32, POINTER(UsageStruct), c_int64, POINTER(c_double), POINTER(c_void_p)
+)
+
+
+class OrderTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", CFUNCTYPE(None, c_void_p)), ("rank", _Rank), ("share", _Share),
+    ]  # fmt: skip
 
 
 class PlacerTable(Struct):
@@ -147,6 +171,28 @@ class Demand(NamedTuple):
     cpu: float
     memory: int
     devices: float
+    counted: Sequence[float] = ()  # of the resources that are only counted
+
+
+class WaitingTask(NamedTuple):
+    """A task as an order sees it."""
+
+    id: int
+    tenant: int
+    priority: int
+    members: int
+    demand: Demand  # of each member
+    run_time: float  # expected, in seconds; 0: not known
+
+
+class TenantUsage(NamedTuple):
+    """What a tenant uses, with all below it."""
+
+    running: int  # tasks
+    cpu: float
+    memory: int
+    devices: float
+    dominant_share: float
 
 
 class NodeView(NamedTuple):
@@ -237,7 +283,7 @@ class Scheduler:
     def __init__(
         self,
         *,
-        order: str = "fifo",
+        order: Union[str, Order] = "fifo",
         backfill: str = "easy",
         placer: Union[str, Placer] = "default",
         preempt_by_priority: bool = False,
@@ -247,38 +293,48 @@ class Scheduler:
         minimum_run_time: Seconds = 0,
         seed: int = 0,
         resources: Sequence[str] = ("cpu", "mem", "devices"),
+        kinds: Sequence[str] = (),
     ) -> None:
-        keep: List[Any] = []
-        names = (Text * len(resources))(*[text(name, keep) for name in resources])
-        self.options = OptionsStruct(
-            order=ORDERS[order], backfill=BACKFILLS[backfill],
-            preempt_by_priority=int(preempt_by_priority), reclaim=int(reclaim),
-            ageing_ns=-1 if ageing is None else ns(ageing),
-            minimum_run_time_ns=ns(minimum_run_time), default_run_time_ns=ns(default_run_time),
-            seed=seed, resources=ctypes.cast(names, c_void_p), resource_count=len(resources),
+        """
+        order       who goes first, after priority: "fifo", "lifo", "drf", "fair_share"; or an
+                    `Order` of one's own, which alone decides
+        placer      the name of one ("default", "pack", "spread", …), or a `Placer` of one's own
+        resources   names for sentences, by number: 0 cpu, 1 memory, 2 to 7 devices and what is
+                    only counted
+        kinds       the work that may run here: "batch", "interactive", "inference", "system"; none:
+                    all
+        """
+        self.options, self._keep = _scheduler_options(
+            order=order, backfill=backfill, placer=placer, preempt_by_priority=preempt_by_priority,
+            reclaim=reclaim, ageing=ageing, default_run_time=default_run_time,
+            minimum_run_time=minimum_run_time, seed=seed, resources=resources, kinds=kinds,
         )  # fmt: skip
-        if isinstance(placer, Placer):
-            self._table = _placer_table(placer)
-            self.options.host_placer = ctypes.addressof(self._table)
-        else:
-            self.options.placer = text(placer, keep)
-        self._keep = [keep, names]
         self._handle = c_void_p()
         self._now = 0
+        self._owner: Any = None  # what the handle is borrowed from
         library().call("scheduler_create", byref(self.options), byref(self._handle))
 
+    @classmethod
+    def _borrowed(cls, handle: c_void_p, owner: Any) -> "Scheduler":
+        """The scheduler behind a handle that lives as long as its owner."""
+        scheduler = cls.__new__(cls)
+        scheduler._handle, scheduler._now, scheduler._owner = handle, 0, owner
+        return scheduler
+
     def __del__(self) -> None:
-        if getattr(self, "_handle", None):
+        if getattr(self, "_handle", None) and self._owner is None:
             library().raw("scheduler_free")(self._handle)
 
     # --- Nodes and tenants ---
 
     def add_node(
         self, name: str, *, cpu: float, memory: Union[int, str] = 0, devices: int = 0,
-        kind: int = 0, location: int = 0, architecture: int = 0,
+        kind: int = 0, location: int = 0, architecture: int = 0, counted: Sequence[float] = (),
     ) -> int:  # fmt: skip
-        """A node with so many cores and devices; its number."""
-        capacity = _capacity(cpu, memory, devices, kind, location, architecture)
+        """A node with so many cores and devices; its number. `counted`: how much it has of
+        resources that are only counted, such as licences: number i counts in quotas as resource
+        2 + i."""
+        capacity = _capacity(cpu, memory, devices, kind, location, architecture, counted)
         number = c_uint32()
         library().call("scheduler_add_node", self._handle, name, byref(capacity), byref(number))
         return number.value
@@ -302,12 +358,7 @@ class Scheduler:
         limit: Optional[Mapping[int, float]] = None, max_running: int = 0, weight: float = 1,
     ) -> int:  # fmt: skip
         """A tenant; its number. Quotas by number of the resource: 0 cpu, 1 memory, 2 devices."""
-        quota = QuotaStruct(max_running=max_running, weight=weight)
-        for resource, amount in (guaranteed or {}).items():
-            quota.guaranteed[resource] = _amount(resource, amount)
-        for resource, amount in (limit or {}).items():
-            quota.limit[resource] = _amount(resource, amount)
-            quota.limited |= 1 << resource
+        quota = _quota(guaranteed, limit, max_running, 0, weight)
         number = c_uint32()
         library().call(
             "scheduler_add_tenant", self._handle, parent, name, byref(quota), byref(number)
@@ -316,26 +367,19 @@ class Scheduler:
 
     # --- Tasks ---
 
-    def _task(
-        self, task: int, cpu: float, memory: Union[int, str], devices: float, **more: Any
-    ) -> TaskStruct:
-        whole, share = divmod(round(devices * 1000), 1000)
-        return TaskStruct(
-            id=task, cpu=round(cpu * 1000), memory=memory_bytes(memory), whole_devices=whole,
-            share=share, **more,
-        )  # fmt: skip
-
     def submit(
         self, task: int, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0,
         members: int = 1, priority: int = 0, tenant: int = 0, run_time: Seconds = 0,
-        on_different_nodes: bool = False, preemptible: bool = True, now: Optional[Seconds] = None,
+        on_different_nodes: bool = False, preemptible: bool = True, work: str = "batch",
+        counted: Sequence[float] = (), now: Optional[Seconds] = None,
     ) -> None:  # fmt: skip
         """Adds a task, or a gang of equal `members`, to the queue. `devices` may be a part of one,
-        and more than one and a part: 2.5."""
-        made = self._task(
+        and more than one and a part: 2.5. `counted`: what each member takes of the resources that
+        are only counted, as of `add_node`."""
+        made = _task(
             task, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
-            run_time_ns=ns(run_time), on_different_nodes=int(on_different_nodes),
-            not_preemptible=int(not preemptible),
+            run_time=run_time, on_different_nodes=on_different_nodes, preemptible=preemptible,
+            work=work, counted=counted,
         )  # fmt: skip
         library().call("scheduler_submit", self._handle, byref(made), self._time(now))
 
@@ -361,7 +405,8 @@ class Scheduler:
     def predict(
         self, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0, members: int = 1,
         priority: int = 0, tenant: int = 0, run_time: Seconds = 0, now: Optional[Seconds] = None,
-        added: Sequence[Mapping[str, Any]] = (), drained: Sequence[int] = (),
+        counted: Sequence[float] = (), added: Sequence[Mapping[str, Any]] = (),
+        drained: Sequence[int] = (),
     ) -> "tuple[Optional[float], WaitReason]":  # fmt: skip
         """When such a task would start if it were submitted now, and why not now. Nothing changes;
         None: never, on these nodes.
@@ -369,9 +414,9 @@ class Scheduler:
         added      nodes that there might be besides, each as `add_node` takes it, without a name
         drained    numbers of nodes that might take nothing new
         """
-        made = self._task(
+        made = _task(
             (1 << 64) - 1, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
-            run_time_ns=ns(run_time),
+            run_time=run_time, counted=counted,
         )  # fmt: skip
         start, reason, sentence = c_int64(), ReasonStruct(), Bytes()
         given: List[Any] = [byref(made)]
@@ -451,16 +496,114 @@ class Cluster(Scheduler):
         self.nodes = {name: self.add_node(name, **node) for name, node in nodes.items()}
 
 
+def _scheduler_options(
+    *, order: Union[str, Order] = "fifo", backfill: str = "easy",
+    placer: Union[str, Placer] = "default", preempt_by_priority: bool = False,
+    reclaim: bool = False, ageing: Optional[Seconds] = 3600, default_run_time: Seconds = 3600,
+    minimum_run_time: Seconds = 0, seed: int = 0,
+    resources: Sequence[str] = ("cpu", "mem", "devices"), kinds: Sequence[str] = (),
+) -> "tuple[OptionsStruct, List[Any]]":  # fmt: skip
+    """The options of a `Scheduler`, and what has to live as long as it does."""
+    keep: List[Any] = []
+    names = (Text * max(1, len(resources)))(*[text(name, keep) for name in resources])
+    options = OptionsStruct(
+        backfill=BACKFILLS[backfill], preempt_by_priority=int(preempt_by_priority),
+        reclaim=int(reclaim), ageing_ns=-1 if ageing is None else ns(ageing),
+        minimum_run_time_ns=ns(minimum_run_time), default_run_time_ns=ns(default_run_time),
+        seed=seed, resources=ctypes.cast(names, c_void_p), resource_count=len(resources),
+        kinds=sum(1 << WORK[kind] for kind in set(kinds)),
+    )  # fmt: skip
+    keep.append(names)
+    if isinstance(order, Order):
+        orders = _order_table(order)
+        keep.append(orders)
+        options.host_order = ctypes.addressof(orders)
+    else:
+        options.order = ORDERS[order]
+    if isinstance(placer, Placer):
+        table = _placer_table(placer)
+        keep.append(table)
+        options.host_placer = ctypes.addressof(table)
+    else:
+        options.placer = text(placer, keep)
+    return options, keep
+
+
+def _task(
+    task: int, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0, *,
+    members: int = 1, priority: int = 0, tenant: int = 0, run_time: Seconds = 0,
+    on_different_nodes: bool = False, preemptible: bool = True, work: str = "batch",
+    counted: Sequence[float] = (),
+) -> TaskStruct:  # fmt: skip
+    whole, share = divmod(round(devices * 1000), 1000)
+    return TaskStruct(
+        id=task, cpu=round(cpu * 1000), memory=memory_bytes(memory), whole_devices=whole,
+        share=share, members=members, priority=priority, tenant=tenant, run_time_ns=ns(run_time),
+        on_different_nodes=int(on_different_nodes), not_preemptible=int(not preemptible),
+        kind=WORK[work], counted=_counted(counted),
+    )  # fmt: skip
+
+
+def _quota(
+    guaranteed: Optional[Mapping[int, float]], limit: Optional[Mapping[int, float]],
+    max_running: int, max_waiting: int, weight: float,
+) -> QuotaStruct:  # fmt: skip
+    quota = QuotaStruct(max_running=max_running, max_waiting=max_waiting, weight=weight)
+    for resource, amount in (guaranteed or {}).items():
+        quota.guaranteed[resource] = _amount(resource, amount)
+    for resource, amount in (limit or {}).items():
+        quota.limit[resource] = _amount(resource, amount)
+        quota.limited |= 1 << resource
+    return quota
+
+
+def _counted(amounts: Sequence[float]) -> Any:
+    return (c_int64 * _MAX_COUNTED)(*[round(amount * 1000) for amount in amounts])
+
+
+def _demand(asked: Any) -> Demand:
+    """Of a struct that has the fields of trackbed_demand."""
+    return Demand(
+        asked.cpu / 1000, asked.memory, asked.whole_devices + asked.share / 1000,
+        [amount / 1000 for amount in asked.counted],
+    )  # fmt: skip
+
+
+def _order_table(port: Order) -> OrderTable:
+    def rank(_: Any, task: Any, submitted: int, out: Any, errors: Any) -> int:
+        def call() -> None:
+            asked = task[0]
+            seen = WaitingTask(
+                asked.id, asked.tenant, asked.priority, asked.members, _demand(asked),
+                asked.run_time_ns / 1e9,
+            )  # fmt: skip
+            out[0] = port.rank(seen, submitted / 1e9)
+
+        return contained(port, errors, call)
+
+    def share(_: Any, tenant: int, usage: Any, now: int, out: Any, errors: Any) -> int:
+        def call() -> None:
+            used = usage[0].used
+            seen = TenantUsage(
+                usage[0].running, used[0] / 1000, used[1], used[2] / 1000, usage[0].dominant_share
+            )
+            out[0] = port.share(tenant, seen, now / 1e9)
+
+        return contained(port, errors, call)
+
+    table = OrderTable(rank=_Rank(rank))
+    if type(port).share is not Order.share:
+        table.share = _Share(share)
+    return table
+
+
 def _placer_table(port: Placer) -> PlacerTable:
     def choose(_: Any, view: Any, demand: Any, out: Any, errors: Any) -> int:
         chosen: List[Placement] = []
 
         def call() -> None:
             asked = demand[0]
-            wanted = Demand(
-                asked.cpu / 1000, asked.memory, asked.whole_devices + asked.share / 1000
-            )
-            found = port.choose(list(_nodes(view, demand)), wanted)
+            found = port.choose(list(_nodes(view, demand)), _demand(asked))
             if found is not None:
                 chosen.append(found)
 
@@ -499,11 +642,11 @@ def _reason(found: ReasonStruct, sentence: str) -> WaitReason:
 
 def _capacity(
     cpu: float, memory: Union[int, str] = 0, devices: int = 0, kind: int = 0, location: int = 0,
-    architecture: int = 0,
+    architecture: int = 0, counted: Sequence[float] = (),
 ) -> CapacityStruct:  # fmt: skip
     capacity = CapacityStruct(
         cpu=round(cpu * 1000), memory=memory_bytes(memory), device_count=devices,
-        location=location, architecture=architecture,
+        location=location, architecture=architecture, counted=_counted(counted),
     )  # fmt: skip
     for index in range(min(devices, _MAX_DEVICES)):
         capacity.device_kind[index] = kind

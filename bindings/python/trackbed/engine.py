@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ._document import Document
     from ._pipeline import Pipeline
     from ._policy import Policy, Tenant
-    from .ports import Executor
+    from ._executors import Containers, Slurm
+    from .ports import ArtifactStore, Executor
 
 _LINGER_SECONDS = 1.0  # how long an idle engine of a home folder keeps its store
 _STOP_SECONDS = 30.0
@@ -42,6 +43,7 @@ class EngineOptions(Struct):
         ("inherit_count", c_size_t), ("executor", c_void_p), ("clock", c_void_p),
         ("random", c_void_p), ("secrets", c_void_p), ("sink", c_void_p), ("tenants", c_void_p),
         ("tenant_count", c_size_t), ("tenant_size", c_size_t), ("policy", c_void_p),
+        ("run_on", c_void_p), ("artifacts", Text), ("artifact_store", c_void_p),
     ]  # fmt: skip
 
 
@@ -80,6 +82,10 @@ class Engine:
                 before those below
     policy      which waiting task goes first (`trackbed.Policy`)
     durability  "power": what is noted survives a power cut; "process": the death of the process
+    run_on      where tasks run: "process", `Containers` or `Slurm`; those of earlier runs are
+                followed wherever they run
+    artifacts   a folder, or an `ArtifactStore`, that keeps outputs and code beside `home`, and from
+                which comes back what is gone there
 
     Several threads may use one engine. After a fork only the parent may.
     """
@@ -99,6 +105,8 @@ class Engine:
         inherit: "tuple[str, ...]" = (),
         tenants: "Sequence[Tenant]" = (),
         policy: "Optional[Policy]" = None,
+        run_on: "Union[str, Containers, Slurm]" = "process",
+        artifacts: "Union[str, pathlib.Path, ArtifactStore, None]" = None,
     ) -> None:
         # An executor of the host's in memory leaves no files, but the code of pipelines lies somewhere.
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
@@ -117,6 +125,8 @@ class Engine:
         self._inherit = inherit
         self._tenants = tuple(tenants)
         self._policy = policy
+        self._run_on = run_on
+        self._artifacts = artifacts
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
@@ -211,8 +221,18 @@ class Engine:
             from ._policy import policy_struct
 
             options.policy = ctypes.addressof(policy_struct(self._policy, keep))
-        for name in ("executor", "clock", "random"):
-            port = getattr(self, "_" + name)
+        if self._run_on != "process":
+            from ._executors import choice_struct
+
+            options.run_on = ctypes.addressof(choice_struct(self._run_on, keep))
+        artifact_store = self._artifacts
+        if isinstance(artifact_store, (str, pathlib.Path)):
+            options.artifacts = text(os.path.abspath(artifact_store), keep)
+            artifact_store = None
+        for name, port in (
+            ("executor", self._executor), ("clock", self._clock), ("random", self._random),
+            ("artifact_store", artifact_store),
+        ):  # fmt: skip
             if port is not None:
                 from .ports import table_of
 
@@ -321,6 +341,9 @@ class Engine:
                 known = self._views.get(event["run"])
                 if known is not None:
                     known.apply(event)
+                run, slash, attempt = event["run"].partition("/")
+                if slash and run in self._views:  # a batch of one of its tasks
+                    self._views[run].apply_batch(attempt.partition("/")[0], event)
             self.changed.notify_all()
         for listener in list(self._listeners):
             try:
@@ -525,6 +548,28 @@ def _program() -> List[str]:
     import sys
 
     return [os.path.basename(part) for part in sys.argv[:1]]
+
+
+def check_store(path: Union[str, pathlib.Path, None] = None) -> Dict[str, Any]:
+    """Reads all of a store (`trackbed.db`, of the home folder unless given), which may be in use:
+    {"runs": 3, "events": 120, "cached": 2, "findings": []}. Damage is a finding."""
+    found: Dict[str, Any] = json.loads(bytes_of("store_check", _store(path)))
+    return found
+
+
+def backup_store(
+    to: Union[str, pathlib.Path], path: Union[str, pathlib.Path, None] = None
+) -> Dict[str, Any]:
+    """Copies a store, which may be in use, to the new file `to`, and checks the copy, which is not
+    left there unless it is sound. What is in it, as of `check_store`."""
+    found: Dict[str, Any] = json.loads(
+        bytes_of("store_backup", _store(path), os.path.abspath(to))
+    )
+    return found
+
+
+def _store(path: Union[str, pathlib.Path, None]) -> str:
+    return os.path.join(_home(None), "trackbed.db") if path is None else os.path.abspath(path)
 
 
 runs = Runs()

@@ -36,6 +36,12 @@ class AlreadyExists(TrackbedError):
     code = "already_exists"
 
 
+class PermissionDenied(TrackbedError, PermissionError):
+    """Who asks may not. The message names the right or the rule that is in the way."""
+
+    code = "permission_denied"
+
+
 class FailedPrecondition(TrackbedError):
     """Not in this state: the store is held by another process, the run has ended, …"""
 
@@ -102,6 +108,7 @@ _CODED: List[Type[TrackbedError]] = [
     InvalidArgument,
     NotFound,
     AlreadyExists,
+    PermissionDenied,
     FailedPrecondition,
     ResourceExhausted,
     Unavailable,

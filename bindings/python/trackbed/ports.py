@@ -25,7 +25,7 @@ from ._native import CODES, Struct, Text, library, text
 from .errors import FailedPrecondition, NotFound
 
 if TYPE_CHECKING:
-    from .cluster import Demand, NodeView, Placement
+    from .cluster import Demand, NodeView, Placement, TenantUsage, WaitingTask
     from .engine import Engine
 
 _KINDS = {"started": 1, "exited": 2, "failed_to_start": 3, "lost": 4}
@@ -115,6 +115,59 @@ class Placer:
         raise NotImplementedError
 
 
+class Order:
+    """Decides who of those that wait goes first, in place of priority and of ageing. Subclass it
+    and give it to `Scheduler(order=…)`. The same story must give the same answers.
+
+    >>> from trackbed import Order, Scheduler
+    >>> class Largest(Order):
+    ...     def rank(self, task, submitted):
+    ...         return -round(task.demand.cpu * 1000)
+    >>> scheduler = Scheduler(order=Largest())
+    >>> _ = scheduler.add_node("n1", cpu=4)
+    >>> scheduler.submit(1, cpu=1, now=0)
+    >>> scheduler.submit(2, cpu=4, now=0)
+    >>> scheduler.schedule()
+    start task 2 on n1
+    """
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def rank(self, task: "WaitingTask", submitted: float) -> int:
+        """Where the task stands: the smaller goes first, then who was submitted first. Asked once
+        for each task; what it raises refuses the task."""
+        raise NotImplementedError
+
+    def share(self, tenant: int, usage: "TenantUsage", now: float) -> float:
+        """What the tenant has had: of two siblings, at each level of the tree, the one with the
+        smaller share goes first. Unless it is overridden, ranks alone decide."""
+        raise NotImplementedError
+
+
+class ArtifactStore:
+    """Keeps the files that outlive their attempt and this machine: outputs of tasks and copies of
+    code, each a folder addressed by the digest of its content. Subclass it and give it to
+    `Engine(artifacts=…)`. Its methods may take as long as copying takes; the engine waits.
+    """
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def has(self, digest: str) -> bool:
+        """Whether it has been put."""
+        raise NotImplementedError
+
+    def put(self, digest: str, folder: str) -> None:
+        """Keeps what is in the folder, durably, before it returns. What it raises loses the
+        attempt, or refuses the submission."""
+        raise NotImplementedError
+
+    def get(self, digest: str, folder: str) -> None:
+        """Makes the folder, which does not exist or is empty, and all that was put in it."""
+        raise NotImplementedError
+
+
 class AttemptView(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("shell", c_int32), ("key", Text), ("folder", Text),
@@ -139,6 +192,8 @@ _Drop = CFUNCTYPE(None, c_void_p)
 _Start = CFUNCTYPE(c_int32, c_void_p, POINTER(AttemptView), _Errors)
 _Adopt = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, _Errors)
 _Stop = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_int32, _Errors)
+_Has = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, POINTER(c_int32), _Errors)
+_Put = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, _Errors)
 _Now = CFUNCTYPE(c_int64, c_void_p)
 _Next = CFUNCTYPE(c_uint64, c_void_p)
 
@@ -148,6 +203,13 @@ class ExecutorTable(Struct):
         ("struct_size", c_uint32), ("max_cluster_size", c_int32), ("user_data", c_void_p),
         ("drop", _Drop), ("start", _Start), ("adopt", _Adopt), ("stop", _Stop),
         ("without_json", c_int32), ("reserved", c_int32),
+    ]  # fmt: skip
+
+
+class ArtifactStoreTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", _Drop), ("has", _Has), ("put", _Put), ("get", _Put),
     ]  # fmt: skip
 
 
@@ -181,6 +243,8 @@ def table_of(kind: str, port: Any) -> Struct:
     """The table of functions for a port."""
     if kind == "executor":
         return _executor_table(port)
+    if kind == "artifact_store":
+        return _artifact_store_table(port)
     if kind == "clock":
         return ClockTable(now=_Now(lambda _: int(port.now_ns())))
     return RandomTable(next=_Next(lambda _: int(port.next()) & 0xFFFF_FFFF_FFFF_FFFF))
@@ -200,6 +264,24 @@ def _executor_table(port: Executor) -> ExecutorTable:
     return ExecutorTable(
         start=_Start(start), adopt=_Adopt(adopt), stop=_Stop(stop), without_json=1
     )
+
+
+def _artifact_store_table(port: ArtifactStore) -> ArtifactStoreTable:
+    def has(_: Any, digest: int, size: int, present: Any, errors: Any) -> int:
+        def call() -> None:
+            present[0] = int(port.has(_string(digest, size)))
+
+        return contained(port, errors, call)
+
+    def put(_: Any, digest: int, size: int, folder: int, folder_size: int, errors: Any) -> int:
+        names = _string(digest, size), _string(folder, folder_size)
+        return contained(port, errors, lambda: port.put(*names))
+
+    def get(_: Any, digest: int, size: int, folder: int, folder_size: int, errors: Any) -> int:
+        names = _string(digest, size), _string(folder, folder_size)
+        return contained(port, errors, lambda: port.get(*names))
+
+    return ArtifactStoreTable(has=_Has(has), put=_Put(put), get=_Put(get))
 
 
 def _string(data: int, size: int) -> str:

@@ -20,7 +20,7 @@ class Plain:
 
     def __init__(self, run: "Run") -> None:
         view = run._view()
-        self._seen: Dict[str, Tuple[str, int]] = {}
+        self._seen: Dict[str, Tuple[str, int, int]] = {}
         self.say(f"run {run.id}  {len(view.tasks)} tasks")
 
     def say(self, line: str) -> None:
@@ -32,8 +32,8 @@ class Plain:
 
     def _news(self, view: View) -> Iterator[str]:
         for name, task in view.tasks.items():
-            now = (task["state"], task.get("attempt", 0))
-            if self._seen.get(name, ("pending", 0)) == now:
+            now = (task["state"], task.get("attempt", 0), _tenths(task))
+            if self._seen.get(name, ("pending", 0, 0)) == now:
                 continue
             self._seen[name] = now
             yield f"{time.strftime('%H:%M:%S')}  {name:20}  {how_it_is(task)}"
@@ -127,6 +127,8 @@ def how_it_is(task: Dict[str, Any]) -> str:
     line = str(state)
     if state == "running":
         line = "started" if task.get("attempt", 1) <= 1 else f"started, attempt {task['attempt']}"
+        if _tenths(task):
+            line = "{done} of {of} batches done".format(**task["batches"])
     elif task.get("cached"):
         line = "succeeded, from the cache"
     elif state == "succeeded" and "started" in task and "finished" in task:
@@ -140,6 +142,12 @@ def how_it_is(task: Dict[str, Any]) -> str:
     if state == "succeeded" and task.get("outputs"):
         line += "  " + outputs_text(task)
     return line
+
+
+def _tenths(task: Dict[str, Any]) -> int:
+    """How far the batches of a running map are: told ten times, however many there are."""
+    batches = task.get("batches", {}) if task["state"] == "running" else {}
+    return int(10 * batches.get("done", 0) // max(1, batches.get("of", 1)))
 
 
 def _done(view: View) -> int:
@@ -161,19 +169,19 @@ def follow(run: "Run") -> None:
     """Shows a run until it has ended. The first Ctrl-C cancels it, the second leaves it."""
     shown = _choose(run)
     interrupts = 0
-    last: Optional[Dict[str, int]] = None
+    last: Optional[Tuple[Any, ...]] = None
     while True:
         try:
             view = run._view()
-            counts = view.counts()
-            if counts != last or view.finished:
+            progress = view.progress()
+            if progress != last or view.finished:
                 shown.update(view)
-                last = counts
+                last = progress
             if view.finished:
                 shown.close(view)
                 return
             run._engine.wait_for(
-                lambda: run._view().finished or run._view().counts() != last, _REFRESH_SECONDS
+                lambda: run._view().finished or run._view().progress() != last, _REFRESH_SECONDS
             )
         except KeyboardInterrupt:
             interrupts += 1

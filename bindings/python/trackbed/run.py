@@ -55,6 +55,7 @@ class View:
         self.tasks: Dict[str, Dict[str, Any]] = {task["name"]: task for task in shown["tasks"]}
 
     def apply(self, event: Dict[str, Any]) -> None:
+        """An event of this run."""
         kind = event["event"]
         if kind == "run_finished":
             self.status, self.finished, self.ended = event["status"], True, event["time"]
@@ -66,6 +67,8 @@ class View:
         task["attempt"] = event.get("attempt", task.get("attempt", 0))
         if kind == "attempt_intended":
             task.update(state="running", started=event["time"])
+            if "map_run" in event:
+                task["map_run"] = event["map_run"]
             task.pop("finished", None)
             task.pop("seconds", None)
             return
@@ -84,6 +87,27 @@ class View:
             task["skipped"] = {"reason": event.get("reason"), "message": event.get("message", "")}
         if "outputs" in event:
             task["outputs"] = event["outputs"]
+
+    def apply_batch(self, task: str, event: Dict[str, Any]) -> None:
+        """An event of the run of the map of a task."""
+        if task not in self.tasks:
+            return
+        kind = event["event"]
+        done = self.tasks[task].setdefault("batches", {"done": 0, "failed": 0, "of": 0})
+        if kind == "run_submitted":
+            done.update(done=0, failed=0, of=event["map"]["batches"])
+        elif kind == "run_retried":
+            done.update(done=done["done"] - done["failed"], failed=0)
+        elif kind == "task_failed" or (kind == "attempt_failed" and "retry_at" not in event):
+            done["failed"] += 1
+            done["done"] += 1
+        elif kind in ("attempt_succeeded", "task_cached"):
+            done["done"] += 1
+
+    def progress(self) -> "tuple[Any, ...]":
+        """What changes when a task, or a batch of one, goes on."""
+        batches = sum(t["batches"]["done"] for t in self.tasks.values() if "batches" in t)
+        return (self.counts(), batches)
 
     def counts(self) -> Dict[str, int]:
         found: Dict[str, int] = {}
@@ -144,6 +168,8 @@ class TaskRun:
         note = self.run._notes().get("tasks", {}).get(self.name)
         if note is None:
             return values
+        if note["kind"] == "map":
+            return _codec.load_batches(pathlib.Path(folder), "result") if folder else []
         if note["kind"] == "value":
             return _codec.load(pathlib.Path(folder), "result")
         from .worker import assemble
@@ -162,8 +188,18 @@ class TaskRun:
             )
         return json.loads(outputs.take()), folder.take()
 
+    @property
+    def batches(self) -> "Optional[Run]":
+        """Of a task with a map: the run whose tasks, "0", "1", …, are its batches; else None."""
+        found = self._now().get("map_run")
+        return Run(self.run._engine, found) if found else None
+
     def logs(self, attempt: int = 0) -> str:
-        """What it printed, in its latest attempt or that of a number."""
+        """What it printed, in its latest attempt or that of a number. Of a map: what its batches
+        did, one after the other."""
+        batches = self.batches
+        if batches is not None:
+            return "".join(task.logs(attempt) for task in batches if task.attempt or task.cached)
         return "".join(self.read_logs(attempt, follow=False))
 
     def read_logs(self, attempt: int = 0, follow: bool = True) -> Iterator[str]:
@@ -250,6 +286,13 @@ class Run:
         return [TaskRun(self, name) for name in self._view().tasks]
 
     def __getitem__(self, task: str) -> TaskRun:
+        """A task, "train", or a batch of one, "train[17]"."""
+        name, bracket, batch = task.partition("[")
+        if bracket and batch.endswith("]"):
+            batches = self[name].batches
+            if batches is None:
+                raise NotFound(f"task {name!r} of run {self.id} has no batches")
+            return batches[batch[:-1]]
         names = list(self._view().tasks)
         if task not in names:
             import difflib
@@ -257,7 +300,7 @@ class Run:
             near = difflib.get_close_matches(task, names, 1)
             raise NotFound(
                 f"run {self.id} has no task {task!r}"
-                + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}")
+                + (f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(names)}")
             )
         return TaskRun(self, task)
 
@@ -357,7 +400,10 @@ class Run:
         if "fields" in binding:
             return task.output
         values, folder = task._outputs()
-        value = _load(pathlib.Path(folder), binding["output"], values)
+        if binding.get("mapped"):
+            value = _codec.load_batches(pathlib.Path(folder), "result") if folder else []
+        else:
+            value = _load(pathlib.Path(folder), binding["output"], values)
         for key in binding.get("path", ()):
             value = value[key]
         return value
@@ -369,12 +415,17 @@ class Run:
             if task.state != "failed":
                 continue
             lines.append(f'task "{task.name}" failed: {task.failure}')
+            name = task.name
+            batches = task.batches
+            failed = [t for t in batches or () if t.state == "failed"]
+            if failed:  # of a map, the first batch that did
+                name, task = f"{name}[{failed[0].name}]", failed[0]
             try:
                 log = task.logs().splitlines()[-_LOG_LINES_AFTER_FAILURE:]
                 lines += ["  | " + line for line in log]
             except TrackbedError:  # it has not started
                 pass
-            lines.append(f'whole log:  runs["{self.id}"]["{task.name}"].logs()')
+            lines.append(f'whole log:  runs["{self.id}"]["{name}"].logs()')
             break
         lines.append(f'try again:  runs["{self.id}"].retry()')
         return "\n".join(lines)
@@ -474,6 +525,11 @@ def _load(folder: pathlib.Path, name: str, values: Dict[str, Any]) -> Any:
         if name in values:
             return values[name]
         raise
+
+
+def _listed(names: List[str]) -> str:
+    shown = ", ".join(names[:20])
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
 
 
 def describe_failure(found: Dict[str, Any]) -> str:

@@ -58,6 +58,9 @@ class Attempt:
         """The value of one argument."""
         if "json" in binding:
             return binding["json"]
+        if "items" in binding:
+            file = self.inputs / binding["items"] / f"{binding['column']}.jsonl"
+            return _codec.Items(file, base=self.inputs)
         if "data" in binding:
             return _codec.load_file(self.work / binding["data"], binding.get("lazy", False))
         if "path" in binding and "from" not in binding:
@@ -89,7 +92,8 @@ class Attempt:
             return folder / binding["file"]
         if "fields" in binding:
             return assemble(binding, [_codec.load(folder, name) for name in binding["fields"]])
-        value = _codec.load(folder, binding["output"], binding.get("lazy", False))
+        load = _codec.load_batches if binding.get("mapped") else _codec.load
+        value = load(folder, binding["output"], binding.get("lazy", False))
         for key in binding.get("path", ()):
             value = value[key]
         return value
@@ -194,18 +198,17 @@ def _class_at(where: Any) -> Any:
 def main(arguments: List[str]) -> int:
     """Returns the exit code of the task."""
     try:
-        if arguments[0] == "--items":
-            from ._map_child import serve
-
-            serve(arguments[1:])
-            return 0
         attempt = Attempt(arguments[0], arguments[1:])
         function = attempt.function()
         given = {n: attempt.argument(b) for n, b in attempt.spec["arguments"].items()}
-        if attempt.spec.get("map"):
-            from ._map import run_map
+        if attempt.spec["kind"] == "lists":
+            from ._map import lay_out
 
-            run_map(attempt, given)
+            lay_out(attempt, given)
+        elif attempt.spec.get("map"):
+            from ._map import run_batch
+
+            run_batch(attempt, function, given)
         else:
             attempt.keep(function(**given))
         return 0

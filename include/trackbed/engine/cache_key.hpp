@@ -30,6 +30,9 @@ struct CachePlan {
 CachePlan PlanCaching(const RunState& run, TaskIndex task, const AttemptSpec& spec,
                       std::string_view architecture);
 
+// Why the folders that a task of the run mounts rule out reuse; "" when they do not.
+std::string SharedFolderReason(const RunState& run, const Task& task);
+
 // How two keys differ, field by field.
 struct CacheFieldDifference {
   std::string name;

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@
 namespace trackbed {
 
 // Called by Step for each event after it is durable, in order, on the thread that calls Step, with
-// its number within the run. `run` may be further already. Must not call the engine.
+// its number within the run. `run` may be further already, and may be the run of a map of one that
+// was submitted (event.hpp). Must not call the engine.
 using EventSink = std::function<void(const RunState& run, uint64_t sequence, const Event& event)>;
 
 struct EngineOptions {
@@ -51,11 +53,13 @@ struct EngineOptions {
   RandomSource* random = nullptr;   // null: SystemRandom()
   SecretSource* secrets = nullptr;  // null: every secret is unknown
 
-  std::string home;      // absolute folder below which attempts lie (workspace.hpp)
-  NodeDescription node;  // what may be used at once; one without cpu: one cpu
-  EventSink sink;        // may be empty
+  std::string home;  // absolute folder below which attempts lie (workspace.hpp)
+  // What may be used at once. Several need names of their own. One without cpu offers one cpu; none
+  // at all: a node of one cpu.
+  std::vector<NodeDescription> nodes;
+  EventSink sink;  // may be empty
 
-  // Who may use how much of the node, and who goes first. Quotas count what QuotaResources names;
+  // Who may use how much of the nodes, and who goes first. Quotas count what QuotaResources names;
   // `max_waiting` counts equal tasks that wait as one. The engine stops no attempt for another and
   // serves nobody last come first: of the policy, preempt_by_priority, reclaim and the order lifo
   // are kInvalidArgument.
@@ -69,6 +73,10 @@ struct EngineOptions {
   std::function<bool(const LeaseHolder&)> is_gone;
   // Says whether the output files of an earlier attempt are still there. Empty: always.
   std::function<bool(const std::string& folder, const std::string& digest)> has_outputs;
+  // Makes the folder `to` hold what `from` does, the outputs of one batch of a map, and leaves what
+  // is there already; best by links, since outputs are not changed. kResourceExhausted stops the
+  // engine, any other error fails the map. Empty: maps have no output folder.
+  std::function<Status(const std::string& from, const std::string& to)> link_outputs;
 };
 
 struct SubmitOptions {
@@ -80,9 +88,9 @@ struct SubmitOptions {
   std::string tenant;           // whom it is for: a path in the tenancy; empty: everybody
 };
 
-// What quotas of an engine on this node count, by number (amounts.hpp): "cpu", "mem", then its
+// What quotas of an engine on these nodes count, by number (amounts.hpp): "cpu", "mem", then the
 // accelerators. Those handed out whole and in shares count as one: "cuda.shares", in thousandths.
-std::vector<std::string> QuotaResources(const NodeDescription& node);
+std::vector<std::string> QuotaResources(std::span<const NodeDescription> nodes);
 
 class Engine {
  public:
@@ -98,6 +106,10 @@ class Engine {
   // unknown tenant; kResourceExhausted when a task needs more slots than there are, or than its
   // quotas will ever let it have.
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
+
+  // The runs of maps are not taken up, continued or retried by themselves, only with the run whose
+  // tasks they belong to: kFailedPrecondition. Of a task with a map whose batches have failed, a
+  // retry runs those again that did, unless its list or its inputs have changed.
 
   // Takes up a run that was interrupted, or continues a cancelled one. Attempts still under way
   // are watched again; finished tasks stay finished. kFailedPrecondition when it has ended
@@ -134,6 +146,9 @@ class Engine {
   explicit Engine(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// The pipeline of a run; of the run of a map, that of its batches.
+StatusOr<Pipeline> ReadPipelineOf(Store& store, const RunRecord& run);
 
 // A run as the store has it, for showing.
 struct StoredRun {

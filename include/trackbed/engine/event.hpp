@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,8 +18,11 @@
 
 namespace trackbed {
 
-// "digits-7kq2m4": the pipeline's name and a random ending; unique within a store.
+// "digits-7kq2m4": the pipeline's name and a random ending; unique within a store. The run of a map
+// is called by the attempt of the task whose map it is: "digits-7kq2m4/score/1".
 using RunId = std::string;
+
+inline bool IsMapRun(std::string_view id) { return id.find('/') != std::string_view::npos; }
 
 inline constexpr TaskIndex kNoTask = UINT32_MAX;
 
@@ -67,14 +71,52 @@ struct SourceBinding {
   friend bool operator==(const SourceBinding&, const SourceBinding&) = default;
 };
 
+// What a task left for others, and where.
+struct TaskResult {
+  std::map<std::string, Value> outputs;
+  std::string digest;  // of its output files; empty: none
+  RunId run;           // whose attempt made it …
+  std::string task;
+  uint32_t attempt = 0;
+  friend bool operator==(const TaskResult&, const TaskResult&) = default;
+};
+
+// What the run of a map is about: a task of another run of the same pipeline, with all that it
+// takes from there. Task N of it is called "N" and is that task, once, with the items of batch N.
+struct MapBinding {
+  // A task that the mapped one depends on or refers to, as it was then.
+  struct Upstream {
+    std::string name;
+    std::string state;
+    bool input = false;                // its output folder is one of the inputs
+    std::optional<TaskResult> result;  // with those outputs only that are referred to
+    friend bool operator==(const Upstream&, const Upstream&) = default;
+  };
+
+  std::string task;
+  uint64_t count = 0;                // of the items
+  std::vector<std::string> items;    // each as JSON
+  bool numbered = false;             // the items are 0 to count - 1, and `items` is empty
+  uint64_t batch = 1;                // items of each batch but the last, which may have fewer
+  uint32_t concurrency = 0;          // batches under way at once; 0: no limit
+  bool fresh = false;                // nothing is taken from the cache
+  std::string cache_off;             // why what the task mounts rules out reuse; empty: it does not
+  std::vector<std::string> outputs;  // that the task declares
+  std::vector<Upstream> upstream;    // inputs first, in order
+  friend bool operator==(const MapBinding&, const MapBinding&) = default;
+
+  uint64_t batches() const { return (count + batch - 1) / batch; }
+};
+
 struct RunSubmitted {
   std::map<std::string, Value> parameters;
   uint64_t seed = 0;  // of everything random about the run
   SourceBinding source;
   std::vector<FolderBinding> folders;
   bool use_cache = true;
-  int32_t priority = 0;  // of its tasks, on top of their own
-  std::string tenant;    // whom it is for: "research/vision/ada"; empty: everybody
+  int32_t priority = 0;           // of its tasks, on top of their own
+  std::string tenant;             // whom it is for: "research/vision/ada"; empty: everybody
+  std::optional<MapBinding> map;  // of the run of a map
   friend bool operator==(const RunSubmitted&, const RunSubmitted&) = default;
 };
 
@@ -102,11 +144,21 @@ struct HeldSlot {
   friend bool operator==(const HeldSlot&, const HeldSlot&) = default;
 };
 
+// One member of a gang.
+struct IntendedMember {
+  std::string node;
+  std::vector<HeldSlot> slots;  // as those of an attempt
+  friend bool operator==(const IntendedMember&, const IntendedMember&) = default;
+};
+
 struct AttemptIntended {
   std::string cache_key;  // empty: the task does not use the cache …
   std::string cache_off;  // … for this reason
   CacheFields cache_fields;
   std::vector<HeldSlot> slots;  // all that it holds; empty when there is no device among it
+  std::string node;             // that it runs on; empty: the first, or only one, of the engine
+  std::vector<IntendedMember> gang;  // of a gang, in place of node and slots: main1, sub1, …
+  RunId map_run = {};           // of a task with a map: the run of its batches
   friend bool operator==(const AttemptIntended&, const AttemptIntended&) = default;
 };
 
@@ -120,6 +172,7 @@ enum class FailureReason : uint8_t {
   lost = 6,               // it vanished; tried again without counting as a try
   bad_output = 7,         // its outputs are not what it declares
   bad_specification = 8,  // a template or condition could not be evaluated, a secret not resolved
+  cancelled = 9,          // of a map: the run of its batches was cancelled, and not this one
 };
 std::string_view ToString(FailureReason reason);
 

@@ -22,6 +22,7 @@ enum class TaskSituation : uint8_t {
   dependencies,   // those in `waits_for` have not ended
   same_work,      // an equal task, the one in `waits_for`, does its work; it takes the result
   retry,          // its next try is at `until`
+  batches,        // as many batches of its map as may be are under way
   cancelling,     // its run is being cancelled
   interrupted,    // nobody drives its run
   shortage,       // too little of `slot` is free …

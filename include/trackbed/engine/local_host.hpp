@@ -37,6 +37,10 @@ StatusOr<SubmitOptions> PrepareRun(const Pipeline& pipeline, const std::string& 
 // their attempt.
 bool HasOutputFolder(const std::string& folder, const std::string& digest);
 
+// Makes the folder `to` hold the files of `from`, by hard links, or copies where there can be none.
+// What is there already stays. kResourceExhausted when the disk is full, else kFailedPrecondition.
+Status LinkOutputs(const std::string& from, const std::string& to);
+
 // Copies what the pipeline names under `results` from the outputs of its tasks to `destination`,
 // each file by a rename, so that a reader never sees half of one. Results whose task was skipped
 // are left out. Returns the names written.

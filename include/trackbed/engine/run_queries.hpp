@@ -21,7 +21,20 @@ StatusOr<RunId> ResolveRun(Store& store, const std::string& given);
 // kNotFound names the nearest task that there is.
 StatusOr<TaskIndex> FindTask(const RunState& run, std::string_view name);
 
-// The newest first, an array. A run that nobody drives is "interrupted".
+struct FoundTask {
+  StoredRun run;
+  TaskIndex task = 0;
+};
+// The task that is called "train", or, of a task with a map, batch 17 in the run of its batches:
+// "score[17]".
+StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_view name);
+
+// Whether somebody holds the lease of the store: else no run is running, whatever its last event
+// says, but "interrupted".
+bool IsDriven(Store& store, Time now);
+// The newest first, an object each, on one line.
+StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now);
+// The same as an array.
 StatusOr<std::string> RunsAsJson(Store& store, size_t limit, Time now);
 // As RunToJson (event_json.hpp).
 StatusOr<std::string> RunAsJson(Store& store, const std::string& run);
@@ -37,14 +50,29 @@ StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, st
 // Why a task did or did not use an earlier result, field by field.
 StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::string_view task);
 
+// kNotFound for a task with a map: its batches have logs.
+Status CheckHasLog(const RunState& run, TaskIndex task);
+
 struct LogPart {
   std::string text;
-  bool more = false;  // something may be added, or follows
+  bool more = false;    // something may be added, or follows
+  std::string attempt;  // whose log it is: "RUN/TASK/ATTEMPT"
 };
-// At most `limit` bytes from `offset` of the log of an attempt; 0: the latest, or the one whose
-// result the task uses.
+// Whose log is meant.
+struct LogOwner {
+  std::string task;
+  uint32_t attempt = 0;          // 0: the latest, or the one whose result the task uses
+  std::string member = "main1";  // of the gang
+};
+// At most `limit` bytes from `offset`. Who follows the latest attempt begins anew when there is
+// another. kNotFound when it has not started, or the gang has no such member.
 StatusOr<LogPart> ReadLog(Store& store, const Workspace& workspace, const std::string& run,
-                          std::string_view task, uint32_t attempt, uint64_t offset, size_t limit);
+                          const LogOwner& owner, uint64_t offset, size_t limit);
+
+// At most `limit` bytes from `offset` of the log in the file `path`, whose size goes to `size`.
+// kNotFound when there is none; a link or a pipe that a task has put in its place is none.
+StatusOr<std::string> ReadLogFile(const std::string& path, uint64_t offset, size_t limit,
+                                  uint64_t* size);
 
 struct TaskOutputs {
   std::string json;    // {"accuracy": 0.95}

@@ -41,15 +41,6 @@ struct TaskStatus {
   Time finished{};
 };
 
-// What a task that succeeded left for others, and where.
-struct TaskResult {
-  std::map<std::string, Value> outputs;
-  std::string digest;  // of its output files; empty: none
-  RunId run;           // whose attempt made it …
-  std::string task;
-  uint32_t attempt = 0;
-};
-
 class RunState {
  public:
   // `graph` must be that of `pipeline`.
@@ -68,6 +59,12 @@ class RunState {
   Time submitted_at() const { return submitted_at_; }
   Time finished_at() const { return finished_at_; }
   uint64_t sequence() const { return sequence_; }  // of the last event applied; 0: none
+
+  // Of the run of a map; else null.
+  const MapBinding* map() const { return submitted_.map ? &*submitted_.map : nullptr; }
+  // The run of the map of a task: of its latest attempt, or, before it has one since it was reset,
+  // of the one before; "" when there is none.
+  const RunId& MapRun(TaskIndex index) const;
 
   const TaskStatus& task(TaskIndex index) const { return tasks_[index]; }
   size_t unfinished() const { return unfinished_; }  // tasks that are pending or running
@@ -110,6 +107,7 @@ class RunState {
   absl::flat_hash_map<TaskIndex, AttemptEnded> failures_;
   absl::flat_hash_map<TaskIndex, TaskSkipped> skips_;
   absl::flat_hash_map<TaskIndex, AttemptIntended> intended_;
+  absl::flat_hash_map<TaskIndex, RunId> map_runs_;
 };
 
 }  // namespace trackbed

@@ -74,11 +74,18 @@ struct Batch {
     uint64_t sequence = 0;  // 1, 2, 3, … within the run
     Event event;
   };
+  // The run of a map, with its first event. Its pipeline is there already; the store gives it its
+  // number.
+  struct NewRun {
+    RunRecord record;
+    Event submitted;
+  };
   struct StatusChange {
     int64_t run = 0;
     RunStatus status = RunStatus::running;
     Time finished{};
   };
+  std::vector<NewRun> runs;
   std::vector<NewEvent> events;
   std::vector<StatusChange> status_changes;
   std::vector<CacheEntry> cache_entries;
@@ -86,10 +93,15 @@ struct Batch {
   std::optional<Time> lease_until;
 
   bool empty() const {
-    return events.empty() && status_changes.empty() && cache_entries.empty() &&
+    return runs.empty() && events.empty() && status_changes.empty() && cache_entries.empty() &&
            requests_done.empty() && !lease_until;
   }
   void clear();
+};
+
+enum class RunsListed : uint8_t {
+  submitted,  // by somebody
+  all,        // those of maps too
 };
 
 // Reading needs no lease and may be done by many processes while one writes. A Store object is used
@@ -119,7 +131,10 @@ class Store {
 
   virtual StatusOr<RunRecord> FindRun(const RunId& id) = 0;  // kNotFound
   // Newest first; at most `limit`.
-  virtual StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) = 0;
+  virtual StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) = 0;
+  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit) {
+    return ListRuns(limit, RunsListed::submitted);
+  }
   virtual StatusOr<std::string> ReadPipeline(const std::string& version) = 0;  // encoded
 
   // Calls `visit` with each event of the run whose sequence is `from` or more, in order.

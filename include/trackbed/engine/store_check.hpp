@@ -19,6 +19,9 @@ struct StoreReport {
   std::vector<std::string> findings;
 };
 
+// {"runs":3,"events":120,"cached":2,"findings":[]}, on one line.
+std::string StoreReportToJson(const StoreReport& report);
+
 // Reads all of the store in the file `path` and changes nothing; engines may work on it meanwhile.
 // SQLite's own check of pages and indexes, the digest of every row, every run folded from its
 // events, every cached result decoded, the lease compared with `now`. Takes time in proportion to

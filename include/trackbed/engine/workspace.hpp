@@ -2,6 +2,7 @@
 //
 //   trackbed.db                      the store
 //   runs/RUN/TASK/ATTEMPT/           work/ outputs/ output log …
+//     members/sub1/                  the same of a member of a gang; main1 has its attempt's folder
 //   sources/DIGEST/                  code, as it was when a run was submitted
 //   folders/PIPELINE/NAME/           folders that name no path of their own
 //   pipelines/PIPELINE/              what every run of a pipeline shares: /pipeline/vfroot
@@ -27,6 +28,9 @@ class Workspace {
   std::string Database() const { return home_ + "/trackbed.db"; }
   std::string RunFolder(std::string_view run) const { return Join("/runs/", run); }
   std::string AttemptFolder(std::string_view run, std::string_view task, uint32_t attempt) const;
+  // Of a member of a gang, by its host name.
+  std::string MemberFolder(std::string_view run, std::string_view task, uint32_t attempt,
+                           std::string_view host) const;
   std::string Sources() const { return home_ + "/sources"; }
   std::string FolderOf(std::string_view pipeline, std::string_view name) const;
   std::string PipelineFolder(std::string_view pipeline) const {
@@ -39,6 +43,9 @@ class Workspace {
   std::string Join(std::string_view middle, std::string_view name) const;
   std::string home_;
 };
+
+// By which the other members of a gang reach one: "main1", "sub1", "sub2", ….
+std::string GangHost(size_t rank);
 
 AttemptKey MakeAttemptKey(std::string_view run, std::string_view task, uint32_t attempt);
 

@@ -78,6 +78,8 @@ struct AttemptSpec {
   std::string resource_group;          // of the task; empty: none named
   // After which the engine stops the attempt; 0: none. For executors that have to announce it.
   Duration timeout{0};
+  // From asking to killing, where the executor ends members of a gang because another has failed.
+  Duration grace_period = std::chrono::seconds(10);
   // Of the accelerators that the node hands out, the slots of which are `offered_slots`, the
   // attempt may use these and no others.
   std::vector<AssignedDevice> devices;
@@ -142,6 +144,17 @@ class Executor {
 
   // kNotFound when the attempt is not being watched. A stopped attempt still ends with a report.
   virtual Status Stop(const AttemptKey& key, StopMode mode) = 0;
+
+  // Names of nodes that do not answer now, as of the last Poll; where one is added or taken away,
+  // WakeDescriptor is readable. Whether attempts there go on cannot be known: no report of them
+  // comes until the node answers again. Nothing should be started there meanwhile.
+  virtual std::vector<std::string> SilentNodes() const { return {}; }
+
+  // Gives up an attempt whose node is silent, so that it may be tried elsewhere: no report of it
+  // comes any more. What has not begun yet never does; what runs ends as soon as it sees its folder
+  // or its node answers, and what is left of it is removed then, also by an executor made later.
+  // kNotFound when the attempt is not being watched. Otherwise that of Stop with StopMode::kill.
+  virtual Status GiveUp(const AttemptKey& key) { return Stop(key, StopMode::kill); }
 
   // A descriptor that is readable when Poll has something to say, or -1 when Poll always has. Owned
   // by the executor.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "trackbed/executors/container_executor.hpp"
+#include "trackbed/executors/gang_executor.hpp"
 #include "trackbed/executors/process_executor.hpp"
 #include "trackbed/executors/slurm_executor.hpp"
 
@@ -36,7 +37,11 @@ class ExecutorRouter : public Executor {
   Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
+  std::vector<std::string> SilentNodes() const override;
+  Status GiveUp(const AttemptKey& key) override;
   int WakeDescriptor() const override { return epoll_; }
+  // Of who runs new attempts.
+  int MaxClusterSize() const override;
 
  private:
   explicit ExecutorRouter(ExecutorRoutes routes) : routes_(std::move(routes)) {}
@@ -46,6 +51,9 @@ class ExecutorRouter : public Executor {
   StatusOr<Executor*> For(const std::string& folder) const;
 
   const ExecutorRoutes routes_;
+  // Those that run single attempts only get gangs member by member; Slurm gets them whole.
+  std::unique_ptr<GangExecutor> processes_;
+  std::unique_ptr<GangExecutor> containers_;
   int epoll_ = -1;
 };
 

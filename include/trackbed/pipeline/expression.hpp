@@ -6,6 +6,9 @@
 //   tasks.train.outputs.accuracy      an output of a task that is upstream
 //   tasks.train.state                 "succeeded", "failed", "skipped", "cancelled"
 //   run.id  run.pipeline  task.name  task.attempt
+//   item  item.index  item.count  items   in a task with a map: the item of an attempt that gets
+//                                     one; the place of its first and the number of its items;
+//                                     all its items, a JSON list
 //   secrets.NAME                      only as the whole value of an environment variable
 //   'text' "text" 1.5 true false  [a, b]
 //   == != < <= > >=  in  not in  and or not  && || !  ( )

@@ -102,10 +102,22 @@ struct Output {
   friend bool operator==(const Output&, const Output&) = default;
 };
 
+// A task that is run many times: once for each batch of the items of a list, which need not be
+// known before its dependencies have ended.
+struct TaskMap {
+  // May hold ${{ … }}. Its value is a JSON list, or a whole number N, which stands for 0 to N-1.
+  std::string over;
+  uint32_t batch = 1;        // items that one attempt gets
+  uint32_t batches = 0;      // instead of `batch`: items are dealt out to so many batches at most
+  uint32_t concurrency = 0;  // batches under way at once; 0: as many as slots allow
+  friend bool operator==(const TaskMap&, const TaskMap&) = default;
+};
+
 // Of pipelines, runs and tasks: from minus to plus this.
 inline constexpr int16_t kMaxPriority = 1000;
 
-// Fields that most tasks leave empty are Sparse: memory is what bounds the size of a pipeline.
+// Fields that most tasks leave empty or share are Sparse: memory is what bounds the size of a
+// pipeline.
 struct Task {
   std::string name;
   Sparse<std::string> description;
@@ -128,6 +140,7 @@ struct Task {
 
   std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
   Sparse<std::string> when;               // a condition (expression.hpp); empty: always
+  CopyOnWrite<TaskMap> map;               // none: the task runs once
 
   Sparse<std::vector<EnvironmentVariable>> environment;  // sorted by name
   Sparse<std::vector<SlotRequest>> resources;            // sorted by slot; empty: one cpu

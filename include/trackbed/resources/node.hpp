@@ -83,6 +83,10 @@ struct NodeDescription {
   int64_t idle_watts = 0;
   int64_t peak_watts = 0;
   Quantity price_per_hour;  // in the operator's currency
+  // Of its container engine: "unix:///PATH", "tcp://HOST:PORT", "https://HOST:PORT"; empty: it has
+  // none of its own. `certificates` is the folder of those for TLS (ca.pem, cert.pem, key.pem).
+  std::string endpoint;
+  std::string certificates;
   friend bool operator==(const NodeDescription&, const NodeDescription&) = default;
 };
 

@@ -14,6 +14,8 @@
 //     - {between: [gpu0, gpu1], level: nvlink, lanes: 18}
 //   power: {idle_watts: 400, peak_watts: 2800}
 //   price_per_hour: 12.50
+//   endpoint: tcp://gpu-01:2376            # of its container engine, if it has one of its own
+//   certificates: /etc/trackbed/gpu-01     # folder of ca.pem, cert.pem and key.pem
 //
 // `cpu` and `mem` of the whole may stand instead of, or agree with, those of `numa`. A device's
 // `capacity` is 1 unless given; a device of a slot counted in bytes must give it.
@@ -22,6 +24,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "trackbed/base/diagnostic.hpp"
 #include "trackbed/pipeline/reader.hpp"
@@ -37,6 +40,15 @@ struct ParsedNode {
 // Every mistake is reported in one go. `file` is only printed. Thread-safe.
 ParsedNode ReadNode(std::string_view text, std::string file, TextFormat format,
                     const ReaderLimits& limits = {});
+
+struct ParsedNodes {
+  std::vector<NodeDescription> nodes;  // none when diagnostics.has_errors()
+  Diagnostics diagnostics;
+};
+
+// The same of one description or a list of them, no two of one name. Thread-safe.
+ParsedNodes ReadNodes(std::string_view text, std::string file, TextFormat format,
+                      const ReaderLimits& limits = {});
 
 // Checks a description that was built in code: kInvalidArgument names the first mistake.
 Status ValidateNode(const NodeDescription& node);

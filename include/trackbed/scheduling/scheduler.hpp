@@ -29,6 +29,7 @@
 #include "trackbed/base/time.hpp"
 #include "trackbed/scheduling/cluster.hpp"
 #include "trackbed/scheduling/enforcement.hpp"
+#include "trackbed/scheduling/order.hpp"
 #include "trackbed/scheduling/placer.hpp"
 #include "trackbed/scheduling/tenancy.hpp"
 
@@ -95,6 +96,8 @@ struct SchedulerOptions {
   // Tenants known from the start.
   Tenancy tenancy;
   std::unique_ptr<Placer> placer;  // must be given
+  // The host's own, in place of the policy's order, of priority and of ageing; null: these.
+  std::unique_ptr<Order> order;
   // Names for sentences: of resources, by number ("cpu", "mem", "cuda.shares", …).
   std::vector<std::string> resources = {"cpu", "mem"};
   EnforcementTable enforcement;

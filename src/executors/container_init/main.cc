@@ -6,7 +6,9 @@
 //   trackbed-container-init FOLDER COMMAND [ARGUMENT]…
 //
 // FOLDER is shared with the executor (container_files.hpp). Whoever makes `begun` there runs the
-// command, so that a container started once more by anybody runs nothing.
+// command, so that a container started once more by anybody runs nothing. An attempt that was given
+// up because its host could not be reached, and may be running elsewhere by now, ends when its
+// first process reads that there.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,6 +30,7 @@ namespace {
 
 constexpr int kExitCannotBegin = 73;
 constexpr size_t kMaxEventsBytes = 4096;
+constexpr timespec kGivenUpInterval = {2, 0};
 
 int64_t NowNs() {
   timespec now{};
@@ -85,13 +88,16 @@ void Forward(int signal, pid_t child) {
   }
 }
 
-// Until `child` has ended; its status.
-int Watch(pid_t child, const sigset_t& signals) {
+// Until `child` has ended, or the file `given_up` is there; the child's status.
+int Watch(pid_t child, const sigset_t& signals, const std::string& given_up) {
   int status = 0;
   while (true) {
     siginfo_t info{};
-    const int signal = sigwaitinfo(&signals, &info);
-    if (signal < 0) continue;
+    const int signal = sigtimedwait(&signals, &info, &kGivenUpInterval);
+    if (signal < 0) {
+      if (errno == EAGAIN && access(given_up.c_str(), F_OK) == 0) return SIGKILL;
+      continue;
+    }
     if (signal != SIGCHLD) {
       Forward(signal, child);
       continue;
@@ -137,7 +143,7 @@ int Run(const std::string& folder, char** command) {
     record.ran = false;
     record.message = "cannot run \"" + std::string(command[0]) + "\": " + strerror(errno);
   } else {
-    const int status = Watch(child, all);
+    const int status = Watch(child, all, folder + "/" + kGivenUpFile);
     record.wall_ns = NowNs() - begin;
     EndOthers();
     if (WIFSIGNALED(status)) {

@@ -39,6 +39,10 @@ constexpr size_t kPipeRead = size_t{64} * 1024;
 constexpr int64_t kTellStartedAfterNs = 10'000'000;
 // A process that does not die of SIGKILL hangs in the kernel, most often on lost storage.
 constexpr int64_t kSurvivorPatienceNs = 60'000'000'000;
+// In a job: how often it looks whether the others of a gang are well, and how long it waits for its
+// own command to end after one of them is not.
+constexpr int kGangBeatMs = 1000;
+constexpr int64_t kGangGraceNs = 10'000'000'000;
 
 int64_t NowNs() {
   timespec now{};
@@ -127,6 +131,7 @@ bool Attempt::Prepare(std::string* message) {
   if (!MakeWorkFolder(".", launch_, message)) return false;
   CollectEnvironment();
   if (!OpenLog(message)) return false;
+  if (seat_ != nullptr && !seat_->Meet(&environment_, message)) return false;
   MakeControlGroup();
   return true;
 }
@@ -320,11 +325,12 @@ void Attempt::WatchUntilEnd() {
                         {sandbox_status_, POLLIN, 0},
                         {station_.orders(), POLLIN, 0}};
     if (poll(watched, std::size(watched), PatienceMs()) < 0 && errno != EINTR) break;
+    if (station_.alone()) Beat();
     if (watched[1].revents != 0) OnOutput();
     if (watched[2].revents != 0) OnSandboxStatus();
     if (watched[3].revents != 0) OnWords();
     if (watched[0].revents != 0) OnSignals();
-    if (!main_ended_ && PatienceMs() == 0) {
+    if (!main_ended_ && running_ && !told_ && NowNs() >= running_at_ns_ + kTellStartedAfterNs) {
       told_ = true;
       station_.Tell(SupervisorWord::Kind::started);
     }
@@ -333,10 +339,30 @@ void Attempt::WatchUntilEnd() {
   OnSandboxStatus();
 }
 
-// How long to wait before the executor is told that the command runs; -1: for ever.
+// Of a job, now and then: it shows that it is here, and looks whether it is still wanted.
+void Attempt::Beat() {
+  const int64_t now = NowNs();
+  if (now < next_beat_ns_) return;
+  next_beat_ns_ = now + int64_t{seat_ == nullptr ? kBeatMs : kGangBeatMs} * 1'000'000;
+  futimens(record_, nullptr);
+  if (faccessat(folder_, kFenceFile, F_OK, 0) == 0) SignalAll(SIGKILL);
+  if (seat_ == nullptr || !seat_->HasFailed()) return;
+  if (gang_failed_at_ns_ == 0) {
+    gang_failed_at_ns_ = now;
+    AskToEnd();
+  } else if (now > gang_failed_at_ns_ + kGangGraceNs) {
+    SignalAll(SIGKILL);
+  }
+}
+
+// How long to wait before the executor is told that the command runs, or the next beat; -1: for
+// ever.
 int Attempt::PatienceMs() const {
-  if (!running_ || told_) return -1;
-  const int64_t rest = running_at_ns_ + kTellStartedAfterNs - NowNs();
+  int64_t until = 0;
+  if (running_ && !told_) until = running_at_ns_ + kTellStartedAfterNs;
+  if (station_.alone() && (until == 0 || next_beat_ns_ < until)) until = next_beat_ns_;
+  if (until == 0 && !station_.alone()) return -1;
+  const int64_t rest = until - NowNs();
   return rest <= 0 ? 0 : static_cast<int>(rest / 1'000'000 + 1);
 }
 
@@ -355,6 +381,7 @@ void Attempt::OnSignals() {
       case SIGCHLD:
         break;
       case kKillSignal:
+        forced_to_end_ = true;
         SignalAll(SIGKILL);
         break;
       case kRetireSignal:
@@ -488,6 +515,8 @@ void Attempt::KillSurvivors() {
 void Attempt::SetResult() {
   if (WIFSIGNALED(main_status_)) {
     exit_.signal = WTERMSIG(main_status_);
+    // A cluster may give the signal that was meant for us to the command as well.
+    if (forced_to_end_ && exit_.signal == kKillSignal) exit_.signal = SIGKILL;
   } else {
     exit_.exit_code = WEXITSTATUS(main_status_);
   }
@@ -565,7 +594,9 @@ void Attempt::DigestOutputs() {
     error = WalkTree(kOutputsFolder, options, &entries);
     if (!error) exit_.output_digest = DigestTreeEntries(entries);
   }
-  if (error) AddMessage(error->message);
+  if (!error) return;
+  AddMessage("what it left cannot be handed on: " + error->message);
+  if (exit_.exit_code == 0 && exit_.signal == 0) exit_.exit_code = kOutputsNotKept;
 }
 
 void Attempt::AddMessage(const std::string& text) {

@@ -11,6 +11,7 @@
 #include "executors/attempt_records.hpp"
 #include "executors/control_group.hpp"
 #include "executors/secret_mask.hpp"
+#include "executors/supervisor/gang.hpp"
 #include "executors/supervisor/station.hpp"
 #include "executors/supervisor_channel.hpp"
 
@@ -18,7 +19,9 @@ namespace trackbed {
 
 class Attempt {
  public:
-  explicit Attempt(Station* station) : station_(*station) {}
+  // `seat`, for a member of a gang in a job, outlives this.
+  explicit Attempt(Station* station, const GangSeat* seat = nullptr)
+      : station_(*station), seat_(seat) {}
   ~Attempt();
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
@@ -49,6 +52,7 @@ class Attempt {
   bool AskedToStop();
   void WatchUntilEnd();
   int PatienceMs() const;
+  void Beat();
   void OnSignals();
   void OnWords();
   void OnOutput();
@@ -70,6 +74,7 @@ class Attempt {
   void AddMessage(const std::string& text);
 
   Station& station_;
+  const GangSeat* const seat_;
   Order order_;
   LaunchRecord launch_;
   ExitRecord exit_;
@@ -94,10 +99,13 @@ class Attempt {
   bool running_ = false;          // the command was seen to run
   bool told_ = false;             // that it does
   bool asked_to_end_ = false;
+  bool forced_to_end_ = false;
   int sandboxed_error_ = 0;
   int log_error_ = 0;
   int64_t started_at_ns_ = 0;
   int64_t running_at_ns_ = 0;
+  int64_t next_beat_ns_ = 0;
+  int64_t gang_failed_at_ns_ = 0;  // when that was seen; 0: it was not
 };
 
 }  // namespace trackbed

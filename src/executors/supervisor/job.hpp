@@ -10,4 +10,8 @@ namespace trackbed {
 // at jobs and not at attempts; 0 for an attempt that others have claimed.
 int RunJob(const std::string& folder);
 
+// `trackbed-supervisor --member FOLDER`: the same for one member of the gang in FOLDER, which one
+// the step of the job says.
+int RunMember(const std::string& gang_folder);
+
 }  // namespace trackbed

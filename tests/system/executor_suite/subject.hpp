@@ -1,6 +1,6 @@
 // The executor that the suite is about, chosen by the environment:
 //   TRACKBED_SUITE           process, docker, slurm
-//   TRACKBED_SUITE_ENDPOINT  of the container engine
+//   TRACKBED_SUITE_ENDPOINT  of the container engine, or of slurmrestd (empty: Slurm's commands)
 //   TRACKBED_SUITE_IMAGE     with a shell
 // And what its tests share: a scratch folder, attempts in it, waiting with a deadline.
 #pragma once
@@ -32,6 +32,7 @@ inline std::unique_ptr<Executor> NewSlurmSubject() {
   SlurmExecutorOptions options;
   options.poll_interval = std::chrono::milliseconds(300);
   options.record_patience = std::chrono::seconds(1);
+  options.rest.endpoint = Setting("TRACKBED_SUITE_ENDPOINT");
   auto executor = SlurmExecutor::Create(std::move(options));
   INFO(executor.status());
   REQUIRE(executor.ok());

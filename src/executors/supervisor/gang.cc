@@ -1,0 +1,144 @@
+#include "executors/supervisor/gang.hpp"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "executors/attempt_records.hpp"
+
+namespace trackbed {
+namespace {
+
+constexpr int kCannotRun = 71;
+constexpr size_t kMaxWord = 4096;
+constexpr int kMeetPeriodMs = 50;
+constexpr time_t kMeetPatienceSeconds = 120;
+constexpr long kMaxMembers = 100'000;
+
+const char* Variable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// The address of this machine as the one that started the job sees it.
+std::string OwnAddress() {
+  const char* other = Variable("SLURM_LAUNCH_NODE_IPADDR");
+  sockaddr_storage address{};
+  socklen_t size = 0;
+  if (auto* four = reinterpret_cast<sockaddr_in*>(&address);
+      inet_pton(AF_INET, other, &four->sin_addr) == 1) {
+    four->sin_family = AF_INET;
+    four->sin_port = htons(9);
+    size = sizeof(*four);
+  } else if (auto* six = reinterpret_cast<sockaddr_in6*>(&address);
+             inet_pton(AF_INET6, other, &six->sin6_addr) == 1) {
+    six->sin6_family = AF_INET6;
+    six->sin6_port = htons(9);
+    size = sizeof(*six);
+  } else {
+    return "127.0.0.1";
+  }
+  // Connecting sends nothing; it chooses the address that packets would come from.
+  const int probe = socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  char text[INET6_ADDRSTRLEN] = "127.0.0.1";
+  if (probe >= 0 && connect(probe, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+      getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
+    const void* bytes =
+        address.ss_family == AF_INET
+            ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(&address)->sin_addr)
+            : static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr);
+    inet_ntop(address.ss_family, bytes, text, sizeof(text));
+  }
+  if (probe >= 0) close(probe);
+  return text;
+}
+
+}  // namespace
+
+int RunGang(const std::string& program, const std::string& folder, const std::string& count,
+            const std::string& processors) {
+  const std::string mark = folder + "/" + kGangFile;
+  const int error = WriteWholeFile(mark, Variable("SLURM_JOB_ID"), true);
+  if (error == EEXIST) return 0;
+  if (error != 0) {
+    fprintf(stderr, "trackbed-supervisor: cannot use the folder %s: %s\n", folder.c_str(),
+            strerror(error));
+    return kCannotRun;
+  }
+  std::vector<std::string> words = {"srun",
+                                    "--ntasks=" + count,
+                                    "--cpus-per-task=" + processors,
+                                    "--kill-on-bad-exit=0",
+                                    "--wait=0",
+                                    program,
+                                    kMemberFlag,
+                                    folder};
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  execvp("srun", arguments.data());
+  fprintf(stderr, "trackbed-supervisor: cannot run srun: %s\n", strerror(errno));
+  return kCannotRun;
+}
+
+bool GangSeat::Take(const std::string& gang_folder) {
+  gang_folder_ = gang_folder;
+  const long rank = atol(*Variable("SLURM_PROCID") == 0 ? "-1" : Variable("SLURM_PROCID"));
+  const long count = atol(Variable("SLURM_STEP_NUM_TASKS"));
+  if (rank < 0 || rank >= count || count > kMaxMembers) return false;
+  rank_ = static_cast<size_t>(rank);
+  for (long i = 0; i < count; ++i) {
+    names_.push_back(i == 0 ? "main1" : "sub" + std::to_string(i));
+    folders_.push_back(i == 0 ? gang_folder
+                              : gang_folder + "/" + kGangMembersFolder + "/" + names_.back());
+  }
+  return true;
+}
+
+bool GangSeat::Meet(std::vector<std::string>* environment, std::string* message) const {
+  const int error = WriteWholeFile(folder() + "/" + kAddressFile, OwnAddress(), true);
+  if (error != 0) {
+    *message = std::string("cannot say where it is: ") + strerror(error);
+    return false;
+  }
+  const time_t deadline = time(nullptr) + kMeetPatienceSeconds;
+  std::string addresses;
+  std::string hosts;
+  for (size_t i = 0; i < names_.size(); ++i) {
+    std::string address;
+    while (ReadSmallFile(folders_[i] + "/" + kAddressFile, kMaxWord, &address) != 0) {
+      const bool failed = HasFailed();
+      if (failed || time(nullptr) > deadline) {
+        *message = failed ? "another member of the gang could not start"
+                          : "the member " + names_[i] + " of the gang did not arrive";
+        return false;
+      }
+      poll(nullptr, 0, kMeetPeriodMs);
+    }
+    addresses += (addresses.empty() ? "" : ",") + address;
+    hosts += address + " " + names_[i] + "\n";
+  }
+  // Of each member its own: what is read while another writes it would not be whole.
+  WriteWholeFile(folder() + "/" + kGangHostsFile, "127.0.0.1 localhost\n::1 localhost\n" + hosts,
+                 false);
+  environment->push_back("TRACKBED_GANG_ADDRESSES=" + addresses);
+  return true;
+}
+
+bool GangSeat::HasFailed() const {
+  struct stat status{};
+  return stat((gang_folder_ + "/" + kFailedFile).c_str(), &status) == 0;
+}
+
+void GangSeat::Fail() const {
+  WriteWholeFile(gang_folder_ + "/" + kFailedFile, names_[rank_], true);
+}
+
+}  // namespace trackbed
