@@ -153,13 +153,16 @@ slurm_rest_start() { # slurm_rest_start USER local|jwt
     where=unix:$SLURM_FOLDER/rest/socket
     SLURM_REST=unix://$SLURM_FOLDER/rest/socket
   fi
+  login=
+  [ "$2" = local ] || login=SLURM_JWT=daemon
   # It refuses to be root. Its other plugins need accounting.
-  SLURM_JWT=daemon setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups \
+  # shellcheck disable=SC2086  # none or one word
+  env $login setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups \
     slurmrestd -a "rest_auth/$2" -s openapi/v0.0.38,openapi/v0.0.37,openapi/v0.0.36 "$where" \
     >"$SLURM_FOLDER/slurmrestd.out" 2>&1 &
   REST_PID=$!
   tries=0
-  until "$TRACKBED" doctor --slurm-endpoint "$SLURM_REST" 2>&1 | grep -q 'slurm.*slurmrestd'; do
+  until "$TRACKBED" doctor --slurm-endpoint "$SLURM_REST" 2>&1 | grep -q '^ok *slurm .*slurmrestd'; do
     tries=$((tries + 1))
     [ "$tries" -lt 50 ] || skip "slurmrestd does not come up: $(slurm_log)"
     sleep 0.2
