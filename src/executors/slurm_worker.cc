@@ -18,6 +18,7 @@
 #include "executors/attempt_end.hpp"
 #include "executors/container_order.hpp"
 #include "executors/host_files.hpp"
+#include "executors/supervisor/gang.hpp"
 
 namespace trackbed {
 namespace {
@@ -433,25 +434,38 @@ void SlurmWorker::PassStops() {
       if (!job.withdrawn) batches[CancelMode::withdraw].push_back(&job);
       job.withdrawn = true;
     } else if (*job.stop == StopMode::terminate) {
-      if (!job.terminated) batches[CancelMode::terminate].push_back(&job);
+      if (!job.terminated) Tell(CancelMode::terminate, &job, &batches[CancelMode::terminate]);
       job.terminated = true;
     } else if (!job.killed_at) {
       job.killed_at = now;
-      batches[CancelMode::kill].push_back(&job);
+      Tell(CancelMode::kill, &job, &batches[CancelMode::kill]);
     } else if (!job.cancelled && now > *job.killed_at + kKillPatience) {
       job.cancelled = true;
       batches[CancelMode::end].push_back(&job);
     }
   }
-  for (const auto& [mode, jobs] : batches) Cancel(mode, jobs);
+  for (const auto& [mode, jobs] : batches) {
+    if (!jobs.empty()) Cancel(mode, jobs);
+  }
   CancelAbandoned();
+}
+
+// A signal for a gang would end srun, and with it the supervisors: they are told by a file.
+void SlurmWorker::Tell(CancelMode mode, Job* job, std::vector<Job*>* batch) {
+  if (job->order.gang.empty()) {
+    batch->push_back(job);
+    return;
+  }
+  const char* word = mode == CancelMode::kill ? kStopByForce : kStopPolitely;
+  if (WriteWholeFile(job->order.folder + "/" + kStopFile, word, false) == 0) return;
+  batch->push_back(job);
 }
 
 void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
   std::vector<SlurmTarget> targets;
   std::vector<AttemptKey> keys;
   for (const Job* job : jobs) {
-    targets.push_back({job->id, "", !job->order.gang.empty()});
+    targets.push_back({job->id, ""});
     keys.push_back(job->order.key);
   }
   // What Slurm could not be told about is tried again.

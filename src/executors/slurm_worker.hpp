@@ -120,6 +120,7 @@ class SlurmWorker {
 
   // Stopping.
   void PassStops();
+  static void Tell(CancelMode mode, Job* job, std::vector<Job*>* batch);
   void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
   void CancelAbandoned();
   void WithdrawAbandoned();

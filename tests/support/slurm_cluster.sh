@@ -39,10 +39,9 @@ print(*[each.getsockname()[1] for each in sockets])
 P
 }
 ports=$(slurm_ports $((3 + SLURM_MEMBERS))) || skip "there is no python3"
-# shellcheck disable=SC2086  # words
-set -- $ports
-CONTROLLER_PORT=$1 NODE_PORT=$2 REST_PORT=$3
-shift 3
+CONTROLLER_PORT=$(echo "$ports" | cut -d ' ' -f 1)
+NODE_PORT=$(echo "$ports" | cut -d ' ' -f 2)
+REST_PORT=$(echo "$ports" | cut -d ' ' -f 3)
 host=$(hostname -s)
 
 dd if=/dev/urandom of="$SLURM_FOLDER/run/key" bs=128 count=1 2>/dev/null
@@ -96,7 +95,7 @@ PartitionName=other Nodes=$host MaxTime=60 State=UP
 PartitionName=urgent Nodes=$host MaxTime=60 State=UP PriorityTier=10
 CONF
 members=''
-for port in "$@"; do
+for port in $(echo "$ports" | cut -d ' ' -f 4-); do
   members="$members${members:+,}m$port"
   echo "NodeName=m$port NodeHostname=$host NodeAddr=127.0.0.1 Port=$port CPUs=4 RealMemory=2000" \
     "Gres=gpu:2 State=UNKNOWN" >>"$SLURM_FOLDER/slurm.conf"

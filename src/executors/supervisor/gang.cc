@@ -94,7 +94,10 @@ int RunGang(const std::string& program, const std::string& folder, const std::st
             strerror(error));
     return kCannotRun;
   }
+  // Which sbatch puts into a job's environment, and slurmrestd does not.
+  const std::string nodes = Variable("SLURM_JOB_NUM_NODES");
   std::vector<std::string> words = {"srun",
+                                    "--nodes=" + (nodes.empty() ? "1" : nodes),
                                     "--ntasks=" + count,
                                     "--cpus-per-task=" + processors,
                                     "--kill-on-bad-exit=0",
@@ -160,6 +163,11 @@ bool GangSeat::Meet(std::vector<std::string>* environment, std::string* message)
   WriteWholeFile(folder() + "/" + kHostsFile, known + hosts, false);
   environment->push_back("TRACKBED_GANG_ADDRESSES=" + list);
   return true;
+}
+
+std::string GangSeat::StopWord() const {
+  std::string word;
+  return ReadSmallFile(gang_folder_ + "/" + kStopFile, kMaxWord, &word) == 0 ? word : "";
 }
 
 bool GangSeat::HasFailed() const {

@@ -506,7 +506,7 @@ TEST_CASE("suite: a gang starts whole, ends whole, and its members know where th
   spec.gang = {{"main1", "a", {}}, {"sub1", apart ? "b" : "a", {}}};
   const std::string ready = scratch / "ready";
   SECTION("it succeeds when all members do") {
-    spec.command = {"echo $TRACKBED_GANG_ADDRESSES; echo $SLURM_NODEID > ../node; touch made"};
+    spec.command = {"echo $TRACKBED_GANG_ADDRESSES; echo $SLURM_NODEID > node; touch made"};
     const AttemptReport report = RunToEnd(executor.get(), spec);
     INFO(report.message << MemberLog(spec, "main1"));
     CHECK(report.kind == Kind::exited);
@@ -519,7 +519,7 @@ TEST_CASE("suite: a gang starts whole, ends whole, and its members know where th
     CHECK(addresses.substr(0, comma) + "\n" != addresses.substr(comma + 1));
     CHECK(std::filesystem::exists(spec.folder + "/members/sub1/work/made"));
     const bool differ =
-        ReadAll(spec.folder + "/node") != ReadAll(spec.folder + "/members/sub1/node");
+        ReadAll(WorkFile(spec, "node")) != ReadAll(spec.folder + "/members/sub1/work/node");
     CHECK(differ == apart);
   }
   SECTION("when one fails the others end, and it is named") {
