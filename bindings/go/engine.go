@@ -90,6 +90,10 @@ type RunOn struct {
 	Accounts   []string
 	Qualities  []string // of service
 	Sbatch     []string // more options of sbatch: "--constraint=a100"
+
+	SlurmEndpoint  string // of slurmrestd; empty: Slurm's commands
+	SlurmTokenFile string // holds a token for it
+	Credentials    string // of registries: a file of docker login; empty: where Docker's own program has it
 }
 
 func (r *RunOn) native(memory *arena) *C.trackbed_executor_choice {
@@ -102,6 +106,10 @@ func (r *RunOn) native(memory *arena) *C.trackbed_executor_choice {
 		network:        memory.text(r.Network),
 		user:           memory.text(r.User),
 		container_init: memory.text(r.ContainerInit),
+
+		slurm_endpoint:   memory.text(r.SlurmEndpoint),
+		slurm_token_file: memory.text(r.SlurmTokenFile),
+		credentials:      memory.text(r.Credentials),
 	}
 	native.registries, native.registry_count = memory.texts(r.Registries)
 	native.partitions, native.partition_count = memory.texts(r.Partitions)

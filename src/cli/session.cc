@@ -150,6 +150,8 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.is_gone = HolderIsGone;
   engine.has_outputs = HasOutputFolder;
   engine.link_outputs = LinkOutputs;
+  // With --slots there is one that has so much and no more.
+  if (options.executor.on == "slurm" && options.slots.empty()) AddNodesOfSlurm(&engine.nodes);
   while (true) {
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(engine);
     if (opened.ok()) {

@@ -200,4 +200,13 @@ NodeDescription UnlimitedNode(const std::vector<SlotRequest>& limited, NodeDescr
   return given;
 }
 
+void AddNodesOfSlurm(std::vector<NodeDescription>* nodes) {
+  constexpr size_t kNodes = 32;
+  while (nodes->size() < kNodes) {
+    NodeDescription next = nodes->front();
+    next.name = "slurm-" + std::to_string(nodes->size() + 1);
+    nodes->push_back(std::move(next));
+  }
+}
+
 }  // namespace trackbed

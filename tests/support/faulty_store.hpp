@@ -14,7 +14,7 @@ namespace trackbed {
 
 // Passes everything on to another store, which it does not own, until it dies; from then on every
 // call fails and changes nothing, not even to give the lease back.
-class FaultyStore final : public Store {
+class FaultyStore : public Store {
  public:
   enum class Point : uint8_t { before, after };
 

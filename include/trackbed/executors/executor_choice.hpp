@@ -63,5 +63,8 @@ StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice);
 // What is handed out where Slurm decides what runs when: more than anybody asks for, but for the
 // slots that are `limited` by whoever opens the engine.
 NodeDescription UnlimitedNode(const std::vector<SlotRequest>& limited, NodeDescription given);
+// Adds nodes like the first, for gangs whose members are to be on different ones; which these
+// really are, Slurm decides.
+void AddNodesOfSlurm(std::vector<NodeDescription>* nodes);
 
 }  // namespace trackbed
