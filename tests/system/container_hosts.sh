@@ -66,7 +66,7 @@ podman_kill
 for conmon in $(pgrep -x conmon); do
   tr '\0' ' ' <"/proc/$conmon/cmdline" 2>/dev/null | grep -qF "$second/" || continue
   # The first process of a container takes all others with it.
-  pgrep -P "$conmon" | xargs -r kill -9
+  pgrep -P "$conmon" | xargs -r kill -9 2>/dev/null || true
   kill -9 "$conmon" 2>/dev/null || true
 done
 wait "$engine" || fail "the run failed"
