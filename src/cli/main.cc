@@ -200,6 +200,37 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"cuda.device", "cuda.shares"}))
       ->capture_default_str();
 
+  CLI::App* nodes_command = app.add_subcommand("nodes", "The machines that runs use");
+  nodes_command->require_subcommand(1);
+  nodes_command->fallthrough();
+  std::vector<std::string> node_files;
+  std::vector<std::string> node_names;
+  const auto nodes_subcommand = [&](const char* name, const char* help, auto body) {
+    CLI::App* added = nodes_command->add_subcommand(name, help);
+    added->callback([&, body] { code = body(); });
+    added->fallthrough();
+    return added;
+  };
+  nodes_subcommand("add", "Add machines; they are used instead of this one",
+                   [&] { return AddNodes(common, node_files); })
+      ->add_option("FILE", node_files, "Descriptions, YAML or JSON: one or a list")
+      ->required();
+  nodes_subcommand("list", "List them, and what runs there", [&] {
+    return ListNodes(common, json);
+  })->add_flag("--json", json, "One JSON object a line");
+  nodes_subcommand("drain", "Start nothing new there",
+                   [&] { return DrainNodes(common, node_names, true); })
+      ->add_option("NODE", node_names, "Nodes")
+      ->required();
+  nodes_subcommand("undrain", "Use them again",
+                   [&] { return DrainNodes(common, node_names, false); })
+      ->add_option("NODE", node_names, "Nodes")
+      ->required();
+  nodes_subcommand("remove", "Take them away; nothing may run there",
+                   [&] { return RemoveNodes(common, node_names); })
+      ->add_option("NODE", node_names, "Nodes")
+      ->required();
+
   std::string graph_format = "text";
   CLI::App* graph_command = command("graph", "Draw the graph of a pipeline file",
                                     [&] { return DrawGraph(file, graph_format); });

@@ -39,14 +39,29 @@ constexpr uint8_t kMaxLostAttempts = 3;
 // Bounds how long a step makes links to output files of maps.
 constexpr size_t kGatheredPerStep = 256;
 
+// The line of each task; one number where all have the same, as in most runs.
+class TaskLines {
+ public:
+  TaskLines() = default;  // no task can run
+  explicit TaskLines(std::vector<NodeQueue::Line> lines) : lines_(std::move(lines)) {
+    const auto differs = [&](NodeQueue::Line line) { return line != lines_.front(); };
+    if (lines_.empty() || std::any_of(lines_.begin(), lines_.end(), differs)) return;
+    lines_ = std::vector<NodeQueue::Line>(1, lines_.front());
+  }
+  NodeQueue::Line operator[](TaskIndex task) const { return lines_[lines_.size() == 1 ? 0 : task]; }
+
+ private:
+  std::vector<NodeQueue::Line> lines_{NodeQueue::kNoLine};
+};
+
 struct ActiveRun {
   ActiveRun(RunRecord run_record, RunState run_state)
       : record(std::move(run_record)), state(std::move(run_state)) {}
 
   RunRecord record;
   RunState state;
-  std::vector<uint32_t> waiting_for;   // unfinished dependencies, by task
-  std::vector<NodeQueue::Line> lines;  // by task
+  std::vector<uint32_t> waiting_for;  // unfinished dependencies, by task
+  TaskLines lines;
   // Of tasks that use the cache and are ready, queued or running.
   absl::flat_hash_map<TaskIndex, std::string> cache_keys;
   size_t attempts = 0;  // under way
@@ -67,6 +82,7 @@ struct Attempt {
   TaskIndex task = 0;
   uint32_t held = 0;  // of the node
   bool timed_out = false;
+  bool given_up = false;  // its node has been silent for too long
 };
 
 // Equal tasks under way at the same time run once: the leader runs, the others wait for it.
@@ -93,6 +109,11 @@ struct PendingStart {
 struct PendingStop {
   AttemptKey key;
   StopMode mode;
+};
+
+struct PendingGiveUp {
+  AttemptKey key;
+  bool reported = false;  // by the executor: once what can end of it has ended
 };
 
 struct Publication {
@@ -232,7 +253,7 @@ class Engine::Impl {
   }
 
   // Once, before all else.
-  Status MakeQueue();
+  Status MakeQueue(StoredNodes stored);
 
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
@@ -257,7 +278,7 @@ class Engine::Impl {
   StatusOr<ActiveRun*> Load(const RunRecord& record, Purpose purpose);
   Status Activate(ActiveRun& run);
   Status CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
-                       const RunSubmitted& submitted, std::vector<NodeQueue::Line>* lines);
+                       const RunSubmitted& submitted, TaskLines* lines);
   Status CountOthers();
   Status CancelActive(ActiveRun& run);
   void FinishRuns();
@@ -281,7 +302,9 @@ class Engine::Impl {
   // The parts of a step.
   Status TakeReports();
   Status TakeRequests();
+  Status TakeUpNodes();
   void FireTimers();
+  void WatchNodes();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -292,6 +315,7 @@ class Engine::Impl {
   Status ConsiderCache(ActiveRun& run, TaskIndex task);
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
   Status Enqueue(ActiveRun& run, TaskIndex task);
+  void Queue(const ActiveRun& run, TaskIndex task, Time since);
   bool IsWanted(const ReadyTask& ready) const;
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
@@ -301,6 +325,7 @@ class Engine::Impl {
   Status OnFinal(ActiveRun& run, TaskIndex task);
   void LandFlight(ActiveRun& run, TaskIndex task, const CachedResult* result);
   void StopAttempt(const ActiveRun& run, TaskIndex task, StopMode mode);
+  void GiveUp(const PendingGiveUp& lost);
 
   Status Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,
                 std::string detail);
@@ -320,6 +345,8 @@ class Engine::Impl {
   EngineOptions options_;
   Workspace workspace_;
   std::unique_ptr<EngineNodes> nodes_;
+  // Ready tasks that fit on none of the nodes that there are now.
+  std::vector<std::pair<Time, ReadyTask>> unplaced_;
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
@@ -343,6 +370,7 @@ class Engine::Impl {
   absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
   std::vector<PendingStart> starts_;
   std::vector<PendingStop> stops_;
+  std::vector<PendingGiveUp> give_ups_;
   std::vector<Publication> publications_;
   std::vector<std::unique_ptr<ActiveRun>> finished_;
   std::vector<std::unique_ptr<ActiveRun>> new_maps_;
@@ -368,20 +396,81 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 
 // ---- Runs ------------------------------------------------------------------------------------
 
-Status Engine::Impl::MakeQueue() {
+Status Engine::Impl::MakeQueue(StoredNodes stored) {
   TRACKBED_ASSIGN_OR_RETURN(
-      nodes_, EngineNodes::Create(options_.nodes, options_.tenancy, options_.policy,
+      nodes_, EngineNodes::Create(stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
+                                  options_.takes_stored_node ? EngineNodes::Naming::always
+                                                             : EngineNodes::Naming::where_needed,
+                                  options_.tenancy, options_.policy,
                                   [this](const ReadyTask& task) { return IsWanted(task); }));
+  nodes_->SetDrained(std::move(stored.drained));
+  return absl::OkStatus();
+}
+
+// The nodes of the store have changed: all that waits and runs goes over to a queue before those
+// that there are now.
+Status Engine::Impl::TakeUpNodes() {
+  TRACKBED_ASSIGN_OR_RETURN(StoredNodes stored,
+                            ReadStoredNodes(*options_.store, options_.takes_stored_node));
+  if (stored.nodes.empty()) stored.nodes = options_.nodes;
+  // Where something runs on a node that was taken away, it holds what it has until it ends.
+  for (const NodeDescription& before : nodes_->descriptions()) {
+    const bool there = std::any_of(stored.nodes.begin(), stored.nodes.end(),
+                                   [&](const auto& node) { return node.name == before.name; });
+    const bool used = std::any_of(attempts_.begin(), attempts_.end(), [&](const auto& entry) {
+      const Attempt& attempt = entry.second;
+      return nodes_->RunsOn(attempt.run->state.Intended(attempt.task), {before.name});
+    });
+    if (there || !used) continue;
+    stored.nodes.push_back(before);
+    stored.drained.insert(before.name);
+  }
+  if (stored.nodes == nodes_->descriptions()) {
+    nodes_->SetDrained(std::move(stored.drained));
+    return absl::OkStatus();
+  }
+  std::vector<std::pair<Time, ReadyTask>> waiters = nodes_->queue().Waiters();
+  waiters.insert(waiters.end(), unplaced_.begin(), unplaced_.end());
+  unplaced_.clear();
+  std::stable_sort(waiters.begin(), waiters.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  TRACKBED_ASSIGN_OR_RETURN(
+      std::unique_ptr<EngineNodes> nodes,
+      EngineNodes::Create(std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy,
+                          options_.policy,
+                          [this](const ReadyTask& task) { return IsWanted(task); }));
+  nodes->TakeOver(*nodes_);
+  nodes_ = std::move(nodes);
+  nodes_->SetDrained(std::move(stored.drained));
+  batch_.lease_node = WriteNodes(nodes_->descriptions());
+  for (auto& [number, run] : runs_) {
+    // What can run nowhere now waits for other nodes.
+    (void)CheckRunnable(run->record, run->state.pipeline(), run->state.submitted(), &run->lines);
+  }
+  std::vector<std::pair<AttemptKey, Attempt*>> under_way;
+  for (auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
+  std::sort(under_way.begin(), under_way.end());
+  for (const auto& [key, attempt] : under_way) {
+    const RunState& run = attempt->run->state;
+    attempt->held = nodes_->Occupy(attempt->run->lines[attempt->task], run.Intended(attempt->task),
+                                   run.task(attempt->task).started, now_);
+  }
+  others_.clear();
+  TRACKBED_RETURN_IF_ERROR(CountOthers());
+  for (const auto& [since, ready] : waiters) {
+    const ActiveRun* run = FindActive(ready.run);
+    if (run != nullptr) Queue(*run, ready.task, since);
+  }
   return absl::OkStatus();
 }
 
 // Finds the line of each task, and everything that keeps the run from being run here.
 Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
-                                   const RunSubmitted& submitted,
-                                   std::vector<NodeQueue::Line>* lines) {
+                                   const RunSubmitted& submitted, TaskLines* lines) {
   std::vector<std::string> problems;
   StatusCode code = StatusCode::kInvalidArgument;
-  lines->assign(pipeline.tasks.size(), NodeQueue::kNoLine);
+  *lines = TaskLines();
+  std::vector<NodeQueue::Line> found(pipeline.tasks.size(), NodeQueue::kNoLine);
   NodeQueue::Claim claim;
   TRACKBED_ASSIGN_OR_RETURN(claim.tenant, options_.tenancy.Find(submitted.tenant));
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<Duration> run_times,
@@ -408,7 +497,7 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
         pipeline.tasks[*last].cluster_size == task.cluster_size &&
         pipeline.tasks[*last].multi_node == task.multi_node &&
         pipeline.tasks[*last].enforcement == task.enforcement) {
-      (*lines)[i] = (*lines)[*last];
+      found[i] = found[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
@@ -425,10 +514,11 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
             absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
         continue;
       }
-      (*lines)[i] = *line;
+      found[i] = *line;
     }
     last = i;
   }
+  *lines = TaskLines(std::move(found));
   if (problems.empty()) return absl::OkStatus();
   return {code, absl::StrJoin(problems, "\n")};
 }
@@ -454,7 +544,7 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
   RunRecord record;
   record.pipeline = pipeline->name;
   record.submitted = now_;
-  std::vector<NodeQueue::Line> lines;
+  TaskLines lines;
   TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, *pipeline, detail, &lines));
   detail.seed = options_.random->Next();
   record.version = PipelineVersion(*pipeline);
@@ -499,7 +589,7 @@ Status Engine::Impl::CountOthers() {
     std::optional<RunState> state;
     // A damaged run is told of when it is asked for, and must not keep others from running.
     if (const Status read = ReadRunState(*options_.store, record, &state); !read.ok()) continue;
-    std::vector<NodeQueue::Line> lines;
+    TaskLines lines;
     (void)CheckRunnable(record, state->pipeline(), state->submitted(), &lines);
     for (TaskIndex task = 0; task < state->graph().task_count(); ++task) {
       const TaskStatus& status = state->task(task);
@@ -554,7 +644,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     nodes_->Restore(run.state.Intended(task), &spec);
     const uint32_t held =
         nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
-    attempts_[spec.key] = {&run, task, held, false};
+    attempts_[spec.key] = {&run, task, held};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];
     if (definition.timeout > Duration(0)) {
@@ -724,11 +814,12 @@ Status Engine::Impl::Step() {
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
     if (Status status = TakeRequests(); !status.ok()) return Broken(status);
     FireTimers();
+    WatchNodes();
     if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
     if (Status status = StartReady(); !status.ok()) return Broken(status);
     FinishRuns();
     TRACKBED_RETURN_IF_ERROR(broken_);
-    const bool idle = batch_.empty() && starts_.empty() && stops_.empty() &&
+    const bool idle = batch_.empty() && starts_.empty() && stops_.empty() && give_ups_.empty() &&
                       publications_.empty() && to_consider_.empty();
     if (now_ + options_.lease_time * 2 / 3 >= lease_until_) {
       lease_until_ = now_ + options_.lease_time;
@@ -744,7 +835,7 @@ Status Engine::Impl::Step() {
 
 Status Engine::Impl::CommitAndAct() {
   // Nothing is done under a fence that is no longer ours, not even when there is nothing to store.
-  const bool acts = !starts_.empty() || !stops_.empty();
+  const bool acts = !starts_.empty() || !stops_.empty() || !give_ups_.empty();
   if (batch_.empty() && acts) batch_.lease_until = lease_until_;
   if (!batch_.empty()) {
     if (Status status = options_.store->Commit(fence_, batch_); !status.ok()) {
@@ -773,6 +864,7 @@ Status Engine::Impl::CommitAndAct() {
     (void)options_.executor->Stop(stop.key, stop.mode);
   }
   stops_.clear();
+  for (const PendingGiveUp& lost : std::exchange(give_ups_, {})) GiveUp(lost);
   TRACKBED_RETURN_IF_ERROR(ActivateNewMaps());
   gathering_ = !to_gather_.empty();
   for (ActiveRun* run : std::exchange(to_gather_, {})) {
@@ -783,6 +875,23 @@ Status Engine::Impl::CommitAndAct() {
   }
   finished_.clear();
   return absl::OkStatus();
+}
+
+// First the executor sees to it that the attempt ends wherever it still runs; then it counts as
+// lost, and its task is tried again.
+void Engine::Impl::GiveUp(const PendingGiveUp& lost) {
+  const Status given_up = options_.executor->GiveUp(lost.key);
+  // Not found: it has ended, and its report is on its way.
+  if (absl::IsNotFound(given_up)) return;
+  const auto attempt = attempts_.find(lost.key);
+  if (!given_up.ok() && attempt != attempts_.end()) attempt->second.given_up = false;  // try again
+  if (!given_up.ok() || lost.reported) return;
+  AttemptReport report;
+  report.key = lost.key;
+  report.kind = AttemptReport::Kind::lost;
+  report.message =
+      absl::StrCat("its node has not answered for ", FormatDuration(options_.node_lease));
+  reports_.push_back(std::move(report));
 }
 
 Status Engine::Impl::TakeReports() {
@@ -806,6 +915,10 @@ Status Engine::Impl::TakeRequests() {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<Request> requests, options_.store->ReadRequests());
   for (const Request& request : requests) {
     batch_.requests_done.push_back(request.number);
+    if (request.kind == Request::Kind::look_at_nodes) {
+      if (options_.takes_stored_node) TRACKBED_RETURN_IF_ERROR(TakeUpNodes());
+      continue;
+    }
     // A request that cannot be met any more (the run has ended) is answered by doing nothing.
     Status status = Cancel(request.run);
     if (!broken_.ok()) return status;
@@ -835,6 +948,20 @@ void Engine::Impl::FireTimers() {
       StopAttempt(*run, task, StopMode::terminate);
     }
   }
+}
+
+void Engine::Impl::WatchNodes() {
+  const std::vector<std::string> lost =
+      nodes_->NoteSilent(options_.executor->SilentNodes(), now_, options_.node_lease);
+  if (lost.empty()) return;
+  for (auto& [key, attempt] : attempts_) {
+    const AttemptIntended* intended = attempt.run->state.Intended(attempt.task);
+    if (attempt.given_up || !nodes_->RunsOn(intended, lost)) continue;
+    attempt.given_up = true;
+    give_ups_.push_back({key, intended != nullptr && !intended->gang.empty()});
+  }
+  std::sort(give_ups_.begin(), give_ups_.end(),
+            [](const PendingGiveUp& a, const PendingGiveUp& b) { return a.key < b.key; });
 }
 
 // ---- Decisions about tasks -------------------------------------------------------------------
@@ -884,8 +1011,17 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
 // A map holds no slots itself: its batches wait for theirs.
 Status Engine::Impl::Enqueue(ActiveRun& run, TaskIndex task) {
   if (run.state.pipeline().tasks[task].map) return StartMap(run, task);
-  nodes_->queue().Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
+  Queue(run, task, ReadySince(run.state, task));
   return absl::OkStatus();
+}
+
+void Engine::Impl::Queue(const ActiveRun& run, TaskIndex task, Time since) {
+  const ReadyTask ready{run.record.number, task};
+  if (run.lines[task] == NodeQueue::kNoLine) {
+    unplaced_.emplace_back(since, ready);
+  } else {
+    nodes_->queue().Push(run.lines[task], ready, since);
+  }
 }
 
 // Why the dependencies of a task rule it out; nothing when they do not.
@@ -1058,7 +1194,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
                   attempt});
   }
   ++run.attempts;
-  attempts_[spec->key] = {&run, task, started.held, false};
+  attempts_[spec->key] = {&run, task, started.held};
   starts_.push_back({*std::move(spec), false, ""});
   return absl::OkStatus();
 }
@@ -1259,7 +1395,7 @@ StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::MakeMapRun(const ActiveRun& r
   record.pipeline = pipeline.name;
   record.version = run.record.version;
   record.submitted = now_;
-  std::vector<NodeQueue::Line> lines;
+  TaskLines lines;
   TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, pipeline, detail, &lines));
   const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
   auto batches = std::make_unique<ActiveRun>(
@@ -1389,6 +1525,7 @@ Time Engine::Impl::NextDeadline() const {
   deadline = std::min(deadline, next_request_check_);
   if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
+  deadline = std::min(deadline, nodes_->NextLost(options_.node_lease));
   return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 
@@ -1411,6 +1548,7 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
     const ActiveRun* other = FindActive(ready.run);
     return NameOfTask(other->state, ready.task, id);
   };
+  if (run->lines[task] == NodeQueue::kNoLine) return "none of the nodes can hold it";
   const TaskExplanation waits = DescribeReason(
       nodes_->queue().Explain(run->lines[task], {run->record.number, task}, now), name);
   return waits.situation == TaskSituation::next ? "" : waits.sentence;
@@ -1434,6 +1572,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();
+  TRACKBED_ASSIGN_OR_RETURN(StoredNodes stored,
+                            ReadStoredNodes(*options.store, options.takes_stored_node));
   if (options.nodes.empty()) options.nodes.emplace_back();
   for (NodeDescription& node : options.nodes) {
     if (node.cpu == Quantity()) {
@@ -1452,12 +1592,13 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
   }
-  options.holder.node = WriteNodes(options.nodes);
+  const std::vector<NodeDescription>& first = stored.nodes.empty() ? options.nodes : stored.nodes;
+  options.holder.node = WriteNodes(first);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
   auto impl = std::make_unique<Impl>(std::move(options), lease);
-  TRACKBED_RETURN_IF_ERROR(impl->MakeQueue());
+  TRACKBED_RETURN_IF_ERROR(impl->MakeQueue(std::move(stored)));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 

@@ -412,9 +412,16 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
   if (explanation.situation != TaskSituation::next) return explanation;
   ParsedNodes known = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
   if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
-  StatusOr<std::unique_ptr<EngineNodes>> nodes = EngineNodes::Create(
-      std::move(known.nodes), tenancy, policy, [](const ReadyTask&) { return true; });
+  StatusOr<std::unique_ptr<EngineNodes>> nodes =
+      EngineNodes::Create(std::move(known.nodes), EngineNodes::Naming::where_needed, tenancy,
+                          policy, [](const ReadyTask&) { return true; });
   if (!nodes.ok()) return explanation;
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
+  std::set<std::string> drained;
+  for (const NodeRecord& record : records) {
+    if (record.drained) drained.insert(record.name);
+  }
+  (*nodes)->SetDrained(std::move(drained));
   StoredQueue rebuilt(store, *std::move(nodes), tenancy, id, now);
   TRACKBED_ASSIGN_OR_RETURN(const Activity activity, ActivityOf(store, asked.record.number));
   TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX, RunsListed::all));

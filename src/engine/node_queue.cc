@@ -207,6 +207,19 @@ void NodeQueue::Push(Line index, ReadyTask task, Time since) {
   line.tasks.push_back({task, last_since_});
 }
 
+std::vector<std::pair<Time, ReadyTask>> NodeQueue::Waiters() const {
+  std::vector<std::pair<Time, ReadyTask>> waiters;
+  for (const Line index : waiting_) {
+    for (const Waiting& waiting : lines_[index].tasks) {
+      waiters.emplace_back(waiting.since, waiting.task);
+    }
+  }
+  // No two have the same time.
+  std::sort(waiters.begin(), waiters.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  return waiters;
+}
+
 void NodeQueue::Withdraw(LineState* line) {
   if (line->submitted == 0) return;
   submitted_.erase(line->submitted);

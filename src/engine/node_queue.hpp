@@ -101,6 +101,8 @@ class NodeQueue {
   // The next task that starts, with what it holds.
   std::optional<Started> Take(Time now);
   void Release(uint32_t held, Time now);
+  // All that wait, in the order in which they were pushed.
+  std::vector<std::pair<Time, ReadyTask>> Waiters() const;
   // Some of what was pushed is not wanted any more: it must not hold up others.
   void Recheck() { recheck_ = true; }
 
@@ -113,6 +115,7 @@ class NodeQueue {
 
   // Nothing new starts on a node that is closed. All are open at first.
   void SetOpen(NodeIndex node, bool open);
+  bool is_open(NodeIndex node) const { return nodes_[node].open; }
 
   // Take may find something at this time though nothing happens until then; kNever: it does not.
   Time next() const { return scheduler_ == nullptr || waiting_.empty() ? kNever : next_; }

@@ -75,7 +75,18 @@ std::string FindCredentialsFile() {
 StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
     const ExecutorChoice& choice, const ExecutorSurroundings& surroundings) {
   ContainerExecutorOptions options;
-  TRACKBED_ASSIGN_OR_RETURN(options.endpoint, ChooseEndpoint(choice));
+  for (const NodeDescription& node : surroundings.nodes) {
+    if (node.endpoint.empty()) continue;
+    TRACKBED_ASSIGN_OR_RETURN(options.nodes[node.name].endpoint,
+                              ParseContainerEndpoint(node.endpoint, node.certificates));
+  }
+  const StatusOr<ContainerEndpoint> chosen = ChooseEndpoint(choice);
+  // With nodes that have their own, the one of this machine may be missing.
+  if (chosen.ok()) {
+    options.endpoint = *chosen;
+  } else if (options.nodes.empty()) {
+    return chosen.status();
+  }
   options.home = surroundings.home;
   options.default_image = choice.image;
   options.network = choice.network;
@@ -102,7 +113,7 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
     }
     return secret(name.substr(0, slash), name.substr(slash + 1));
   };
-  if (choice.on == "docker") {
+  if (choice.on == "docker" && options.nodes.empty()) {
     TRACKBED_RETURN_IF_ERROR(ProbeContainerEngine(options.endpoint).status());
   }
   return ContainerExecutor::Create(std::move(options));

@@ -136,6 +136,7 @@ Status SlurmExecutor::Impl::PrepareMembers(const AttemptSpec& spec) {
     AttemptSpec member = spec;
     member.rank = rank;
     if (rank > 0) {
+      member.key += "/" + spec.gang[rank].host;
       member.folder = GangMemberFolder(spec.folder, spec.gang[rank].host);
       member.node = spec.gang[rank].node;
     }

@@ -265,6 +265,7 @@ StatusOr<std::multimap<std::string, JobLine>> ReadRestJobs(std::string_view body
     job.state = ReadJobState(job.state_text);
     job.reason = Text(each, "state_description");
     if (job.reason.empty()) job.reason = Text(each, "state_reason");
+    job.folder = Text(each, "current_working_directory");
     jobs.emplace(Text(each, "name"), std::move(job));
   }
   return jobs;

@@ -111,6 +111,7 @@ class SlurmWorker {
 
   // Asking.
   void AskQueue();
+  void StartQuestion();
   void OnQueue(uint64_t question, const std::multimap<std::string, JobLine>& lines);
   void Learn(Job* job, std::vector<const JobLine*> lines);
   void AskAccounts();
@@ -123,6 +124,7 @@ class SlurmWorker {
   void CancelAbandoned();
   void WithdrawAbandoned();
   void Abandon(const Job& job) { abandoned_.push_back({"", job.name}); }
+  void WithdrawStrays(const std::multimap<std::string, JobLine>& lines);
 
   // Concluding.
   void LookAtFiles();
@@ -171,6 +173,11 @@ class SlurmWorker {
   Clock::time_point next_question_;
   std::vector<SlurmTarget> abandoned_;  // jobs to cancel that are nobody's any more
   bool swept_ = true;
+  // Jobs of attempts that are over, as their files say, or that are another engine's; since when.
+  // A controller that was killed may have such as waiting, or running, when it comes back.
+  std::map<std::string, Clock::time_point> strays_;
+  uint64_t wanted_ = 0;    // the next question that looks for them
+  uint64_t answered_ = 0;  // the last one
 };
 
 }  // namespace trackbed

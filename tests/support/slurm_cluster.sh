@@ -7,6 +7,7 @@
 #   slurm_controller_start, slurm_controller_kill  start the controller (again), kill it the hard way
 #   slurm_rest_start USER AUTHENTICATION           slurmrestd, on $SLURM_REST (a socket for
 #                                                  rest_auth/local, http://… for rest_auth/jwt)
+#   slurm_no_jobs                                  waits until no job is left
 #   slurm_operator_start                           puts nodes back that a killed controller drained
 
 skip() {
@@ -80,6 +81,8 @@ AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
 MpiDefault=none
 GresTypes=gpu
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 KillWait=5
 MinJobAge=60
 DefMemPerCPU=400
@@ -90,6 +93,7 @@ DebugFlags=NO_CONF_HASH
 NodeName=$host NodeAddr=127.0.0.1 CPUs=8 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=60 State=UP
 PartitionName=other Nodes=$host MaxTime=60 State=UP
+PartitionName=urgent Nodes=$host MaxTime=60 State=UP PriorityTier=10
 CONF
 members=''
 for port in "$@"; do
@@ -128,6 +132,15 @@ slurm_operator_start() {
     sleep 1
   done &
   OPERATOR_PID=$!
+}
+# False, with their list, when jobs do not end in time. Those of gangs take some seconds.
+slurm_no_jobs() {
+  tries=0
+  until [ -z "$(squeue --noheader --format='%i %T %r %j')" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { squeue --format='%i %T %r %j' && return 1; }
+    sleep 0.1
+  done
 }
 slurm_rest_start() { # slurm_rest_start USER local|jwt
   command -v slurmrestd >/dev/null 2>&1 || skip "there is no slurmrestd"

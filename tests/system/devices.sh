@@ -30,7 +30,7 @@ sed 's/  resources: {cuda.shares: 0.7}/&\n  enforcement: hardware/' gpus.yaml > 
 code=0
 "$TRACKBED" run walls.yaml --slots cuda.shares=1 > walls.out 2>&1 || code=$?
 [ "$code" = 2 ] || { echo "refused enforcement: exit code $code, expected 2"; cat walls.out; exit 1; }
-grep -q 'walls.yaml:4:3: tasks\[0\].enforcement: found "hardware", expected no more than "advisory"' \
+grep -q 'walls.yaml:6:16: tasks\[0\].enforcement: found "hardware", expected no more than "advisory"' \
   walls.out || { cat walls.out; exit 1; }
 
 "$TRACKBED" run gpus.yaml --slots cuda.shares=1 > run.out 2>&1 &

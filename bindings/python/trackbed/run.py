@@ -199,7 +199,9 @@ class TaskRun:
         did, one after the other."""
         batches = self.batches
         if batches is not None:
-            return "".join(task.logs(attempt) for task in batches if task.attempt or task.cached)
+            known = batches._view().tasks.items()
+            tried = [name for name, task in known if task.get("attempt") or task.get("cached")]
+            return "".join(TaskRun(batches, name).logs(attempt) for name in tried)
         return "".join(self.read_logs(attempt, follow=False))
 
     def read_logs(self, attempt: int = 0, follow: bool = True) -> Iterator[str]:
@@ -417,9 +419,10 @@ class Run:
             lines.append(f'task "{task.name}" failed: {task.failure}')
             name = task.name
             batches = task.batches
-            failed = [t for t in batches or () if t.state == "failed"]
-            if failed:  # of a map, the first batch that did
-                name, task = f"{name}[{failed[0].name}]", failed[0]
+            known = batches._view().tasks.items() if batches is not None else ()
+            failed = next((batch for batch, t in known if t["state"] == "failed"), None)
+            if batches is not None and failed is not None:  # of a map, the first batch that did
+                name, task = f"{name}[{failed}]", TaskRun(batches, failed)
             try:
                 log = task.logs().splitlines()[-_LOG_LINES_AFTER_FAILURE:]
                 lines += ["  | " + line for line in log]

@@ -36,6 +36,8 @@ struct ExecutorSurroundings {
   std::string home;                  // ContainerExecutorOptions::home
   ProcessExecutorOptions processes;  // and what jobs of Slurm share with processes
   std::string container_init;        // ContainerExecutorOptions::init_path
+  // Those with an endpoint are container engines beside the chosen one.
+  std::vector<NodeDescription> nodes;
   // The value behind secret://SOURCE/NAME: passwords of registries.
   std::function<StatusOr<std::string>(std::string_view source, std::string_view name)> secret;
   // Told how the pulls of images come along: "image debian:12 on node-2: pulled". May be empty.
