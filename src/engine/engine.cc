@@ -571,6 +571,13 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
 StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose) {
   std::optional<RunState> state;
   TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
+  // The row is written together with the event that changes it. Where they differ, one of them is
+  // of another time: damage that no digest shows.
+  if (state->status() != record.status) {
+    return DataLoss(absl::StrCat("run ", record.id, " is listed as ",
+                                 AbslView(ToString(record.status)), ", and its events say ",
+                                 AbslView(ToString(state->status()))));
+  }
   auto run = std::make_unique<ActiveRun>(record, *std::move(state));
   const Status runnable =
       CheckRunnable(record, run->state.pipeline(), run->state.submitted(), &run->lines);
@@ -1525,7 +1532,6 @@ Time Engine::Impl::NextDeadline() const {
   deadline = std::min(deadline, next_request_check_);
   if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  deadline = std::min(deadline, nodes_->NextLost(options_.node_lease));
   return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 

@@ -880,7 +880,7 @@ TEST_CASE("A plan of one start leaves the others to the next") {
 // Kind 0: partitions, which the hardware keeps apart, whole or in parts. Kind 1: shared by advice.
 struct EnforcementLab {
   EnforcementLab() : scheduler(Options()) {
-    for (const uint8_t kind : {0, 1}) {
+    for (const uint8_t kind : {uint8_t{0}, uint8_t{1}}) {
       NodeCapacity capacity;
       capacity.cpu = 8000;
       capacity.device_count = 2;
