@@ -186,7 +186,7 @@ class ExpectedLossScorer final : public Scorer {
   int64_t Broken(const NodeCapacity& capacity, const NodeState& state, uint32_t reserved,
                  const Demand& demand, const Scored& choice) const {
     const Demand& other = reserve_.demand(reserved);
-    if (demand.whole_devices == other.whole_devices) return 0;
+    if (demand.whole_devices == other.whole_devices && demand.cpu >= other.cpu) return 0;
     const NodeState after = After(state, demand, choice.whole_devices, choice.shared_device);
     const int64_t broken =
         reserve_.Usable(reserved, FreeDevices(capacity, state, other), state.cpu) -
