@@ -39,14 +39,29 @@ constexpr uint8_t kMaxLostAttempts = 3;
 // Bounds how long a step makes links to output files of maps.
 constexpr size_t kGatheredPerStep = 256;
 
+// The line of each task; one number where all have the same, as in most runs.
+class TaskLines {
+ public:
+  TaskLines() = default;  // no task can run
+  explicit TaskLines(std::vector<NodeQueue::Line> lines) : lines_(std::move(lines)) {
+    const auto differs = [&](NodeQueue::Line line) { return line != lines_.front(); };
+    if (lines_.empty() || std::any_of(lines_.begin(), lines_.end(), differs)) return;
+    lines_ = std::vector<NodeQueue::Line>(1, lines_.front());
+  }
+  NodeQueue::Line operator[](TaskIndex task) const { return lines_[lines_.size() == 1 ? 0 : task]; }
+
+ private:
+  std::vector<NodeQueue::Line> lines_{NodeQueue::kNoLine};
+};
+
 struct ActiveRun {
   ActiveRun(RunRecord run_record, RunState run_state)
       : record(std::move(run_record)), state(std::move(run_state)) {}
 
   RunRecord record;
   RunState state;
-  std::vector<uint32_t> waiting_for;   // unfinished dependencies, by task
-  std::vector<NodeQueue::Line> lines;  // by task
+  std::vector<uint32_t> waiting_for;  // unfinished dependencies, by task
+  TaskLines lines;
   // Of tasks that use the cache and are ready, queued or running.
   absl::flat_hash_map<TaskIndex, std::string> cache_keys;
   size_t attempts = 0;  // under way
@@ -263,7 +278,7 @@ class Engine::Impl {
   StatusOr<ActiveRun*> Load(const RunRecord& record, Purpose purpose);
   Status Activate(ActiveRun& run);
   Status CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
-                       const RunSubmitted& submitted, std::vector<NodeQueue::Line>* lines);
+                       const RunSubmitted& submitted, TaskLines* lines);
   Status CountOthers();
   Status CancelActive(ActiveRun& run);
   void FinishRuns();
@@ -451,11 +466,11 @@ Status Engine::Impl::TakeUpNodes() {
 
 // Finds the line of each task, and everything that keeps the run from being run here.
 Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipeline,
-                                   const RunSubmitted& submitted,
-                                   std::vector<NodeQueue::Line>* lines) {
+                                   const RunSubmitted& submitted, TaskLines* lines) {
   std::vector<std::string> problems;
   StatusCode code = StatusCode::kInvalidArgument;
-  lines->assign(pipeline.tasks.size(), NodeQueue::kNoLine);
+  *lines = TaskLines();
+  std::vector<NodeQueue::Line> found(pipeline.tasks.size(), NodeQueue::kNoLine);
   NodeQueue::Claim claim;
   TRACKBED_ASSIGN_OR_RETURN(claim.tenant, options_.tenancy.Find(submitted.tenant));
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<Duration> run_times,
@@ -480,25 +495,30 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     if (last && pipeline.tasks[*last].resources == task.resources &&
         pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i) &&
         pipeline.tasks[*last].cluster_size == task.cluster_size &&
-        pipeline.tasks[*last].multi_node == task.multi_node) {
-      (*lines)[i] = (*lines)[*last];
+        pipeline.tasks[*last].multi_node == task.multi_node &&
+        pipeline.tasks[*last].enforcement == task.enforcement) {
+      found[i] = found[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
+      claim.at_least = task.enforcement;
       claim.members = task.cluster_size;
       claim.on_different_nodes = task.multi_node;
       const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (!line.ok()) {
-        code = StatusCode::kResourceExhausted;
+        code = line.status().code() == StatusCode::kFailedPrecondition
+                   ? StatusCode::kFailedPrecondition
+                   : StatusCode::kResourceExhausted;
         problems.push_back(
             absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
         continue;
       }
-      (*lines)[i] = *line;
+      found[i] = *line;
     }
     last = i;
   }
+  *lines = TaskLines(std::move(found));
   if (problems.empty()) return absl::OkStatus();
   return {code, absl::StrJoin(problems, "\n")};
 }
@@ -524,7 +544,7 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
   RunRecord record;
   record.pipeline = pipeline->name;
   record.submitted = now_;
-  std::vector<NodeQueue::Line> lines;
+  TaskLines lines;
   TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, *pipeline, detail, &lines));
   detail.seed = options_.random->Next();
   record.version = PipelineVersion(*pipeline);
@@ -551,6 +571,13 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
 StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose) {
   std::optional<RunState> state;
   TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
+  // The row is written together with the event that changes it. Where they differ, one of them is
+  // of another time: damage that no digest shows.
+  if (state->status() != record.status) {
+    return DataLoss(absl::StrCat("run ", record.id, " is listed as ",
+                                 AbslView(ToString(record.status)), ", and its events say ",
+                                 AbslView(ToString(state->status()))));
+  }
   auto run = std::make_unique<ActiveRun>(record, *std::move(state));
   const Status runnable =
       CheckRunnable(record, run->state.pipeline(), run->state.submitted(), &run->lines);
@@ -569,7 +596,7 @@ Status Engine::Impl::CountOthers() {
     std::optional<RunState> state;
     // A damaged run is told of when it is asked for, and must not keep others from running.
     if (const Status read = ReadRunState(*options_.store, record, &state); !read.ok()) continue;
-    std::vector<NodeQueue::Line> lines;
+    TaskLines lines;
     (void)CheckRunnable(record, state->pipeline(), state->submitted(), &lines);
     for (TaskIndex task = 0; task < state->graph().task_count(); ++task) {
       const TaskStatus& status = state->task(task);
@@ -1375,7 +1402,7 @@ StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::MakeMapRun(const ActiveRun& r
   record.pipeline = pipeline.name;
   record.version = run.record.version;
   record.submitted = now_;
-  std::vector<NodeQueue::Line> lines;
+  TaskLines lines;
   TRACKBED_RETURN_IF_ERROR(CheckRunnable(record, pipeline, detail, &lines));
   const Event submitted{now_, kNoTask, 0, EventType::run_submitted, Encode(detail)};
   auto batches = std::make_unique<ActiveRun>(
@@ -1505,7 +1532,6 @@ Time Engine::Impl::NextDeadline() const {
   deadline = std::min(deadline, next_request_check_);
   if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  deadline = std::min(deadline, nodes_->NextLost(options_.node_lease));
   return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 

@@ -356,7 +356,9 @@ Status SqliteStore::PrepareStatements() {
        " digest=row_digest(run, sequence, ?4, type, task, attempt, detail)"
        " WHERE run=?1 AND sequence=?2 AND time_ns=?3 AND digest=row_digest("
        "run, sequence, time_ns, type, task, attempt, detail)"},
-      {sql_.read_length, "SELECT time_ns FROM events WHERE run=? AND sequence=?"},
+      {sql_.read_length,
+       "SELECT time_ns, digest=row_digest(run, sequence, time_ns, type, task, attempt, detail)"
+       " FROM events WHERE run=? AND sequence=?"},
       {sql_.has_run, "SELECT 1 FROM runs WHERE number=?"},
       {sql_.set_status,
        "UPDATE runs SET status=?1, finished_ns=?2,"
@@ -556,9 +558,7 @@ Status SqliteStore::Lengthen(int64_t run, uint64_t from, uint64_t to) {
     return Internal(absl::StrCat(path_, ": there is no run number ", run));
   }
   if (code != SQLITE_ROW) return Error("lengthen a run");
-  if (row.Integer(0) == static_cast<int64_t>(from)) {
-    return Damaged(absl::StrCat("the end of run number ", run));
-  }
+  if (!row.IsTrue(1)) return Damaged(absl::StrCat("the end of run number ", run));
   return Internal(absl::StrCat(path_, ": event ", from + 1, " of run number ", run,
                                " does not follow event ", row.Integer(0)));
 }

@@ -113,6 +113,9 @@ class Finder:
         if inside:
             self.mutate(cursor, kind, children)
         for child in children:
+            if kind in (Kind.DECL_REF_EXPR, Kind.MEMBER_REF_EXPR) and \
+                    child.kind == Kind.INTEGER_LITERAL:
+                continue  # an argument of a template
             self.visit(child, inside or kind in (
                 Kind.FUNCTION_DECL, Kind.CXX_METHOD, Kind.CONSTRUCTOR, Kind.DESTRUCTOR,
                 Kind.FUNCTION_TEMPLATE, Kind.CONVERSION_FUNCTION) and child.kind == Kind.COMPOUND_STMT)
@@ -127,7 +130,7 @@ class Finder:
             if conditions and children[0].kind != Kind.VAR_DECL:
                 self.negate(conditions[0])
             for child in children:
-                if child.kind != Kind.COMPOUND_STMT and child is not conditions[:1]:
+                if child.kind != Kind.COMPOUND_STMT:
                     self.drop(child, False)
         elif kind in (Kind.FOR_STMT, Kind.WHILE_STMT, Kind.CXX_FOR_RANGE_STMT):
             if children[-1].kind != Kind.COMPOUND_STMT:
@@ -220,7 +223,7 @@ def mutated_text(source, mutants):
     def put(text, origin):
         nonlocal length
         pieces.append(text)
-        places.append((length, origin, not isinstance(origin, tuple)))
+        places.append((length, origin))
         length += len(text)
 
     position = 0
@@ -240,15 +243,10 @@ def mutated_text(source, mutants):
 
 
 def origin_of(text, places, line, column):
-    offset = sum(len(l) + 1 for l in text.split(b"\n")[: line - 1]) + column - 1
-    found = 0
-    for start, origin, _ in places:
-        if start > offset:
-            break
-        found = origin + min(offset - start, 10**9) if origin is not None else found
-        last = (start, origin)
-    start, origin = last
-    return origin + (offset - start)
+    """Where in the source that is which the compiler calls so in the mutated text."""
+    offset = sum(len(each) + 1 for each in text.split(b"\n")[: line - 1]) + column - 1
+    start, origin = max(place for place in places if place[0] <= offset)
+    return origin + offset - start
 
 
 def command_of(file):
@@ -279,7 +277,8 @@ def compile_mutants(layer, name, mutants, source):
         for at in re.finditer(rf"^{re.escape(str(target))}:(\d+):(\d+): (error|note)",
                               done.stderr, re.M):
             offset = origin_of(text, places, int(at[1]), int(at[2]))
-            around = [m for m in tried if m.begin <= offset <= m.end]
+            around = [m for m in tried if m.begin <= offset <= m.end] or \
+                [m for m in tried if source.count(b"\n", 0, m.begin) + 1 == int(at[1])]
             if around:
                 bad.add(min(around, key=lambda m: m.end - m.begin).number)
         if not bad:
@@ -370,7 +369,7 @@ def digest(*parts):
 
 
 def tests_digest(layer):
-    files = sorted((ROOT / "tests" / layer).glob("*")) + [HERE / "mutate.py", HERE / "mutant.hpp"]
+    files = sorted((ROOT / "tests" / layer).glob("*_test.cc")) + [HERE / "mutant.hpp"]
     return digest(*(f.read_bytes() for f in files))
 
 
