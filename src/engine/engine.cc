@@ -1528,7 +1528,7 @@ Time Engine::Impl::NextDeadline() const {
   deadline = std::min(deadline, next_request_check_);
   if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  deadline = std::min(deadline, nodes_->NextLost(options_.node_lease));
+  deadline = std::min(deadline, nodes_->NextLost(now_, options_.node_lease));
   return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 

@@ -100,9 +100,11 @@ std::vector<std::string> EngineNodes::NoteSilent(const std::vector<std::string>&
   return lost;
 }
 
-Time EngineNodes::NextLost(Duration lease) const {
+Time EngineNodes::NextLost(Time now, Duration lease) const {
   Time next = kNever;
-  for (const auto& [name, since] : silent_) next = std::min<Time>(next, since + lease);
+  for (const auto& [name, since] : silent_) {
+    if (since + lease > now) next = std::min<Time>(next, since + lease);
+  }
   return next;
 }
 

@@ -44,8 +44,8 @@ class EngineNodes {
   // that have been silent for `lease`.
   std::vector<std::string> NoteSilent(const std::vector<std::string>& names, Time now,
                                       Duration lease);
-  // When the next one will have been; kNever: none is silent.
-  Time NextLost(Duration lease) const;
+  // When the next one will have been, after `now`; kNever: none will.
+  Time NextLost(Time now, Duration lease) const;
   // Whether a member of the attempt runs on one of them.
   bool RunsOn(const AttemptIntended* intended, const std::vector<std::string>& names) const;
 
