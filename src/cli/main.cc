@@ -65,11 +65,26 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
   command->add_option("--network", executor->network, "Network of containers: none, host, a name");
   command->add_option("--user", executor->user,
                       "User in containers: UID:GID, or image (default: who runs this)");
+  command->add_flag("--read-only-root", executor->read_only_root,
+                    "Containers write to their tasks' folders and /tmp only");
   command->add_option("--registry", executor->registries,
                       "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
   command->add_option("--credentials", executor->credentials,
                       "Logins to registries, as docker login leaves them (default: Docker's own "
                       "config.json)");
+  command
+      ->add_option_function<std::string>(
+          "--node-lease",
+          [executor](const std::string& text) {
+            const StatusOr<Duration> lease = ParseDuration(text);
+            if (!lease.ok() || *lease <= Duration(0)) {
+              throw CLI::ValidationError("--node-lease",
+                                         "found \"" + text + "\", expected a duration such as 2m");
+            }
+            executor->node_lease = *lease;
+          },
+          "How long a node may be silent until what runs there is tried elsewhere")
+      ->default_str("1m");
   AddSlurmOptions(command, executor);
 }
 

@@ -26,7 +26,8 @@ namespace {
 // Attempts under way, by the node that they or a member of them run on.
 StatusOr<std::map<std::string, std::vector<std::string>>> AttemptsByNode(Store& store) {
   std::map<std::string, std::vector<std::string>> attempts;
-  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> records, store.ListRuns(SIZE_MAX));
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> records,
+                            store.ListRuns(SIZE_MAX, RunsListed::all));
   for (const RunRecord& record : records) {
     if (record.status != RunStatus::running) continue;
     TRACKBED_ASSIGN_OR_RETURN(const StoredRun run, LoadRun(store, record.id));

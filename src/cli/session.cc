@@ -129,6 +129,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.executor = session->executor_.get();
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
+  engine.node_lease = options.executor.node_lease;
   engine.nodes = {session->node_};
   // Nodes that somebody added are used instead of this machine, unless it is asked for by --slots;
   // where Slurm decides they are not. Processes run here only.
@@ -149,6 +150,8 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.is_gone = HolderIsGone;
   engine.has_outputs = HasOutputFolder;
   engine.link_outputs = LinkOutputs;
+  // With --slots there is one that has so much and no more.
+  if (options.executor.on == "slurm" && options.slots.empty()) AddNodesOfSlurm(&engine.nodes);
   while (true) {
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(engine);
     if (opened.ok()) {

@@ -495,17 +495,21 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     if (last && pipeline.tasks[*last].resources == task.resources &&
         pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i) &&
         pipeline.tasks[*last].cluster_size == task.cluster_size &&
-        pipeline.tasks[*last].multi_node == task.multi_node) {
+        pipeline.tasks[*last].multi_node == task.multi_node &&
+        pipeline.tasks[*last].enforcement == task.enforcement) {
       found[i] = found[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
+      claim.at_least = task.enforcement;
       claim.members = task.cluster_size;
       claim.on_different_nodes = task.multi_node;
       const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (!line.ok()) {
-        code = StatusCode::kResourceExhausted;
+        code = line.status().code() == StatusCode::kFailedPrecondition
+                   ? StatusCode::kFailedPrecondition
+                   : StatusCode::kResourceExhausted;
         problems.push_back(
             absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
         continue;
@@ -1528,7 +1532,6 @@ Time Engine::Impl::NextDeadline() const {
   deadline = std::min(deadline, next_request_check_);
   if (gathering_) deadline = now_;
   if (!timers_.empty()) deadline = std::min(deadline, timers_.top().at);
-  deadline = std::min(deadline, nodes_->NextLost(now_, options_.node_lease));
   return std::min(deadline, nodes_->queue().next()) - ahead_;  // the host waits by the clock
 }
 

@@ -100,14 +100,6 @@ std::vector<std::string> EngineNodes::NoteSilent(const std::vector<std::string>&
   return lost;
 }
 
-Time EngineNodes::NextLost(Time now, Duration lease) const {
-  Time next = kNever;
-  for (const auto& [name, since] : silent_) {
-    if (since + lease > now) next = std::min<Time>(next, since + lease);
-  }
-  return next;
-}
-
 void EngineNodes::OpenOrClose(NodeIndex node) {
   const std::string& name = descriptions_[node].name;
   const bool open = !silent_.contains(name) && !drained_.contains(name);

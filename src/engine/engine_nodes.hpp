@@ -33,7 +33,6 @@ class EngineNodes {
   const std::vector<NodeDescription>& descriptions() const { return descriptions_; }
   // Nothing new starts on these; on the others it may.
   void SetDrained(std::set<std::string> names);
-  const std::set<std::string>& drained() const { return drained_; }
   // Goes on with what another has noted of silent nodes.
   void TakeOver(const EngineNodes& other) { silent_ = other.silent_; }
 
@@ -44,8 +43,6 @@ class EngineNodes {
   // that have been silent for `lease`.
   std::vector<std::string> NoteSilent(const std::vector<std::string>& names, Time now,
                                       Duration lease);
-  // When the next one will have been, after `now`; kNever: none will.
-  Time NextLost(Time now, Duration lease) const;
   // Whether a member of the attempt runs on one of them.
   bool RunsOn(const AttemptIntended* intended, const std::vector<std::string>& names) const;
 

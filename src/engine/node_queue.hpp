@@ -71,6 +71,7 @@ class NodeQueue {
     Duration run_time{0};  // expected; 0: not known
     uint32_t members = 1;
     bool on_different_nodes = false;  // its members; else all on one
+    Enforcement at_least = Enforcement::accounting;
   };
   struct Started {
     ReadyTask task;
@@ -90,7 +91,8 @@ class NodeQueue {
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
 
-  // The line for tasks with this claim. Errors as SlotAllocator::Prepare; kResourceExhausted when
+  // The line for tasks with this claim. Errors as SlotAllocator::Prepare: kFailedPrecondition for
+  // what is enforced more weakly than at_least; kResourceExhausted when
   // the nodes, empty and open, or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
 
@@ -174,8 +176,10 @@ class NodeQueue {
   NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
             const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
 
-  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together);
-  StatusOr<std::vector<std::optional<SlotDemand>>> Prepare(std::span<const SlotRequest> request);
+  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
+                                Enforcement at_least);
+  StatusOr<std::vector<std::optional<SlotDemand>>> Prepare(std::span<const SlotRequest> request,
+                                                           Enforcement at_least);
   Status CheckMembers(const Claim& claim) const;
   TaskRequest RequestOf(const LineState& line, TaskId id) const;
   // For all members that are to be together; adds to *members, or does nothing.

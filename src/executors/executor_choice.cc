@@ -87,15 +87,18 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
   } else if (options.nodes.empty()) {
     return chosen.status();
   }
+  options.silence = std::min(options.silence, choice.node_lease / 2);
   options.home = surroundings.home;
   options.default_image = choice.image;
   options.network = choice.network;
   options.user = choice.user;
+  options.read_only_root = choice.read_only_root;
   options.init_path = surroundings.container_init;
   for (const std::string& text : choice.registries) {
     TRACKBED_ASSIGN_OR_RETURN(RegistryLogin login, ReadLogin(text));
     options.logins.push_back(std::move(login));
   }
+  if (const char* folder = std::getenv("CUDA_MPS_PIPE_DIRECTORY")) options.mps_folder = folder;
   options.credentials_file =
       choice.credentials.empty() ? FindCredentialsFile() : choice.credentials;
   if (surroundings.say) {
@@ -114,7 +117,7 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
     return secret(name.substr(0, slash), name.substr(slash + 1));
   };
   if (choice.on == "docker" && options.nodes.empty()) {
-    TRACKBED_RETURN_IF_ERROR(ProbeContainerEngine(options.endpoint).status());
+    TRACKBED_RETURN_IF_ERROR(CheckContainerEngine(options.endpoint));
   }
   return ContainerExecutor::Create(std::move(options));
 }
@@ -195,6 +198,15 @@ NodeDescription UnlimitedNode(const std::vector<SlotRequest>& limited, NodeDescr
   }
   OfferSlots(all, &given);
   return given;
+}
+
+void AddNodesOfSlurm(std::vector<NodeDescription>* nodes) {
+  constexpr size_t kNodes = 32;
+  while (nodes->size() < kNodes) {
+    NodeDescription next = nodes->front();
+    next.name = "slurm-" + std::to_string(nodes->size() + 1);
+    nodes->push_back(std::move(next));
+  }
 }
 
 }  // namespace trackbed

@@ -156,7 +156,7 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
 }
 
 std::string GangMemberFolder(const std::string& folder, const std::string& name) {
-  return name == "main1" ? folder : folder + "/" + kGangMembersFolder + "/" + name;
+  return name == "main1" ? folder : folder + "/" + kMembersFolder + "/" + name;
 }
 
 JobState ReadJobState(std::string_view text) {

@@ -144,7 +144,7 @@ Json Environment(int version, const std::vector<std::string>& environment) {
 
 void SetNodes(int version, int64_t nodes, Json* job) {
   if (version < kDataParsers) {
-    (*job)["nodes"] = {nodes, nodes};
+    (*job)["nodes"] = nodes;  // of a least and a most, Slurm 22.05 heeds neither
   } else {
     (*job)["minimum_nodes"] = nodes;
     (*job)["maximum_nodes"] = nodes;

@@ -18,6 +18,7 @@
 #include "executors/attempt_end.hpp"
 #include "executors/container_order.hpp"
 #include "executors/host_files.hpp"
+#include "executors/supervisor/gang.hpp"
 
 namespace trackbed {
 namespace {
@@ -27,6 +28,10 @@ constexpr size_t kSubmitsAtOnce = 4;
 constexpr int kMaxSubmissions = 3;
 constexpr size_t kFilesAtOnce = 64;
 constexpr Duration kFilePeriod = std::chrono::milliseconds(100);
+// For a moment after something has happened it looks oftener, at fewer files each time: where jobs
+// are short, what follows one of them starts sooner.
+constexpr int kLively = 5;
+constexpr Duration kLivelyFor = std::chrono::seconds(1);
 constexpr Duration kIdlePeriod = std::chrono::hours(1);
 constexpr Duration kLongestDelay = std::chrono::seconds(60);
 // After which a job that was killed by a signal to its supervisor is left to Slurm.
@@ -69,7 +74,7 @@ bool IsOver(const std::string& job_name, const std::string& folder) {
     return false;
   }
   std::error_code error;
-  const std::filesystem::directory_iterator members(folder + "/" + kGangMembersFolder, error);
+  const std::filesystem::directory_iterator members(folder + "/" + kMembersFolder, error);
   if (error || claim.given_up) return true;
   return std::all_of(begin(members), end(members), [](const auto& member) {
     ClaimRecord of_member;
@@ -173,7 +178,7 @@ void SlurmWorker::Loop() {
     PassStops();
     Sweep();
     const bool idle = jobs_.empty() && abandoned_.empty() && answered_ >= wanted_;
-    cluster_->Wait(inbox_, idle ? kIdlePeriod : kFilePeriod);
+    cluster_->Wait(inbox_, idle ? kIdlePeriod : IsLively() ? kFilePeriod / kLively : kFilePeriod);
   }
   WithdrawAbandoned();
 }
@@ -262,6 +267,7 @@ void SlurmWorker::OnSubmitted(const AttemptKey& key, const SubmitAnswer& answer)
   job->settled = questions_;
   job->misses = 0;
   job->gone_at.reset();
+  lively_until_ = Clock::now() + kLivelyFor;
   switch (answer.kind) {
     case SubmitAnswer::Kind::taken:
       job->id = answer.id;
@@ -428,25 +434,38 @@ void SlurmWorker::PassStops() {
       if (!job.withdrawn) batches[CancelMode::withdraw].push_back(&job);
       job.withdrawn = true;
     } else if (*job.stop == StopMode::terminate) {
-      if (!job.terminated) batches[CancelMode::terminate].push_back(&job);
+      if (!job.terminated) Tell(CancelMode::terminate, &job, &batches[CancelMode::terminate]);
       job.terminated = true;
     } else if (!job.killed_at) {
       job.killed_at = now;
-      batches[CancelMode::kill].push_back(&job);
+      Tell(CancelMode::kill, &job, &batches[CancelMode::kill]);
     } else if (!job.cancelled && now > *job.killed_at + kKillPatience) {
       job.cancelled = true;
       batches[CancelMode::end].push_back(&job);
     }
   }
-  for (const auto& [mode, jobs] : batches) Cancel(mode, jobs);
+  for (const auto& [mode, jobs] : batches) {
+    if (!jobs.empty()) Cancel(mode, jobs);
+  }
   CancelAbandoned();
+}
+
+// A signal for a gang would end srun, and with it the supervisors: they are told by a file.
+void SlurmWorker::Tell(CancelMode mode, Job* job, std::vector<Job*>* batch) {
+  if (job->order.gang.empty()) {
+    batch->push_back(job);
+    return;
+  }
+  const char* word = mode == CancelMode::kill ? kStopByForce : kStopPolitely;
+  if (WriteWholeFile(job->order.folder + "/" + kStopFile, word, false) == 0) return;
+  batch->push_back(job);
 }
 
 void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
   std::vector<SlurmTarget> targets;
   std::vector<AttemptKey> keys;
   for (const Job* job : jobs) {
-    targets.push_back({job->id, "", !job->order.gang.empty()});
+    targets.push_back({job->id, ""});
     keys.push_back(job->order.key);
   }
   // What Slurm could not be told about is tried again.
@@ -497,7 +516,8 @@ void SlurmWorker::CancelAbandoned() {
 void SlurmWorker::LookAtFiles() {
   if (jobs_.empty()) return;
   auto at = jobs_.upper_bound(looked_at_);
-  for (size_t i = 0; i < std::min(kFilesAtOnce, jobs_.size()); ++i) {
+  const size_t count = IsLively() ? kFilesAtOnce / kLively : kFilesAtOnce;
+  for (size_t i = 0; i < std::min(count, jobs_.size()); ++i) {
     if (at == jobs_.end()) at = jobs_.begin();
     looked_at_ = at->first;
     Job* job = &(at++)->second;
@@ -759,6 +779,7 @@ bool SlurmWorker::GiveUp(Job* job) {
 void SlurmWorker::ReportStarted(Job* job) {
   if (job->started) return;
   job->started = true;
+  lively_until_ = Clock::now() + kLivelyFor;
   AttemptReport report;
   report.key = job->order.key;
   report.kind = AttemptReport::Kind::started;
@@ -817,6 +838,7 @@ void SlurmWorker::Finish(Job* job) {
     if (!member.exit) std::filesystem::remove_all(member.folder + "/" + kTemporaryFolder, ignored);
   }
   wanted_ = questions_ + 1;
+  lively_until_ = Clock::now() + kLivelyFor;
   job->done = true;
   swept_ = false;
 }

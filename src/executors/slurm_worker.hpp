@@ -120,6 +120,7 @@ class SlurmWorker {
 
   // Stopping.
   void PassStops();
+  static void Tell(CancelMode mode, Job* job, std::vector<Job*>* batch);
   void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
   void CancelAbandoned();
   void WithdrawAbandoned();
@@ -127,6 +128,7 @@ class SlurmWorker {
   void WithdrawStrays(const std::multimap<std::string, JobLine>& lines);
 
   // Concluding.
+  bool IsLively() const { return Clock::now() < lively_until_; }
   void LookAtFiles();
   void Read(Job* job);
   void ReadClaim(Job* job, Member* member);
@@ -164,6 +166,7 @@ class SlurmWorker {
   const std::unique_ptr<SlurmCluster> cluster_;
   std::map<AttemptKey, Job> jobs_;
   AttemptKey looked_at_;  // the last one whose files were
+  Clock::time_point lively_until_;
   size_t submitting_ = 0;
   size_t cancelling_ = 0;
   uint64_t questions_ = 0;

@@ -60,7 +60,7 @@ Status SlotAllocator::AddSlots(const NodeDescription& node) {
   std::vector<std::string> names;
   // In the order of the table, in which cpu and mem are the first.
   for (const SlotType& type : KnownSlotTypes()) {
-    if (type.name == "cpu" || type.name == "mem") continue;
+    if (!type.of_devices()) continue;
     for (const NodeDevice& device : node.devices) {
       if (FindSlotType(device.slot) != &type) continue;
       if (std::find(names.begin(), names.end(), device.slot) == names.end()) {
@@ -99,7 +99,7 @@ Status SlotAllocator::AddSlot(const NodeDescription& node, const std::string& na
   slot.type = FindSlotType(name);
   slot.begin = static_cast<uint32_t>(devices_.size());
   slot.quantum = slot.type->quantum.thousandths();
-  slot.of_node = name == "cpu" || name == "mem";
+  slot.of_node = !slot.type->of_devices();
   const auto add = [&](std::string id, Quantity capacity, int numa_node, bool healthy) {
     Device device;
     device.id = names_->emplace_back(std::move(id));

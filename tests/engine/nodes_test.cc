@@ -318,13 +318,16 @@ TEST_CASE("Nodes of the store are used, and changes are taken up by an engine th
   const RunId waits = lab.Submit(large);
   change({record(a)}, {"b"});
   CHECK(lab.StateOf(waits, "t") == "pending");
-  CHECK(lab.engine().ExplainWait(waits, 0) == "none of the nodes can hold it");
-  change({record(b)});
+  CHECK(lab.engine().ExplainWait(waits, 0) == "needs 2 cpu; none is free");
   for (int i = 0; i < 12; ++i) {
     finish_one_on("a");
     finish_one_on("b");
   }
   CHECK(lab.StatusOf(run) == "succeeded");
+  change({record(a)});  // on b nothing runs any more
+  CHECK(lab.engine().ExplainWait(waits, 0) == "none of the nodes can hold it");
+  change({record(b)});
+  finish_one_on("b");
   CHECK(lab.StatusOf(waits) == "succeeded");
 }
 

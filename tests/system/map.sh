@@ -14,7 +14,7 @@ tasks:
   map: {over: "${{ tasks.list.outputs.items }}", concurrency: 2}
   command: |
     echo at ${{ item.index }}: ${{ item }} of $TRACKBED_MAP_ITEMS
-    test ${{ item }} != 3 || test -e "$BROKEN_UNTIL"
+    test ${{ item }} != 3 || test -e "$BROKEN_UNTIL" || exit 1
     echo ${{ item }} > "$TRACKBED_OUTPUTS/said"
     echo "length=$(printf %s ${{ item }} | wc -c)" >> "$TRACKBED_OUTPUT"
   environment: {BROKEN_UNTIL: MARK}

@@ -52,9 +52,12 @@ grep -q 'there is no node "nowhere"; there are: a, b, far' error.txt || fail "$(
 cat > long.yaml << 'EOF'
 name: long
 tasks:
-- {name: t1, command: touch t1; until [ -e "$TRACKBED_PIPELINE_FOLDER/end" ]; do sleep 0.1; done}
-- {name: t2, command: until [ -e "$TRACKBED_PIPELINE_FOLDER/end" ]; do sleep 0.1; done}
+- name: t1
+  command: echo 1; until [ -e "$TRACKBED_PIPELINE_FOLDER/end" ]; do sleep 0.1; done
+- name: t2
+  command: echo 2; until [ -e "$TRACKBED_PIPELINE_FOLDER/end" ]; do sleep 0.1; done
 EOF
+mkdir -p .trackbed/pipelines/long
 "$TRACKBED" run --plain long.yaml > run.txt 2>&1 &
 engine=$!
 wait_for() { # COMMAND…: until it holds
