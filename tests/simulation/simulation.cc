@@ -25,7 +25,7 @@ std::string_view ToString(Fault fault) {
   constexpr std::array<std::string_view, kFaults> kNames = {
       "crash",         "crash_in_write", "write_error",    "disk_full", "power_loss",
       "rival",         "stall",          "stall_in_start", "clock_set", "host_loss",
-      "busy_executor", "wild_reports",   "user",           "node_loss"};
+      "busy_executor", "wild_reports",   "user",           "node_loss", "node_silent"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -153,7 +153,7 @@ class Simulation {
     Time next = end;
     if (!is_calm_)
       next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
-    next = std::min({next, world_.NextEnd(), full_until_, busy_until_, away_until_});
+    next = std::min({next, world_.NextEnd(), full_until_, busy_until_, away_until_, silent_until_});
     for (HostProcess& process : processes_) next = std::min(next, WakeOf(process));
     world_.clock.AdvanceTo(next);
     world_.Advance();
@@ -170,6 +170,10 @@ class Simulation {
     if (now() >= away_until_) {
       world_.ReturnNodes();
       away_until_ = kNever;
+    }
+    if (now() >= silent_until_) {
+      world_.Answer();
+      silent_until_ = kNever;
     }
     if (!is_calm_ && now() >= next_fault_) {
       Disturb();
@@ -372,7 +376,7 @@ class Simulation {
   void Disturb() {
     // With one node there is none to lose, and stories are those of before there were several.
     const auto fault =
-        static_cast<Fault>(chance_.Roll(has_several_nodes() ? kFaults : kFaults - 1));
+        static_cast<Fault>(chance_.Roll(has_several_nodes() ? kFaults : kFaults - 2));
     HostProcess& process = processes_[static_cast<size_t>(chance_.Roll(kProcesses))];
     // Drawn in any case, so that leaving a fault out leaves the others as they are.
     const int size = chance_.Roll(1000);
@@ -446,6 +450,10 @@ class Simulation {
       case Fault::node_loss:
         world_.LoseNode(nodes_[static_cast<size_t>(size) % nodes_.size()].name);
         away_until_ = now() + while_long;
+        return true;
+      case Fault::node_silent:
+        world_.Silence(nodes_[static_cast<size_t>(size) % nodes_.size()].name);
+        silent_until_ = now() + while_long;
         return true;
     }
     return false;
@@ -526,8 +534,9 @@ class Simulation {
   void Calm() {
     is_calm_ = true;
     disk_.full = false;
-    full_until_ = busy_until_ = away_until_ = kNever;
+    full_until_ = busy_until_ = away_until_ = silent_until_ = kNever;
     world_.ReturnNodes();
+    world_.Answer();
     world_.Heal();
     for (HostProcess& process : processes_) {
       if (process.executor != nullptr) {
@@ -770,6 +779,7 @@ class Simulation {
   Time full_until_ = kNever;
   Time busy_until_ = kNever;
   Time away_until_ = kNever;
+  Time silent_until_ = kNever;
   bool is_calm_ = false;
   bool clock_was_set_ = false;
   bool may_start_again_ = false;

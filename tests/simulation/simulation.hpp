@@ -28,8 +28,9 @@ enum class Fault : uint8_t {
   wild_reports,    // of attempts that are over, or never were
   user,            // cancels, resumes, retries, and posts requests
   node_loss,       // of several nodes one is away for minutes, and what ran there is lost
+  node_silent,     // of several nodes one does not answer for minutes, and what runs there goes on
 };
-inline constexpr size_t kFaults = 14;
+inline constexpr size_t kFaults = 15;
 std::string_view ToString(Fault fault);
 
 struct SimulationOptions {

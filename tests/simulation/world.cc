@@ -105,6 +105,11 @@ void World::Count(const SimulatedAttempt& attempt, int sign) {
       }
     }
   }
+}
+
+void World::CountTenant(const SimulatedAttempt& attempt, int sign) {
+  const AttemptKey& key = attempt.spec.key;
+  const std::vector<GangMember> members = MembersOf(attempt.spec);
   const std::string tenant = tenant_of(key.substr(0, key.find('/')));
   int64_t& cpu = cpu_of_tenant_[tenant];
   cpu += sign * AmountOf(attempt.spec, "cpu") * static_cast<int64_t>(members.size());
@@ -142,6 +147,7 @@ Status World::Start(const AttemptSpec& spec) {
   Decide(&attempt);
   live_.insert(spec.key);
   Count(attempt, 1);
+  CountTenant(attempt, 1);
   return absl::OkStatus();
 }
 
@@ -159,7 +165,9 @@ SimulatedAttempt* World::Find(const AttemptKey& key) {
 void World::End(SimulatedAttempt& attempt) {
   attempt.over = true;
   live_.erase(attempt.spec.key);
+  if (attempt.given_up) return;
   Count(attempt, -1);
+  CountTenant(attempt, -1);
 }
 
 void World::Stop(SimulatedAttempt& attempt, StopMode mode) {
@@ -206,10 +214,30 @@ void World::LoseNode(const std::string& node) {
   }
 }
 
-bool World::IsAway(const AttemptSpec& spec) const {
+bool World::HasMemberOn(const AttemptSpec& spec, const std::set<std::string>& nodes) {
   const std::vector<GangMember> members = MembersOf(spec);
   return std::any_of(members.begin(), members.end(),
-                     [&](const GangMember& member) { return away_.contains(member.node); });
+                     [&](const GangMember& member) { return nodes.contains(member.node); });
+}
+
+void World::Answer() {
+  silent_.clear();
+  for (const AttemptKey& key : std::set<AttemptKey>(live_)) {
+    if (attempts_.at(key).given_up) Lose(key);
+  }
+}
+
+// What is given up may still run while the same work runs elsewhere, so it is not counted any more:
+// nothing new starts on a silent node, and when it answers this ends first.
+void World::GiveUp(SimulatedAttempt& attempt) {
+  if (attempt.over || attempt.given_up) return;
+  if (!IsSilent(attempt.spec)) {
+    Stop(attempt, StopMode::kill);
+    return;
+  }
+  Count(attempt, -1);
+  CountTenant(attempt, -1);
+  attempt.given_up = true;
 }
 
 void World::Heal() {
@@ -226,7 +254,7 @@ Status SimulatedExecutor::Start(const AttemptSpec& spec) {
   if (const auto stall = std::exchange(before_start, nullptr)) stall();
   if (world_->Find(spec.key) == nullptr) {
     if (unavailable) return Unavailable("the executor is busy");
-    if (world_->IsAway(spec)) return Unavailable("a node is away");
+    if (world_->IsAway(spec) || world_->IsSilent(spec)) return Unavailable("a node is away");
     if (Status status = world_->Start(spec); !status.ok()) return status;
   }
   watched_.try_emplace(spec.key, 0);
@@ -246,19 +274,21 @@ Status SimulatedExecutor::Observe(const AttemptKey& key, const std::string& /*fo
 }
 
 Time SimulatedExecutor::NextReport() const {
-  if (!babble_.empty()) return world_->clock.now();
+  if (!babble_.empty() || silent_ != world_->silent()) return world_->clock.now();
   Time next = kNever;
   for (const auto& [key, told] : watched_) {
     const SimulatedAttempt& attempt = *world_->Find(key);
-    if (attempt.over) next = std::min(next, attempt.told_from);
+    if (attempt.over && !world_->IsSilent(attempt.spec)) next = std::min(next, attempt.told_from);
   }
   return next;
 }
 
 Status SimulatedExecutor::Poll(std::vector<AttemptReport>* reports) {
+  silent_ = world_->silent();
   for (auto entry = watched_.begin(); entry != watched_.end();) {
     const SimulatedAttempt& attempt = *world_->Find(entry->first);
-    if (!attempt.over || attempt.told_from > world_->clock.now()) {
+    if (!attempt.over || attempt.told_from > world_->clock.now() ||
+        world_->IsSilent(attempt.spec)) {
       ++entry;
       continue;
     }
@@ -274,6 +304,19 @@ Status SimulatedExecutor::Poll(std::vector<AttemptReport>* reports) {
   }
   for (AttemptReport& report : babble_) reports->push_back(std::move(report));
   babble_.clear();
+  return absl::OkStatus();
+}
+
+Status SimulatedExecutor::GiveUp(const AttemptKey& key) {
+  if (watched_.erase(key) == 0) return NotFound(key + " is not being watched");
+  SimulatedAttempt& attempt = *world_->Find(key);
+  world_->GiveUp(attempt);
+  // Of a gang the executor says so itself: what of it can end has ended.
+  if (!attempt.spec.gang.empty()) {
+    babble_.emplace_back();
+    babble_.back().key = key;
+    babble_.back().kind = AttemptReport::Kind::lost;
+  }
   return absl::OkStatus();
 }
 

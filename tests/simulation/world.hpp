@@ -49,6 +49,7 @@ struct SimulatedAttempt {
   Time told_from{};  // its end is told from then on, late
   int told = 1;      // how often
   bool heeds_terminate = true;
+  bool given_up = false;  // it ends as soon as its node answers, and nobody hears of it
 };
 
 // The host: what runs on it, by keys that are used once. Checks what must hold of it.
@@ -87,7 +88,13 @@ class World {
   // Whatever has a member there does. Nothing starts there until the node returns.
   void LoseNode(const std::string& node);
   void ReturnNodes() { away_.clear(); }
-  bool IsAway(const AttemptSpec& spec) const;
+  // What runs there goes on, and nothing is heard of it until the node answers.
+  void Silence(const std::string& node) { silent_.insert(node); }
+  void Answer();
+  const std::set<std::string>& silent() const { return silent_; }
+  bool IsSilent(const AttemptSpec& spec) const { return HasMemberOn(spec, silent_); }
+  void GiveUp(SimulatedAttempt& attempt);
+  bool IsAway(const AttemptSpec& spec) const { return HasMemberOn(spec, away_); }
   // From now on what hangs ends, and nothing is told late.
   void Heal();
 
@@ -100,7 +107,9 @@ class World {
   void End(SimulatedAttempt& attempt);
   void Lose(const AttemptKey& key);
   void Count(const SimulatedAttempt& attempt, int sign);
+  void CountTenant(const SimulatedAttempt& attempt, int sign);
   void CheckGang(const AttemptSpec& spec);
+  static bool HasMemberOn(const AttemptSpec& spec, const std::set<std::string>& nodes);
 
   uint64_t seed_;
   bool is_healed_ = false;
@@ -108,6 +117,7 @@ class World {
   std::set<AttemptKey> live_;
   std::set<AttemptKey> given_up_;
   std::set<std::string> away_;
+  std::set<std::string> silent_;
   std::map<std::string, std::map<std::string, int64_t>> used_;
   std::map<std::string, int64_t> cpu_of_tenant_;
 };
@@ -133,11 +143,16 @@ class SimulatedExecutor final : public Executor {
   Status Stop(const AttemptKey& key, StopMode mode) override;
   int WakeDescriptor() const override { return -1; }
   int MaxClusterSize() const override { return 3; }
+  std::vector<std::string> SilentNodes() const override {
+    return {world_->silent().begin(), world_->silent().end()};
+  }
+  Status GiveUp(const AttemptKey& key) override;
 
  private:
   World* world_;
   std::map<AttemptKey, int> watched_;  // how often its end has been told
   std::vector<AttemptReport> babble_;
+  std::set<std::string> silent_;  // as of the last Poll
 };
 
 }  // namespace trackbed
