@@ -111,7 +111,7 @@ TEST_CASE("Bytes that are no pipeline are refused") {
       {std::string("\x42\x02\x0a\x05", 4), broken},          // a task whose name is cut short
       {"hello", broken},
       {std::string("\x5a\x00", 2), unknown},              // field 11
-      {std::string("\x42\x03\xca\x01\x00", 5), unknown},  // field 25 of a task
+      {std::string("\x42\x03\xd2\x01\x00", 5), unknown},  // field 26 of a task
       {std::string("\x50\xd2\x0f", 3), "not a pipeline: a priority is out of range"},  // 1001
       {std::string("\x42\x02\x18\x02", 4), "not a pipeline: a kind of task is out of range"},
       {std::string("\x42\x02\x38\x04", 4), "not a pipeline: a trigger is out of range"},
