@@ -78,8 +78,7 @@ void KeepPort(const std::unique_ptr<Host>& host) {
   if (host != nullptr) host->port.Keep();
 }
 
-StatusOr<std::vector<NodeDescription>> DetectNodes(const trackbed_engine_options& options,
-                                                   const EngineCore& core) {
+StatusOr<std::vector<NodeDescription>> DetectNodes(const trackbed_engine_options& options) {
   std::string_view text;
   TRACKBED_RETURN_IF_ERROR(ReadText(options.node, "options.node", &text));
   trackbed_answer answer;
@@ -110,9 +109,6 @@ StatusOr<std::vector<NodeDescription>> DetectNodes(const trackbed_engine_options
   } else if (!slots.empty()) {
     return InvalidArgument("options.slots: of several nodes each says what it offers");
   }
-  if (core.slurm_decides && nodes.size() == 1) {
-    nodes.front() = UnlimitedNode(slots, std::move(nodes.front()));
-  }
   return nodes;
 }
 
@@ -135,6 +131,12 @@ StatusOr<ExecutorChoice> ReadExecutorChoice(const trackbed_executor_choice& read
   TRACKBED_RETURN_IF_ERROR(ReadText(read.image, "options.run_on.image", &choice.image));
   TRACKBED_RETURN_IF_ERROR(ReadText(read.network, "options.run_on.network", &choice.network));
   TRACKBED_RETURN_IF_ERROR(ReadText(read.user, "options.run_on.user", &choice.user));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadText(read.credentials, "options.run_on.credentials", &choice.credentials));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadText(read.slurm_endpoint, "options.run_on.slurm_endpoint", &choice.slurm_endpoint));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadText(read.slurm_token_file, "options.run_on.slurm_token_file", &choice.slurm_token_file));
   TRACKBED_RETURN_IF_ERROR(ReadTexts(read.registries, read.registry_count,
                                      "options.run_on.registries", &choice.registries));
   TRACKBED_RETURN_IF_ERROR(ReadTexts(read.partitions, read.partition_count,
@@ -198,8 +200,15 @@ Status MakeExecutor(const trackbed_engine_options& options, EngineCore* core) {
                                                      std::string_view name) {
     return secrets->Resolve(source, name);
   };
-  core->slurm_decides = read.kind == TRACKBED_RUN_BY_SLURM;
+  surroundings.home = core->workspace.home();
+  surroundings.nodes = core->nodes;
   TRACKBED_ASSIGN_OR_RETURN(core->own_executor, OpenExecutors(choice, surroundings));
+  // Slurm decides what runs when: it is handed all that is ready.
+  if (read.kind == TRACKBED_RUN_BY_SLURM && core->nodes.size() == 1) {
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<SlotRequest> slots,
+                              ReadSlots(options.slots, options.slot_count, "options.slots"));
+    core->nodes.front() = UnlimitedNode(slots, std::move(core->nodes.front()));
+  }
   return absl::OkStatus();
 }
 
@@ -403,7 +412,7 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   chosen.random = core->host_random.get();
   chosen.secrets = SecretsOf(*core);
   chosen.home = core->workspace.home();
-  TRACKBED_ASSIGN_OR_RETURN(chosen.nodes, DetectNodes(options, *core));
+  chosen.nodes = core->nodes;
   TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.nodes, core));
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
@@ -618,6 +627,7 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
     TRACKBED_ASSIGN_OR_RETURN(core->kick, Signal::Create());
     TRACKBED_ASSIGN_OR_RETURN(core->ended, Signal::Create());
     TRACKBED_RETURN_IF_ERROR(MakePorts(read, core.get()));
+    TRACKBED_ASSIGN_OR_RETURN(core->nodes, DetectNodes(read));
     TRACKBED_RETURN_IF_ERROR(MakeExecutor(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeArtifacts(read, core.get()));
     TRACKBED_RETURN_IF_ERROR(MakeStore(read, core.get()));

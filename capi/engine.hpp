@@ -71,9 +71,9 @@ struct EngineCore {
   std::unique_ptr<Store> reader;
   std::unique_ptr<Descriptor> wake;
   Workspace workspace{""};
-  bool has_home = false;       // else `workspace` is only names
-  bool slurm_decides = false;  // what runs when: it is handed all that is ready
+  bool has_home = false;  // else `workspace` is only names
   Clock* clock = nullptr;
+  std::vector<NodeDescription> nodes;  // what may be used at once
   // As the engine has them: who explains needs them too.
   Tenancy tenancy;
   GroupPolicy policy;

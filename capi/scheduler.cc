@@ -288,6 +288,8 @@ int32_t GiveRule(WaitReason::Rule rule) {
       return TRACKBED_WAIT_FRAGMENTATION;
     case WaitReason::Rule::reserved:
       return TRACKBED_WAIT_RESERVED;
+    case WaitReason::Rule::enforcement:  // no request from C refuses anything for that
+      return TRACKBED_WAIT_SHORTAGE;
     case WaitReason::Rule::strict_order:
       return TRACKBED_WAIT_STRICT_ORDER;
     case WaitReason::Rule::claiming:

@@ -22,31 +22,34 @@ struct trackbed_slot_demand {
 struct trackbed_slot_allocator {
   explicit trackbed_slot_allocator(SlotAllocator given) : allocator(std::move(given)) {}
   SlotAllocator allocator;
-  Allocation scratch;   // of the call under way, so that its heap is kept
+  Allocation scratch;   // what no caller asks for
   std::string message;  // of the latest shortfall
 };
 
 namespace {
 
-void GiveParts(const Allocation& allocation, trackbed_allocation_part* parts, size_t part_size,
-               size_t capacity) {
-  const size_t count = std::min(capacity, allocation.parts.size());
-  const auto give = [&](const AllocationPart& part, uint32_t size) {
-    return trackbed_allocation_part{size,
-                                    static_cast<int32_t>(part.enforcement),
-                                    Borrow(part.slot),
-                                    Borrow(part.device),
-                                    part.amount.thousandths(),
-                                    part.numa_node,
-                                    0};
-  };
-  if (part_size == sizeof(trackbed_allocation_part)) [[likely]] {
-    for (size_t i = 0; i < count; ++i) parts[i] = give(allocation.parts[i], sizeof parts[0]);
-    return;
-  }
-  for (size_t i = 0; i < count; ++i) {
-    CopyOut(give(allocation.parts[i], 0), part_size, At(parts, part_size, i));
-  }
+// Writes the parts of a live allocation, as many as there is room for; how many there are.
+size_t GiveParts(const SlotAllocator& allocator, uint64_t id, trackbed_allocation_part* parts,
+                 size_t part_size, size_t capacity) {
+  size_t count = 0;
+  allocator.ForEachPart(id, [&](const AllocationPart& part) {
+    if (count < capacity) {
+      const trackbed_allocation_part given = {sizeof given,
+                                              static_cast<int32_t>(part.enforcement),
+                                              Borrow(part.slot),
+                                              Borrow(part.device),
+                                              part.amount.thousandths(),
+                                              part.numa_node,
+                                              0};
+      if (part_size == sizeof given) [[likely]] {
+        parts[count] = given;
+      } else {
+        CopyOut(given, part_size, At(parts, part_size, count));
+      }
+    }
+    ++count;
+  });
+  return count;
 }
 
 StatusOr<SlotAllocatorOptions> ReadAllocatorOptions(const trackbed_slot_allocator_options* given) {
@@ -276,14 +279,14 @@ trackbed_status trackbed_slot_allocator_allocate(trackbed_slot_allocator* alloca
     TRACKBED_NEED(id);
     if (parts == nullptr) capacity = 0;
     TRACKBED_RETURN_IF_ERROR(CheckItems(parts, part_size, capacity, "parts"));
-    Allocation& allocation = allocator->scratch;
-    if (!allocator->allocator.TryAllocate(demand->demand, &allocation)) [[unlikely]] {
-      // Says why.
-      TRACKBED_RETURN_IF_ERROR(allocator->allocator.Allocate(demand->demand, &allocation));
-    }
-    *id = allocation.id;
-    GiveParts(allocation, parts, part_size, capacity);
-    if (part_count != nullptr) *part_count = allocation.parts.size();
+    SlotAllocator& slots = allocator->allocator;
+    const uint64_t given = slots.TryAllocate(demand->demand);
+    // Says why.
+    if (given == 0) [[unlikely]]
+      return slots.Allocate(demand->demand, &allocator->scratch);
+    *id = given;
+    const size_t count = GiveParts(slots, given, parts, part_size, capacity);
+    if (part_count != nullptr) *part_count = count;
     return absl::OkStatus();
   });
 }
@@ -319,12 +322,11 @@ trackbed_status trackbed_slot_allocator_parts(const trackbed_slot_allocator* all
     TRACKBED_NEED(allocator);
     if (parts == nullptr) capacity = 0;
     TRACKBED_RETURN_IF_ERROR(CheckItems(parts, part_size, capacity, "parts"));
-    Allocation allocation;
-    if (!allocator->allocator.Find(id, &allocation)) {
+    if (!allocator->allocator.IsLive(id)) {
       return NotFound("allocation " + std::to_string(id) + " is not live");
     }
-    GiveParts(allocation, parts, part_size, capacity);
-    if (part_count != nullptr) *part_count = allocation.parts.size();
+    const size_t count = GiveParts(allocator->allocator, id, parts, part_size, capacity);
+    if (part_count != nullptr) *part_count = count;
     return absl::OkStatus();
   });
 }

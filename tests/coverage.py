@@ -31,12 +31,14 @@ SCHEDULER = (
     "src/scheduling/wait_reason.cc",
 )
 BRANCH_FLOORS = {
-    "allocator": (ALLOCATOR, 0),
-    "scheduler": (SCHEDULER, 0),
-    "run state": (("src/engine/run_state.cc",), 0),
-    "store": (("src/engine/sqlite_store.cc", "src/engine/memory_store.cc"), 0),
+    "allocator": (ALLOCATOR, 100),
+    "scheduler": (SCHEDULER, 99),
+    "run state": (("src/engine/run_state.cc",), 97),
+    "store": (("src/engine/sqlite_store.cc", "src/engine/memory_store.cc"), 85),
 }
-LINE_FLOOR = 0  # per cent, of each folder
+# Per cent of the lines. Folders that are not named have no floor yet: nobody has measured all tests
+# of all layers in one run. Asked for are 90 in each.
+LINE_FLOORS = {"src/engine": 96, "src/resources": 96, "src/scheduling": 98}
 
 
 def export(build):
@@ -182,8 +184,9 @@ def main():
     print(f"{'folder':34} {'lines':>16} {'branches':>18}")
     for folder, (ran, lines, taken, outcomes) in sorted(folders.items()):
         print(f"{folder:34} {ran:6} {share(ran, lines):7.1f} %  {taken:8} {share(taken, outcomes):7.1f} %")
-        if share(ran, lines) < LINE_FLOOR:
-            failed.append(f"{folder}: {share(ran, lines):.1f} % of the lines, at least {LINE_FLOOR} %")
+        floor = LINE_FLOORS.get(folder, 0)
+        if share(ran, lines) < floor:
+            failed.append(f"{folder}: {share(ran, lines):.1f} % of the lines, at least {floor} %")
     total = [sum(row[i] for row in folders.values()) for i in range(4)]
     print(f"{'all':34} {total[0]:6} {share(*total[:2]):7.1f} %  {total[2]:8} {share(*total[2:]):7.1f} %\n")
     for name, (prefixes, floor) in BRANCH_FLOORS.items():

@@ -72,7 +72,7 @@ def multigpu(tasks, part, dice):
     return made
 
 
-MIXES = ([("cpu", part) for part in (0.1, 0.2, 0.25)]
+MIXES = ([("cpu", part) for part in (0.1, 0.2, 0.25, 0.3)]
          + [("gpushare", part) for part in (0.2, 0.6, 0.8, 1)]
          + [("gpuspec", part) for part in (0.2, 0.25, 0.33)]
          + [("multigpu", part) for part in (0.3, 0.4, 0.5)])

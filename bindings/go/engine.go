@@ -60,8 +60,8 @@ type EngineOptions struct {
 	Clock    Clock        // nil: the system's
 	Random   Random       // nil: the system's
 	Secrets  SecretSource // nil: secret://env/NAME, secret://file/NAME below Home
-	// Gets each event after it is durable, in order, while the engine is stepped, which
-	// waits meanwhile. Engine.Events is the other way. See the package's comment on ports.
+	// Gets each event after it is durable, in order, at the end of the call that brought it about,
+	// which waits meanwhile. Engine.Events is the other way. See the package's comment on ports.
 	Sink func(Event)
 }
 
@@ -90,6 +90,10 @@ type RunOn struct {
 	Accounts   []string
 	Qualities  []string // of service
 	Sbatch     []string // more options of sbatch: "--constraint=a100"
+
+	SlurmEndpoint  string // of slurmrestd; empty: Slurm's commands
+	SlurmTokenFile string // holds a token for it
+	Credentials    string // of registries: a file of docker login; empty: where Docker's own program has it
 }
 
 func (r *RunOn) native(memory *arena) *C.trackbed_executor_choice {
@@ -102,6 +106,10 @@ func (r *RunOn) native(memory *arena) *C.trackbed_executor_choice {
 		network:        memory.text(r.Network),
 		user:           memory.text(r.User),
 		container_init: memory.text(r.ContainerInit),
+
+		slurm_endpoint:   memory.text(r.SlurmEndpoint),
+		slurm_token_file: memory.text(r.SlurmTokenFile),
+		credentials:      memory.text(r.Credentials),
 	}
 	native.registries, native.registry_count = memory.texts(r.Registries)
 	native.partitions, native.partition_count = memory.texts(r.Partitions)
@@ -155,6 +163,7 @@ type core struct {
 	native   *C.trackbed_engine
 	failures *failures // of ports that cannot return any
 	inside   *inside   // apart, so that ports do not keep the core alive
+	told     *told     // for the sink; nil: there is none
 	hasClock bool      // of the program's
 
 	mutex   sync.Mutex
@@ -280,7 +289,9 @@ func holdPorts(options *EngineOptions, c *core, reports *reporter,
 	}
 	if options.Sink != nil {
 		native.sink = (*C.trackbed_event_sink)(memory.allocate(C.sizeof_trackbed_event_sink))
-		C.trackbed_go_sink(native.sink, held(&port{name: "event sink", sink: options.Sink}))
+		c.told = &told{port: &port{name: "event sink", sink: options.Sink}}
+		c.told.port.told = c.told
+		C.trackbed_go_sink(native.sink, held(c.told.port))
 	}
 	return numbers
 }
@@ -306,7 +317,15 @@ func (c *core) admit() error {
 	return nil
 }
 
+// tell tells the sink what has happened.
+func (c *core) tell() {
+	if c.told != nil && !c.inside.here() {
+		c.told.deliver()
+	}
+}
+
 func (c *core) leave() {
+	c.tell()
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.users--
@@ -370,6 +389,7 @@ func (c *core) step() error {
 	defer c.leave()
 	var told *C.trackbed_error
 	err := failure(C.trackbed_engine_step(c.native, &told), told)
+	c.tell()
 	c.tellChange()
 	if err == nil {
 		err = asError(c.failures.take())

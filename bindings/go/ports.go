@@ -47,6 +47,7 @@ type port struct {
 	secrets  SecretSource
 	probe    DeviceProbe
 	sink     func(Event)
+	told     *told
 	placer   Placer
 	order    Orderer
 	store    ArtifactStore
@@ -190,13 +191,48 @@ func trackbedGoProbe(number C.uintptr_t, node *C.trackbed_answer,
 
 //export trackbedGoEvent
 func trackbedGoEvent(number C.uintptr_t, event *C.trackbed_event) {
-	p := held(number)
-	err := p.contain(func() error {
-		p.sink(goEvent(event, nil))
-		return nil
-	})
-	if err != nil {
-		p.failures.add(err)
+	held(number).told.add(goEvent(event, nil))
+}
+
+// told is what there is to tell a sink. It is told at the end of each call, all events by one change
+// of goroutines.
+type told struct {
+	port    *port
+	mutex   sync.Mutex // of pending
+	pending []Event
+	telling sync.Mutex
+}
+
+func (t *told) add(event Event) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.pending = append(t.pending, event)
+}
+
+func (t *told) take() []Event {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	events := t.pending
+	t.pending = nil
+	return events
+}
+
+func (t *told) deliver() {
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	for events := t.take(); len(events) > 0; {
+		done := 0
+		err := t.port.contain(func() error {
+			for _, event := range events {
+				done++
+				t.port.sink(event)
+			}
+			return nil
+		})
+		if err != nil {
+			t.port.failures.add(err)
+		}
+		events = events[done:]
 	}
 }
 

@@ -683,8 +683,7 @@ enum { TRACKBED_SANDBOX_AUTOMATIC = 0, TRACKBED_SANDBOX_NEVER = 1, TRACKBED_SAND
 enum {
   TRACKBED_RUN_AS_PROCESS = 0,   /* of this machine */
   TRACKBED_RUN_IN_CONTAINER = 1, /* of Docker or Podman, by libcurl, which is loaded for it */
-  TRACKBED_RUN_BY_SLURM = 2      /* as jobs, by its commands; `home` is on a file system that its
-                                    nodes share */
+  TRACKBED_RUN_BY_SLURM = 2      /* as jobs; `home` is on a file system that its nodes share */
 };
 typedef struct trackbed_executor_choice {
   uint32_t struct_size;
@@ -709,6 +708,10 @@ typedef struct trackbed_executor_choice {
   size_t quality_count;
   const trackbed_string* sbatch; /* more options of sbatch: "--constraint=a100" */
   size_t sbatch_count;
+  trackbed_string slurm_endpoint;   /* of slurmrestd; empty: Slurm's commands */
+  trackbed_string slurm_token_file; /* holds a token for it */
+  trackbed_string credentials;      /* of registries: a file of docker login; empty: where Docker's
+                                       own program has it */
 } trackbed_executor_choice;
 
 struct trackbed_scheduler_options; /* below */

@@ -59,6 +59,12 @@ struct LogOptions {
 };
 int ShowLog(const CommonOptions& common, const LogOptions& options);
 
+// The nodes that runs may use. A file describes one or several.
+int AddNodes(const CommonOptions& common, const std::vector<std::string>& files);
+int ListNodes(const CommonOptions& common, bool json);
+int DrainNodes(const CommonOptions& common, const std::vector<std::string>& names, bool drained);
+int RemoveNodes(const CommonOptions& common, const std::vector<std::string>& names);
+
 // Describes this machine, or checks a description and writes it in canonical form.
 int DescribeNode(const std::string& file, const std::string& gpu_slot);
 

@@ -65,11 +65,26 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
   command->add_option("--network", executor->network, "Network of containers: none, host, a name");
   command->add_option("--user", executor->user,
                       "User in containers: UID:GID, or image (default: who runs this)");
+  command->add_flag("--read-only-root", executor->read_only_root,
+                    "Containers write to their tasks' folders and /tmp only");
   command->add_option("--registry", executor->registries,
                       "Login to a registry: SERVER=USER:secret://SOURCE/NAME");
   command->add_option("--credentials", executor->credentials,
                       "Logins to registries, as docker login leaves them (default: Docker's own "
                       "config.json)");
+  command
+      ->add_option_function<std::string>(
+          "--node-lease",
+          [executor](const std::string& text) {
+            const StatusOr<Duration> lease = ParseDuration(text);
+            if (!lease.ok() || *lease <= Duration(0)) {
+              throw CLI::ValidationError("--node-lease",
+                                         "found \"" + text + "\", expected a duration such as 2m");
+            }
+            executor->node_lease = *lease;
+          },
+          "How long a node may be silent until what runs there is tried elsewhere")
+      ->default_str("1m");
   AddSlurmOptions(command, executor);
 }
 
@@ -199,6 +214,37 @@ int Main(int argc, char** argv) {
   node_command->add_option("--gpu-slot", gpu_slot, "What GPUs are handed out as")
       ->check(CLI::IsMember({"cuda.device", "cuda.shares"}))
       ->capture_default_str();
+
+  CLI::App* nodes_command = app.add_subcommand("nodes", "The machines that runs use");
+  nodes_command->require_subcommand(1);
+  nodes_command->fallthrough();
+  std::vector<std::string> node_files;
+  std::vector<std::string> node_names;
+  const auto nodes_subcommand = [&](const char* name, const char* help, auto body) {
+    CLI::App* added = nodes_command->add_subcommand(name, help);
+    added->callback([&, body] { code = body(); });
+    added->fallthrough();
+    return added;
+  };
+  nodes_subcommand("add", "Add machines; they are used instead of this one",
+                   [&] { return AddNodes(common, node_files); })
+      ->add_option("FILE", node_files, "Descriptions, YAML or JSON: one or a list")
+      ->required();
+  nodes_subcommand("list", "List them, and what runs there", [&] {
+    return ListNodes(common, json);
+  })->add_flag("--json", json, "One JSON object a line");
+  nodes_subcommand("drain", "Start nothing new there",
+                   [&] { return DrainNodes(common, node_names, true); })
+      ->add_option("NODE", node_names, "Nodes")
+      ->required();
+  nodes_subcommand("undrain", "Use them again",
+                   [&] { return DrainNodes(common, node_names, false); })
+      ->add_option("NODE", node_names, "Nodes")
+      ->required();
+  nodes_subcommand("remove", "Take them away; nothing may run there",
+                   [&] { return RemoveNodes(common, node_names); })
+      ->add_option("NODE", node_names, "Nodes")
+      ->required();
 
   std::string graph_format = "text";
   CLI::App* graph_command = command("graph", "Draw the graph of a pipeline file",

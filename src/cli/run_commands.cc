@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "cli/commands.hpp"
 #include "cli/drive.hpp"
@@ -16,6 +17,7 @@
 #include "cli/progress.hpp"
 #include "cli/terminal.hpp"
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/explain.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/run_queries.hpp"
 #include "trackbed/engine/workspace.hpp"
@@ -160,7 +162,7 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
   }
   const StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node);
   if (!allocator.ok()) return Fail(allocator.status());
-  std::vector<std::vector<std::string>> rows{{"TASK", "NEEDS", "AFTER", "WHEN"}};
+  std::vector<std::vector<std::string>> rows{{"TASK", "NEEDS", "ENFORCED", "AFTER", "WHEN"}};
   int code = kSuccess;
   for (TaskIndex index : graph->TopologicalOrder()) {
     const Task& task = pipeline.tasks[index];
@@ -168,9 +170,11 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
         absl::StrJoin(task.resources, " ", [](std::string* out, const SlotRequest& slot) {
           absl::StrAppend(out, slot.slot, "=", FormatSlotAmount(slot.slot, slot.amount));
         });
+    const std::optional<Enforcement> enforcement = WeakestEnforcement(task.resources);
     rows.push_back({task.name, needs.empty() ? "cpu=1" : needs,
+                    enforcement ? std::string(ToString(*enforcement)) : "",
                     absl::StrJoin(task.dependencies, " "), task.skip ? "never" : task.when});
-    if (const auto demand = allocator->Prepare(task.resources); !demand.ok()) {
+    if (const auto demand = allocator->Prepare(task.resources, task.enforcement); !demand.ok()) {
       std::fprintf(stderr, "trackbed: task \"%s\": %s\n", task.name.c_str(),
                    std::string(Message(demand.status())).c_str());
       code = kEnvironment;

@@ -9,11 +9,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <set>
+#include <utility>
+#include <vector>
 
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/resources/local_node.hpp"
+#include "trackbed/resources/node_reader.hpp"
 
 namespace trackbed::cli {
 namespace {
@@ -21,6 +25,19 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kWaitMilliseconds = 300;
+
+// The nodes that somebody added to the store.
+StatusOr<std::vector<NodeDescription>> ReadAddedNodes(Store& store) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
+  std::vector<NodeDescription> nodes;
+  for (const NodeRecord& record : records) {
+    ParsedNode parsed = ReadNode(record.description, record.name, TextFormat::yaml);
+    if (!parsed.node) return DataLoss(parsed.diagnostics.ToString());
+    nodes.push_back(*std::move(parsed.node));
+  }
+  return nodes;
+}
+
 }  // namespace
 
 std::string HomeFolder(const CommonOptions& options) {
@@ -96,6 +113,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   surroundings.home = session->home_;
   surroundings.processes.sandbox = options.sandbox;
   surroundings.say = options.say;
+  TRACKBED_ASSIGN_OR_RETURN(surroundings.nodes, ReadAddedNodes(*session->store_));
   surroundings.secret = [secrets = session->secrets_.get()](std::string_view source,
                                                             std::string_view name) {
     return secrets->Resolve(source, name);
@@ -111,12 +129,29 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.executor = session->executor_.get();
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
+  engine.node_lease = options.executor.node_lease;
   engine.nodes = {session->node_};
+  // Nodes that somebody added are used instead of this machine, unless it is asked for by --slots;
+  // where Slurm decides they are not. Processes run here only.
+  if (options.slots.empty() && options.executor.on != "slurm") {
+    // Endpoints that are added later are known to the next run.
+    std::set<std::pair<std::string, std::string>> endpoints;
+    if (options.executor.on == "docker") {
+      for (const NodeDescription& node : surroundings.nodes) {
+        endpoints.emplace(node.name, node.endpoint);
+      }
+    }
+    engine.takes_stored_node = [endpoints](const NodeDescription& node) {
+      return node.endpoint.empty() || endpoints.contains({node.name, node.endpoint});
+    };
+  }
   engine.sink = std::move(options.sink);
   engine.holder = ThisProcess(std::move(options.description));
   engine.is_gone = HolderIsGone;
   engine.has_outputs = HasOutputFolder;
   engine.link_outputs = LinkOutputs;
+  // With --slots there is one that has so much and no more.
+  if (options.executor.on == "slurm" && options.slots.empty()) AddNodesOfSlurm(&engine.nodes);
   while (true) {
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(engine);
     if (opened.ok()) {

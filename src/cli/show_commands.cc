@@ -268,6 +268,10 @@ int ExplainWait(const CommonOptions& common, const std::string& given, const std
   }
   std::printf("task \"%s\" of run %s: %s\n  %s\n", name.c_str(), run.id().c_str(), state.c_str(),
               Printable(explained->sentence).c_str());
+  if (explained->enforcement) {
+    std::printf("  its devices: %s enforcement\n",
+                std::string(ToString(*explained->enforcement)).c_str());
+  }
   return kSuccess;
 }
 

@@ -82,6 +82,7 @@ struct Attempt {
   TaskIndex task = 0;
   uint32_t held = 0;  // of the node
   bool timed_out = false;
+  bool given_up = false;  // its node has been silent for too long
 };
 
 // Equal tasks under way at the same time run once: the leader runs, the others wait for it.
@@ -108,6 +109,11 @@ struct PendingStart {
 struct PendingStop {
   AttemptKey key;
   StopMode mode;
+};
+
+struct PendingGiveUp {
+  AttemptKey key;
+  bool reported = false;  // by the executor: once what can end of it has ended
 };
 
 struct Publication {
@@ -247,7 +253,7 @@ class Engine::Impl {
   }
 
   // Once, before all else.
-  Status MakeQueue();
+  Status MakeQueue(StoredNodes stored);
 
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
@@ -296,7 +302,9 @@ class Engine::Impl {
   // The parts of a step.
   Status TakeReports();
   Status TakeRequests();
+  Status TakeUpNodes();
   void FireTimers();
+  void WatchNodes();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -307,6 +315,7 @@ class Engine::Impl {
   Status ConsiderCache(ActiveRun& run, TaskIndex task);
   Status UseCached(ActiveRun& run, TaskIndex task, const TaskCached& cached);
   Status Enqueue(ActiveRun& run, TaskIndex task);
+  void Queue(const ActiveRun& run, TaskIndex task, Time since);
   bool IsWanted(const ReadyTask& ready) const;
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
@@ -316,6 +325,7 @@ class Engine::Impl {
   Status OnFinal(ActiveRun& run, TaskIndex task);
   void LandFlight(ActiveRun& run, TaskIndex task, const CachedResult* result);
   void StopAttempt(const ActiveRun& run, TaskIndex task, StopMode mode);
+  void GiveUp(const PendingGiveUp& lost);
 
   Status Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,
                 std::string detail);
@@ -335,6 +345,8 @@ class Engine::Impl {
   EngineOptions options_;
   Workspace workspace_;
   std::unique_ptr<EngineNodes> nodes_;
+  // Ready tasks that fit on none of the nodes that there are now.
+  std::vector<std::pair<Time, ReadyTask>> unplaced_;
   uint64_t fence_;
   Time lease_until_;
   Status broken_;
@@ -358,6 +370,7 @@ class Engine::Impl {
   absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
   std::vector<PendingStart> starts_;
   std::vector<PendingStop> stops_;
+  std::vector<PendingGiveUp> give_ups_;
   std::vector<Publication> publications_;
   std::vector<std::unique_ptr<ActiveRun>> finished_;
   std::vector<std::unique_ptr<ActiveRun>> new_maps_;
@@ -383,10 +396,71 @@ Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint
 
 // ---- Runs ------------------------------------------------------------------------------------
 
-Status Engine::Impl::MakeQueue() {
+Status Engine::Impl::MakeQueue(StoredNodes stored) {
   TRACKBED_ASSIGN_OR_RETURN(
-      nodes_, EngineNodes::Create(options_.nodes, options_.tenancy, options_.policy,
+      nodes_, EngineNodes::Create(stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
+                                  options_.takes_stored_node ? EngineNodes::Naming::always
+                                                             : EngineNodes::Naming::where_needed,
+                                  options_.tenancy, options_.policy,
                                   [this](const ReadyTask& task) { return IsWanted(task); }));
+  nodes_->SetDrained(std::move(stored.drained));
+  return absl::OkStatus();
+}
+
+// The nodes of the store have changed: all that waits and runs goes over to a queue before those
+// that there are now.
+Status Engine::Impl::TakeUpNodes() {
+  TRACKBED_ASSIGN_OR_RETURN(StoredNodes stored,
+                            ReadStoredNodes(*options_.store, options_.takes_stored_node));
+  if (stored.nodes.empty()) stored.nodes = options_.nodes;
+  // Where something runs on a node that was taken away, it holds what it has until it ends.
+  for (const NodeDescription& before : nodes_->descriptions()) {
+    const bool there = std::any_of(stored.nodes.begin(), stored.nodes.end(),
+                                   [&](const auto& node) { return node.name == before.name; });
+    const bool used = std::any_of(attempts_.begin(), attempts_.end(), [&](const auto& entry) {
+      const Attempt& attempt = entry.second;
+      return nodes_->RunsOn(attempt.run->state.Intended(attempt.task), {before.name});
+    });
+    if (there || !used) continue;
+    stored.nodes.push_back(before);
+    stored.drained.insert(before.name);
+  }
+  if (stored.nodes == nodes_->descriptions()) {
+    nodes_->SetDrained(std::move(stored.drained));
+    return absl::OkStatus();
+  }
+  std::vector<std::pair<Time, ReadyTask>> waiters = nodes_->queue().Waiters();
+  waiters.insert(waiters.end(), unplaced_.begin(), unplaced_.end());
+  unplaced_.clear();
+  std::stable_sort(waiters.begin(), waiters.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  TRACKBED_ASSIGN_OR_RETURN(
+      std::unique_ptr<EngineNodes> nodes,
+      EngineNodes::Create(std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy,
+                          options_.policy,
+                          [this](const ReadyTask& task) { return IsWanted(task); }));
+  nodes->TakeOver(*nodes_);
+  nodes_ = std::move(nodes);
+  nodes_->SetDrained(std::move(stored.drained));
+  batch_.lease_node = WriteNodes(nodes_->descriptions());
+  for (auto& [number, run] : runs_) {
+    // What can run nowhere now waits for other nodes.
+    (void)CheckRunnable(run->record, run->state.pipeline(), run->state.submitted(), &run->lines);
+  }
+  std::vector<std::pair<AttemptKey, Attempt*>> under_way;
+  for (auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
+  std::sort(under_way.begin(), under_way.end());
+  for (const auto& [key, attempt] : under_way) {
+    const RunState& run = attempt->run->state;
+    attempt->held = nodes_->Occupy(attempt->run->lines[attempt->task], run.Intended(attempt->task),
+                                   run.task(attempt->task).started, now_);
+  }
+  others_.clear();
+  TRACKBED_RETURN_IF_ERROR(CountOthers());
+  for (const auto& [since, ready] : waiters) {
+    const ActiveRun* run = FindActive(ready.run);
+    if (run != nullptr) Queue(*run, ready.task, since);
+  }
   return absl::OkStatus();
 }
 
@@ -421,17 +495,21 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     if (last && pipeline.tasks[*last].resources == task.resources &&
         pipeline.tasks[*last].priority == task.priority && run_time(*last) == run_time(i) &&
         pipeline.tasks[*last].cluster_size == task.cluster_size &&
-        pipeline.tasks[*last].multi_node == task.multi_node) {
+        pipeline.tasks[*last].multi_node == task.multi_node &&
+        pipeline.tasks[*last].enforcement == task.enforcement) {
       found[i] = found[*last];
     } else {
       claim.request = task.resources.get();
       claim.priority = submitted.priority + task.priority;
       claim.run_time = run_time(i);
+      claim.at_least = task.enforcement;
       claim.members = task.cluster_size;
       claim.on_different_nodes = task.multi_node;
       const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
       if (!line.ok()) {
-        code = StatusCode::kResourceExhausted;
+        code = line.status().code() == StatusCode::kFailedPrecondition
+                   ? StatusCode::kFailedPrecondition
+                   : StatusCode::kResourceExhausted;
         problems.push_back(
             absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
         continue;
@@ -493,6 +571,13 @@ StatusOr<RunId> Engine::Impl::Submit(std::shared_ptr<const Pipeline> pipeline,
 StatusOr<ActiveRun*> Engine::Impl::Load(const RunRecord& record, Purpose purpose) {
   std::optional<RunState> state;
   TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
+  // The row is written together with the event that changes it. Where they differ, one of them is
+  // of another time: damage that no digest shows.
+  if (state->status() != record.status) {
+    return DataLoss(absl::StrCat("run ", record.id, " is listed as ",
+                                 AbslView(ToString(record.status)), ", and its events say ",
+                                 AbslView(ToString(state->status()))));
+  }
   auto run = std::make_unique<ActiveRun>(record, *std::move(state));
   const Status runnable =
       CheckRunnable(record, run->state.pipeline(), run->state.submitted(), &run->lines);
@@ -566,7 +651,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     nodes_->Restore(run.state.Intended(task), &spec);
     const uint32_t held =
         nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
-    attempts_[spec.key] = {&run, task, held, false};
+    attempts_[spec.key] = {&run, task, held};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];
     if (definition.timeout > Duration(0)) {
@@ -736,11 +821,12 @@ Status Engine::Impl::Step() {
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
     if (Status status = TakeRequests(); !status.ok()) return Broken(status);
     FireTimers();
+    WatchNodes();
     if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
     if (Status status = StartReady(); !status.ok()) return Broken(status);
     FinishRuns();
     TRACKBED_RETURN_IF_ERROR(broken_);
-    const bool idle = batch_.empty() && starts_.empty() && stops_.empty() &&
+    const bool idle = batch_.empty() && starts_.empty() && stops_.empty() && give_ups_.empty() &&
                       publications_.empty() && to_consider_.empty();
     if (now_ + options_.lease_time * 2 / 3 >= lease_until_) {
       lease_until_ = now_ + options_.lease_time;
@@ -756,7 +842,7 @@ Status Engine::Impl::Step() {
 
 Status Engine::Impl::CommitAndAct() {
   // Nothing is done under a fence that is no longer ours, not even when there is nothing to store.
-  const bool acts = !starts_.empty() || !stops_.empty();
+  const bool acts = !starts_.empty() || !stops_.empty() || !give_ups_.empty();
   if (batch_.empty() && acts) batch_.lease_until = lease_until_;
   if (!batch_.empty()) {
     if (Status status = options_.store->Commit(fence_, batch_); !status.ok()) {
@@ -785,6 +871,7 @@ Status Engine::Impl::CommitAndAct() {
     (void)options_.executor->Stop(stop.key, stop.mode);
   }
   stops_.clear();
+  for (const PendingGiveUp& lost : std::exchange(give_ups_, {})) GiveUp(lost);
   TRACKBED_RETURN_IF_ERROR(ActivateNewMaps());
   gathering_ = !to_gather_.empty();
   for (ActiveRun* run : std::exchange(to_gather_, {})) {
@@ -795,6 +882,23 @@ Status Engine::Impl::CommitAndAct() {
   }
   finished_.clear();
   return absl::OkStatus();
+}
+
+// First the executor sees to it that the attempt ends wherever it still runs; then it counts as
+// lost, and its task is tried again.
+void Engine::Impl::GiveUp(const PendingGiveUp& lost) {
+  const Status given_up = options_.executor->GiveUp(lost.key);
+  // Not found: it has ended, and its report is on its way.
+  if (absl::IsNotFound(given_up)) return;
+  const auto attempt = attempts_.find(lost.key);
+  if (!given_up.ok() && attempt != attempts_.end()) attempt->second.given_up = false;  // try again
+  if (!given_up.ok() || lost.reported) return;
+  AttemptReport report;
+  report.key = lost.key;
+  report.kind = AttemptReport::Kind::lost;
+  report.message =
+      absl::StrCat("its node has not answered for ", FormatDuration(options_.node_lease));
+  reports_.push_back(std::move(report));
 }
 
 Status Engine::Impl::TakeReports() {
@@ -818,6 +922,10 @@ Status Engine::Impl::TakeRequests() {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<Request> requests, options_.store->ReadRequests());
   for (const Request& request : requests) {
     batch_.requests_done.push_back(request.number);
+    if (request.kind == Request::Kind::look_at_nodes) {
+      if (options_.takes_stored_node) TRACKBED_RETURN_IF_ERROR(TakeUpNodes());
+      continue;
+    }
     // A request that cannot be met any more (the run has ended) is answered by doing nothing.
     Status status = Cancel(request.run);
     if (!broken_.ok()) return status;
@@ -847,6 +955,20 @@ void Engine::Impl::FireTimers() {
       StopAttempt(*run, task, StopMode::terminate);
     }
   }
+}
+
+void Engine::Impl::WatchNodes() {
+  const std::vector<std::string> lost =
+      nodes_->NoteSilent(options_.executor->SilentNodes(), now_, options_.node_lease);
+  if (lost.empty()) return;
+  for (auto& [key, attempt] : attempts_) {
+    const AttemptIntended* intended = attempt.run->state.Intended(attempt.task);
+    if (attempt.given_up || !nodes_->RunsOn(intended, lost)) continue;
+    attempt.given_up = true;
+    give_ups_.push_back({key, intended != nullptr && !intended->gang.empty()});
+  }
+  std::sort(give_ups_.begin(), give_ups_.end(),
+            [](const PendingGiveUp& a, const PendingGiveUp& b) { return a.key < b.key; });
 }
 
 // ---- Decisions about tasks -------------------------------------------------------------------
@@ -896,8 +1018,17 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
 // A map holds no slots itself: its batches wait for theirs.
 Status Engine::Impl::Enqueue(ActiveRun& run, TaskIndex task) {
   if (run.state.pipeline().tasks[task].map) return StartMap(run, task);
-  nodes_->queue().Push(run.lines[task], {run.record.number, task}, ReadySince(run.state, task));
+  Queue(run, task, ReadySince(run.state, task));
   return absl::OkStatus();
+}
+
+void Engine::Impl::Queue(const ActiveRun& run, TaskIndex task, Time since) {
+  const ReadyTask ready{run.record.number, task};
+  if (run.lines[task] == NodeQueue::kNoLine) {
+    unplaced_.emplace_back(since, ready);
+  } else {
+    nodes_->queue().Push(run.lines[task], ready, since);
+  }
 }
 
 // Why the dependencies of a task rule it out; nothing when they do not.
@@ -1070,7 +1201,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
                   attempt});
   }
   ++run.attempts;
-  attempts_[spec->key] = {&run, task, started.held, false};
+  attempts_[spec->key] = {&run, task, started.held};
   starts_.push_back({*std::move(spec), false, ""});
   return absl::OkStatus();
 }
@@ -1423,6 +1554,7 @@ std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
     const ActiveRun* other = FindActive(ready.run);
     return NameOfTask(other->state, ready.task, id);
   };
+  if (run->lines[task] == NodeQueue::kNoLine) return "none of the nodes can hold it";
   const TaskExplanation waits = DescribeReason(
       nodes_->queue().Explain(run->lines[task], {run->record.number, task}, now), name);
   return waits.situation == TaskSituation::next ? "" : waits.sentence;
@@ -1446,6 +1578,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
   }
   if (options.clock == nullptr) options.clock = &SystemClock();
   if (options.random == nullptr) options.random = &SystemRandom();
+  TRACKBED_ASSIGN_OR_RETURN(StoredNodes stored,
+                            ReadStoredNodes(*options.store, options.takes_stored_node));
   if (options.nodes.empty()) options.nodes.emplace_back();
   for (NodeDescription& node : options.nodes) {
     if (node.cpu == Quantity()) {
@@ -1464,12 +1598,13 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
   }
-  options.holder.node = WriteNodes(options.nodes);
+  const std::vector<NodeDescription>& first = stored.nodes.empty() ? options.nodes : stored.nodes;
+  options.holder.node = WriteNodes(first);
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
                             options.store->AcquireLease(options.holder, options.clock->Now(),
                                                         options.lease_time, options.is_gone));
   auto impl = std::make_unique<Impl>(std::move(options), lease);
-  TRACKBED_RETURN_IF_ERROR(impl->MakeQueue());
+  TRACKBED_RETURN_IF_ERROR(impl->MakeQueue(std::move(stored)));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 

@@ -108,6 +108,7 @@ class StoredQueue {
       claim.request = run.pipeline().tasks[task].resources.get();
       claim.priority = PriorityOf(run, task);
       claim.run_time = run_times.empty() ? Duration{0} : run_times[task];
+      claim.at_least = run.pipeline().tasks[task].enforcement;
       claim.members = run.pipeline().tasks[task].cluster_size;
       claim.on_different_nodes = run.pipeline().tasks[task].multi_node;
       const StatusOr<NodeQueue::Line> line = nodes_->queue().LineFor(claim, now_);
@@ -141,7 +142,8 @@ class StoredQueue {
       if (ready.task != asked) continue;
       if (!ready.line.has_value()) return Say(TaskSituation::next, kNothingInItsWay);
       if (!queued) {
-        return Say(TaskSituation::shortage,
+        const bool weak = ready.line->status().code() == StatusCode::kFailedPrecondition;
+        return Say(weak ? TaskSituation::enforcement : TaskSituation::shortage,
                    absl::StrCat(AbslView(Message(ready.line->status())), ": it cannot run here"));
       }
       line = **ready.line;
@@ -252,6 +254,8 @@ std::string_view ToString(TaskSituation situation) {
       return "order";
     case TaskSituation::next:
       return "next";
+    case TaskSituation::enforcement:
+      return "enforcement";
   }
   return "unknown";
 }
@@ -261,11 +265,23 @@ std::string DescribeDevices(const RunState& run, TaskIndex task) {
   if (intended == nullptr) return "";
   std::string text;
   for (const HeldSlot& held : intended->slots) {
-    if (held.device.empty() || held.slot == "cpu" || held.slot == "mem") continue;
+    const SlotType* type = FindSlotType(held.slot);
+    if (held.device.empty() || (type != nullptr && !type->of_devices())) continue;
     absl::StrAppend(&text, text.empty() ? "" : ", ", FormatSlotAmount(held.slot, held.amount), " ",
                     held.slot, " of ", held.device);
+    if (type != nullptr) absl::StrAppend(&text, " (", AbslView(ToString(type->enforcement)), ")");
   }
   return text;
+}
+
+std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& request) {
+  std::optional<Enforcement> weakest;
+  for (const SlotRequest& wanted : request) {
+    const SlotType* type = FindSlotType(wanted.slot);
+    if (type == nullptr || !type->of_devices() || wanted.amount == Quantity()) continue;
+    weakest = std::min(weakest.value_or(type->enforcement), type->enforcement);
+  }
+  return weakest;
 }
 
 TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
@@ -380,12 +396,14 @@ TaskExplanation DescribeReason(const QueueReason& reason,
   return explanation;
 }
 
-StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex task, Time now,
-                                      const std::function<bool(const LeaseHolder&)>& is_gone,
-                                      const Tenancy& tenancy, const GroupPolicy& policy) {
-  TRACKBED_ASSIGN_OR_RETURN(const StoredRun asked, LoadRun(store, id));
-  TaskExplanation explanation = ExplainState(*asked.state, task, now);
-  if (explanation.situation == TaskSituation::ended) return explanation;
+namespace {
+
+// Why it waits, of a task that has not ended and of which the state says `explanation`.
+StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, TaskIndex task,
+                                         TaskExplanation explanation, Time now,
+                                         const std::function<bool(const LeaseHolder&)>& is_gone,
+                                         const Tenancy& tenancy, const GroupPolicy& policy) {
+  const RunId& id = asked.record.id;
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
   if (lease.expires <= now || (is_gone && is_gone(lease.holder))) {
     return Say(TaskSituation::interrupted,
@@ -394,9 +412,16 @@ StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex t
   if (explanation.situation != TaskSituation::next) return explanation;
   ParsedNodes known = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
   if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
-  StatusOr<std::unique_ptr<EngineNodes>> nodes = EngineNodes::Create(
-      std::move(known.nodes), tenancy, policy, [](const ReadyTask&) { return true; });
+  StatusOr<std::unique_ptr<EngineNodes>> nodes =
+      EngineNodes::Create(std::move(known.nodes), EngineNodes::Naming::where_needed, tenancy,
+                          policy, [](const ReadyTask&) { return true; });
   if (!nodes.ok()) return explanation;
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
+  std::set<std::string> drained;
+  for (const NodeRecord& record : records) {
+    if (record.drained) drained.insert(record.name);
+  }
+  (*nodes)->SetDrained(std::move(drained));
   StoredQueue rebuilt(store, *std::move(nodes), tenancy, id, now);
   TRACKBED_ASSIGN_OR_RETURN(const Activity activity, ActivityOf(store, asked.record.number));
   TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> runs, store.ListRuns(SIZE_MAX, RunsListed::all));
@@ -413,6 +438,21 @@ StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex t
     }
   }
   return rebuilt.Explain({asked.record.number, task});
+}
+
+}  // namespace
+
+StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex task, Time now,
+                                      const std::function<bool(const LeaseHolder&)>& is_gone,
+                                      const Tenancy& tenancy, const GroupPolicy& policy) {
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun asked, LoadRun(store, id));
+  TaskExplanation state = ExplainState(*asked.state, task, now);
+  if (state.situation == TaskSituation::ended) return state;
+  TRACKBED_ASSIGN_OR_RETURN(
+      TaskExplanation explanation,
+      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy));
+  explanation.enforcement = WeakestEnforcement(asked.state->pipeline().tasks[task].resources);
+  return explanation;
 }
 
 }  // namespace trackbed

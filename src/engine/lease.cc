@@ -33,6 +33,7 @@ void Batch::clear() {
   cache_entries.clear();
   requests_done.clear();
   lease_until.reset();
+  lease_node.reset();
 }
 
 Status Store::ReadSomeEvents(int64_t run, uint64_t from, size_t limit,

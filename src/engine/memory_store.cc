@@ -58,6 +58,7 @@ class MemoryStore final : public Store {
              batch.requests_done.end();
     });
     if (batch.lease_until) lease_.expires = *batch.lease_until;
+    if (batch.lease_node) lease_.holder.node = *batch.lease_node;
     return absl::OkStatus();
   }
 
@@ -120,6 +121,19 @@ class MemoryStore final : public Store {
     return *last;
   }
 
+  StatusOr<std::vector<NodeRecord>> ListNodes() override {
+    std::vector<NodeRecord> nodes;
+    for (const auto& [name, node] : nodes_) nodes.push_back(node);
+    return nodes;
+  }
+
+  Status ChangeNodes(const std::vector<NodeRecord>& put, const std::vector<std::string>& remove,
+                     Time now) override {
+    for (const NodeRecord& node : put) nodes_.insert_or_assign(node.name, node);
+    for (const std::string& name : remove) nodes_.erase(name);
+    return PostRequest({0, Request::Kind::look_at_nodes, ""}, now);
+  }
+
   Status PostRequest(const Request& request, Time /*now*/) override {
     requests_.push_back(request);
     requests_.back().number = ++last_request_;
@@ -164,6 +178,7 @@ class MemoryStore final : public Store {
   absl::flat_hash_map<RunId, int64_t> numbers_;
   absl::flat_hash_map<std::string, std::string> pipelines_;
   std::map<std::string, CacheEntry> cache_;
+  std::map<std::string, NodeRecord> nodes_;
   std::vector<Request> requests_;
   int64_t last_request_ = 0;
 };

@@ -86,12 +86,12 @@ NodeQueue::NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> a
 
 // The request in the terms of each node that could meet it. Errors as LineFor.
 StatusOr<std::vector<std::optional<SlotDemand>>> NodeQueue::Prepare(
-    std::span<const SlotRequest> request) {
+    std::span<const SlotRequest> request, Enforcement at_least) {
   std::vector<std::optional<SlotDemand>> slots(nodes_.size());
   bool possible = false;
   Status first;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    const StatusOr<SlotDemand> demand = nodes_[node].allocator.Prepare(request);
+    const StatusOr<SlotDemand> demand = nodes_[node].allocator.Prepare(request, at_least);
     if (demand.ok()) {
       slots[node] = *demand;
       possible = true;
@@ -107,8 +107,10 @@ StatusOr<std::vector<std::optional<SlotDemand>>> NodeQueue::Prepare(
                                         nodes_.front().name, ": ", AbslView(Message(first))));
 }
 
-StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request, uint32_t together) {
-  TRACKBED_ASSIGN_OR_RETURN(std::vector<std::optional<SlotDemand>> slots, Prepare(request));
+StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request, uint32_t together,
+                                         Enforcement at_least) {
+  TRACKBED_ASSIGN_OR_RETURN(std::vector<std::optional<SlotDemand>> slots,
+                            Prepare(request, at_least));
   std::map<std::string, Quantity> total;
   for (const SlotRequest& slot : request) {
     if (slot.amount == Quantity()) continue;
@@ -158,8 +160,8 @@ StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   const std::vector<SlotRequest> request(claim.request.begin(), claim.request.end());
   const bool apart = claim.members > 1 && claim.on_different_nodes;
   LineState line;
-  TRACKBED_ASSIGN_OR_RETURN(line.request,
-                            RequestFor(RequestOrDefault(request), apart ? 1 : claim.members));
+  TRACKBED_ASSIGN_OR_RETURN(line.request, RequestFor(RequestOrDefault(request),
+                                                     apart ? 1 : claim.members, claim.at_least));
   line.tenant = claim.tenant;
   line.priority = claim.priority;
   if (claim.run_time > Duration{0}) line.run_time = RoundUpRunTime(claim.run_time);
@@ -203,6 +205,19 @@ void NodeQueue::Push(Line index, ReadyTask task, Time since) {
     changed_ = true;
   }
   line.tasks.push_back({task, last_since_});
+}
+
+std::vector<std::pair<Time, ReadyTask>> NodeQueue::Waiters() const {
+  std::vector<std::pair<Time, ReadyTask>> waiters;
+  for (const Line index : waiting_) {
+    for (const Waiting& waiting : lines_[index].tasks) {
+      waiters.emplace_back(waiting.since, waiting.task);
+    }
+  }
+  // No two have the same time.
+  std::sort(waiters.begin(), waiters.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  return waiters;
 }
 
 void NodeQueue::Withdraw(LineState* line) {

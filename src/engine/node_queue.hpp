@@ -71,6 +71,7 @@ class NodeQueue {
     Duration run_time{0};  // expected; 0: not known
     uint32_t members = 1;
     bool on_different_nodes = false;  // its members; else all on one
+    Enforcement at_least = Enforcement::accounting;
   };
   struct Started {
     ReadyTask task;
@@ -90,7 +91,8 @@ class NodeQueue {
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
 
-  // The line for tasks with this claim. Errors as SlotAllocator::Prepare; kResourceExhausted when
+  // The line for tasks with this claim. Errors as SlotAllocator::Prepare: kFailedPrecondition for
+  // what is enforced more weakly than at_least; kResourceExhausted when
   // the nodes, empty and open, or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
 
@@ -99,6 +101,8 @@ class NodeQueue {
   // The next task that starts, with what it holds.
   std::optional<Started> Take(Time now);
   void Release(uint32_t held, Time now);
+  // All that wait, in the order in which they were pushed.
+  std::vector<std::pair<Time, ReadyTask>> Waiters() const;
   // Some of what was pushed is not wanted any more: it must not hold up others.
   void Recheck() { recheck_ = true; }
 
@@ -111,6 +115,7 @@ class NodeQueue {
 
   // Nothing new starts on a node that is closed. All are open at first.
   void SetOpen(NodeIndex node, bool open);
+  bool is_open(NodeIndex node) const { return nodes_[node].open; }
 
   // Take may find something at this time though nothing happens until then; kNever: it does not.
   Time next() const { return scheduler_ == nullptr || waiting_.empty() ? kNever : next_; }
@@ -171,8 +176,10 @@ class NodeQueue {
   NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
             const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
 
-  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together);
-  StatusOr<std::vector<std::optional<SlotDemand>>> Prepare(std::span<const SlotRequest> request);
+  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
+                                Enforcement at_least);
+  StatusOr<std::vector<std::optional<SlotDemand>>> Prepare(std::span<const SlotRequest> request,
+                                                           Enforcement at_least);
   Status CheckMembers(const Claim& claim) const;
   TaskRequest RequestOf(const LineState& line, TaskId id) const;
   // For all members that are to be together; adds to *members, or does nothing.

@@ -166,6 +166,9 @@ std::string ExplanationToJson(const RunState& run, TaskIndex task,
     object["needed"] = FormatSlotAmount(explained.slot, explained.needed);
     object["free"] = FormatSlotAmount(explained.slot, explained.free);
   }
+  if (explained.enforcement) {
+    object["enforcement"] = std::string(ToString(*explained.enforcement));
+  }
   if (!explained.ahead.empty()) object["ahead"] = explained.ahead;
   if (explained.before > 0) object["before"] = explained.before;
   if (explained.expected_start != kNever) {

@@ -76,6 +76,11 @@ UPDATE cache SET digest=row_digest(key, pipeline, task, time_ns, detail);
 UPDATE lease SET digest=row_digest(
   fence, expires_ns, host, boot_id, process, process_start, description, node);
 UPDATE requests SET digest=row_digest(time_ns, kind, run);
+)sql",
+                                    R"sql(
+CREATE TABLE nodes(
+  name TEXT PRIMARY KEY, description TEXT NOT NULL, drained INTEGER NOT NULL,
+  digest INTEGER NOT NULL) WITHOUT ROWID;
 )sql"};
 constexpr int kFormat = std::size(kFormats);
 // The row that ends a run: its sequence, and its type, which is no event's. Its time is the number
@@ -109,6 +114,9 @@ class SqliteStore final : public Store {
   StatusOr<std::optional<CacheEntry>> FindCached(const std::string& key) override;
   StatusOr<std::optional<CacheEntry>> FindLastCached(const std::string& pipeline,
                                                      const std::string& task, Time before) override;
+  StatusOr<std::vector<NodeRecord>> ListNodes() override;
+  Status ChangeNodes(const std::vector<NodeRecord>& put, const std::vector<std::string>& remove,
+                     Time now) override;
   Status PostRequest(const Request& request, Time now) override;
   StatusOr<std::vector<Request>> ReadRequests() override;
 
@@ -148,6 +156,7 @@ class SqliteStore final : public Store {
     Statement lengthen, read_length, last_run, has_run;
     Statement find_run, scan_for_run, list_runs, read_pipeline, read_events;
     Statement put_cache, find_cached, find_last_cached;
+    Statement list_nodes, put_node, remove_node, set_lease_node;
     Statement post_request, read_requests, delete_request;
   } sql_;
 };
@@ -347,7 +356,9 @@ Status SqliteStore::PrepareStatements() {
        " digest=row_digest(run, sequence, ?4, type, task, attempt, detail)"
        " WHERE run=?1 AND sequence=?2 AND time_ns=?3 AND digest=row_digest("
        "run, sequence, time_ns, type, task, attempt, detail)"},
-      {sql_.read_length, "SELECT time_ns FROM events WHERE run=? AND sequence=?"},
+      {sql_.read_length,
+       "SELECT time_ns, digest=row_digest(run, sequence, time_ns, type, task, attempt, detail)"
+       " FROM events WHERE run=? AND sequence=?"},
       {sql_.has_run, "SELECT 1 FROM runs WHERE number=?"},
       {sql_.set_status,
        "UPDATE runs SET status=?1, finished_ns=?2,"
@@ -369,6 +380,14 @@ Status SqliteStore::PrepareStatements() {
       {sql_.find_last_cached,
        "SELECT " TRACKBED_CACHE_COLUMNS " FROM cache"
        " WHERE pipeline=? AND task=? AND time_ns<? ORDER BY time_ns DESC LIMIT 1"},
+      {sql_.list_nodes,
+       "SELECT name, description, drained, digest=row_digest(name, description, drained) FROM nodes"
+       " ORDER BY name"},
+      {sql_.put_node, "INSERT OR REPLACE INTO nodes VALUES(?1, ?2, ?3, row_digest(?1, ?2, ?3))"},
+      {sql_.remove_node, "DELETE FROM nodes WHERE name=?"},
+      {sql_.set_lease_node,
+       "UPDATE lease SET node=?1, digest=row_digest(fence, expires_ns, host, boot_id, process,"
+       " process_start, description, ?1)"},
       {sql_.post_request, "INSERT INTO requests VALUES(NULL, ?1, ?2, ?3, row_digest(?1, ?2, ?3))"},
       {sql_.read_requests,
        "SELECT number, kind, run, digest=row_digest(time_ns, kind, run) FROM requests"
@@ -539,9 +558,7 @@ Status SqliteStore::Lengthen(int64_t run, uint64_t from, uint64_t to) {
     return Internal(absl::StrCat(path_, ": there is no run number ", run));
   }
   if (code != SQLITE_ROW) return Error("lengthen a run");
-  if (row.Integer(0) == static_cast<int64_t>(from)) {
-    return Damaged(absl::StrCat("the end of run number ", run));
-  }
+  if (!row.IsTrue(1)) return Damaged(absl::StrCat("the end of run number ", run));
   return Internal(absl::StrCat(path_, ": event ", from + 1, " of run number ", run,
                                " does not follow event ", row.Integer(0)));
 }
@@ -601,6 +618,10 @@ Status SqliteStore::Commit(uint64_t fence, const Batch& batch) {
     if (batch.lease_until) {
       sql_.renew_lease.Bind(1, ToNanoseconds(*batch.lease_until));
       TRACKBED_RETURN_IF_ERROR(Run(sql_.renew_lease, "renew the lease"));
+    }
+    if (batch.lease_node) {
+      sql_.set_lease_node.BindText(1, *batch.lease_node);
+      TRACKBED_RETURN_IF_ERROR(Run(sql_.set_lease_node, "renew the lease"));
     }
     return absl::OkStatus();
   });
@@ -753,6 +774,36 @@ StatusOr<std::optional<CacheEntry>> SqliteStore::FindLastCached(const std::strin
   sql_.find_last_cached.BindText(2, task);
   sql_.find_last_cached.Bind(3, ToNanoseconds(before));
   return ReadCacheEntry(sql_.find_last_cached);
+}
+
+StatusOr<std::vector<NodeRecord>> SqliteStore::ListNodes() {
+  Statement& row = sql_.list_nodes;
+  ResetOnExit reset(row);
+  std::vector<NodeRecord> nodes;
+  int code = SQLITE_OK;
+  while ((code = row.Step()) == SQLITE_ROW) {
+    nodes.push_back({row.Bytes(0), row.Bytes(1), row.Integer(2) != 0});
+    if (!row.IsTrue(3)) return Damaged(absl::StrCat("node ", nodes.back().name));
+  }
+  if (code != SQLITE_DONE) return Error("read the nodes");
+  return nodes;
+}
+
+Status SqliteStore::ChangeNodes(const std::vector<NodeRecord>& put,
+                                const std::vector<std::string>& remove, Time now) {
+  return InTransaction("change the nodes", [&]() -> Status {
+    for (const NodeRecord& node : put) {
+      sql_.put_node.BindText(1, node.name);
+      sql_.put_node.BindText(2, node.description);
+      sql_.put_node.Bind(3, node.drained ? 1 : 0);
+      TRACKBED_RETURN_IF_ERROR(Run(sql_.put_node, "change the nodes"));
+    }
+    for (const std::string& name : remove) {
+      sql_.remove_node.BindText(1, name);
+      TRACKBED_RETURN_IF_ERROR(Run(sql_.remove_node, "change the nodes"));
+    }
+    return PostRequest({0, Request::Kind::look_at_nodes, ""}, now);
+  });
 }
 
 Status SqliteStore::PostRequest(const Request& request, Time now) {

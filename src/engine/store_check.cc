@@ -75,6 +75,8 @@ constexpr Rule kRules[] = {
      "SELECT key FROM cache WHERE digest IS NOT row_digest(key, pipeline, task, time_ns, detail)"},
     {"damaged: request number ",
      "SELECT number FROM requests WHERE digest IS NOT row_digest(time_ns, kind, run)"},
+    {"damaged: node ",
+     "SELECT name FROM nodes WHERE digest IS NOT row_digest(name, description, drained)"},
     {"there are events, and no run, of number ",
      "SELECT DISTINCT run FROM events WHERE run NOT IN (SELECT number FROM runs)"},
 };

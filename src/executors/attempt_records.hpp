@@ -122,13 +122,14 @@ inline constexpr const char* kServeFlag = "--serve";
 // With this one and an attempt's folder, it runs the order in kOrderFile there, once.
 inline constexpr const char* kJobFlag = "--job";
 inline constexpr const char* kOrderFile = "order";
-// Runs a gang as a job (supervisor/gang.hpp).
+// Of a gang.
+inline constexpr const char* kMembersFolder = "members";  // one for each member but the first
+inline constexpr const char* kHostsFile = "hosts";        // what a member sees as /etc/hosts
+// Of one that runs as a job (supervisor/gang.hpp).
 inline constexpr const char* kGangFlag = "--gang";
 inline constexpr const char* kMemberFlag = "--member";
 inline constexpr const char* kGangFile = "gang";
-inline constexpr const char* kGangMembersFolder = "members";
 inline constexpr const char* kAddressFile = "address";
-inline constexpr const char* kGangHostsFile = "hosts";
 inline constexpr const char* kFailedFile = "failed";
 // In a job the supervisor touches the claim every so often while the command runs, so that it is
 // seen to be there by who cannot ask; and ends the command when this file is there: made when the

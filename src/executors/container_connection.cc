@@ -7,13 +7,9 @@
 namespace trackbed {
 namespace {
 
-constexpr auto kVersionTimeout = std::chrono::seconds(30);
+constexpr auto kLeastTimeout = std::chrono::seconds(1);
 constexpr int kQuestionsInSilence = 3;
 constexpr int kOk = 200;
-
-bool Answers(const HttpOutcome& outcome) {
-  return outcome.error.empty() && outcome.status != 0 && outcome.status < kFirstServerError;
-}
 
 }  // namespace
 
@@ -30,47 +26,40 @@ HttpTransport::Exchange ContainerConnection::Send(HttpRequest request, HttpHandl
   return transport_->Send(std::move(request), std::move(handler));
 }
 
+// Tells which API it speaks, and that it is there, with no work for it.
 void ContainerConnection::Ask() {
   asking_ = true;
   if (unanswered_since_ == SteadyTime{}) unanswered_since_ = SteadyNow();
   HttpRequest request;
-  request.path = connected_ ? "/_ping" : "/version";
-  request.timeout = connected_ ? silence_ / kQuestionsInSilence : Duration(kVersionTimeout);
+  request.path = "/_ping";
+  request.timeout = std::max(silence_ / kQuestionsInSilence, Duration(kLeastTimeout));
   HttpHandler handler;
-  handler.on_done = [this, ping = connected_](const HttpOutcome& outcome) {
+  handler.on_done = [this](const HttpOutcome& outcome) {
     asking_ = false;
-    ping ? OnPing(outcome) : OnVersion(outcome);
+    OnPing(outcome);
   };
   transport_->Send(std::move(request), std::move(handler));
 }
 
-void ContainerConnection::OnVersion(const HttpOutcome& outcome) {
-  const auto version =
-      outcome.error.empty() && outcome.status == kOk ? ReadVersion(outcome.body) : std::nullopt;
-  if (version) {
-    version_ = *version;
-    connected_ = true;
-    silent_ = false;
-    failures_ = 0;
-    Heard();
-    due_ = SteadyAfter(silence_ / kQuestionsInSilence);
-  } else {
-    error_ = !outcome.error.empty()  ? outcome.error
-             : outcome.status == kOk ? "what answers is no Docker Engine API"
-                                     : ErrorText(outcome.status, outcome.body);
-    due_ = SteadyAfter(Backoff(++failures_));
-  }
-  changed_();
-}
-
 void ContainerConnection::OnPing(const HttpOutcome& outcome) {
-  if (Answers(outcome)) {
-    Heard();
-    due_ = SteadyAfter(silence_ / kQuestionsInSilence);
+  const bool answers = outcome.error.empty() && outcome.status == kOk;
+  const auto version = answers ? ReadPing(outcome.head) : std::nullopt;
+  if (!version) {
+    error_ = !outcome.error.empty() ? outcome.error
+             : answers              ? "what answers is no Docker Engine API"
+                                    : ErrorText(outcome.status, outcome.body);
+    due_ = SteadyAfter(std::min(Backoff(++failures_), silence_ / kQuestionsInSilence));
+    if (!connected_) changed_();
     return;
   }
-  error_ = outcome.error.empty() ? ErrorText(outcome.status, outcome.body) : outcome.error;
-  due_ = SteadyAfter(std::min(Backoff(++failures_), silence_ / kQuestionsInSilence));
+  version_ = *version;
+  failures_ = 0;
+  Heard();
+  due_ = SteadyAfter(silence_ / kQuestionsInSilence);
+  if (connected_) return;
+  connected_ = true;
+  silent_ = false;
+  changed_();
 }
 
 void ContainerConnection::JudgeSilence(SteadyTime now) {

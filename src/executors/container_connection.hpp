@@ -39,7 +39,6 @@ class ContainerConnection {
 
  private:
   void Ask();
-  void OnVersion(const HttpOutcome& outcome);
   void OnPing(const HttpOutcome& outcome);
   void Heard() { unanswered_since_ = SteadyTime{}; }
   void JudgeSilence(SteadyTime now);

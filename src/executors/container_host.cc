@@ -27,6 +27,7 @@ constexpr auto kAttachPatience = std::chrono::seconds(5);
 // A tag may come to mean another image.
 constexpr auto kImageKnown = std::chrono::seconds(10);
 constexpr auto kNetworkPatience = std::chrono::milliseconds(50);
+constexpr auto kEndsInterval = std::chrono::seconds(2);
 constexpr auto kListInterval = std::chrono::seconds(20);
 constexpr int kMaxTries = 4;  // of what is refused rather than unanswered
 constexpr int kMaxRemoveTries = 6;
@@ -53,6 +54,7 @@ ContainerHost::ContainerHost(Shared shared, std::string node, const ContainerEnd
     : shared_(std::move(shared)),
       options_(*shared_.options),
       node_(std::move(node)),
+      where_(endpoint),
       endpoint_(endpoint.ToString()),
       connection_(std::move(transport), options_.silence, [this] { OnConnection(); }),
       pulls_(shared_.options, node_, &connection_) {}
@@ -264,6 +266,7 @@ void ContainerHost::OnNetwork(Watch* watch, const HttpOutcome& outcome) {
 
 void ContainerHost::CreateContainer(Watch* watch) {
   watch->stage = Stage::creating;
+  watch->order->user = UserInside(options_, where_);
   StatusOr<std::string> body =
       CreationBody(*watch->order, watch->image_id, options_, connection_.version().is_podman);
   if (!body.ok()) {
@@ -381,7 +384,10 @@ bool ContainerHost::ToldOfSuccess(const Watch& watch) {
 
 void ContainerHost::OnLogEnd(Watch* watch, bool clean) {
   watch->log_ended = clean;
-  if (!clean || !watch->log_reader.AtFrameEnd()) watch->log_whole = false;
+  // The stream of an engine that is killed ends like one whose container has ended: but then its
+  // first process has left word before.
+  const bool told = PathExists(watch->folder + "/" + kContainerFolder + "/" + kEndFile);
+  if (!clean || !told || !watch->log_reader.AtFrameEnd()) watch->log_whole = false;
   if (watch->stage == Stage::attaching) {
     StartContainer(watch);
   } else if (watch->stage == Stage::running) {
@@ -644,7 +650,11 @@ void ContainerHost::OnConcluded(Watch* watch, const ExitRecord& record, bool los
     watch->last = FromExit(*watch, record);
   }
   watch->tries = 0;
-  Remove(watch);
+  if (connection_.is_silent()) {
+    FinishWatch(watch);
+  } else {
+    Remove(watch);
+  }
 }
 
 void ContainerHost::FailToStart(Watch* watch, std::string message) {
@@ -766,6 +776,26 @@ void ContainerHost::OnConnection() {
     } else {
       unconnected_.push_back(id);
     }
+  }
+}
+
+// While nobody answers, folders still tell which attempts have ended. Their containers are strays
+// then.
+void ContainerHost::TakeEnds() {
+  if (!connection_.is_silent() || SteadyNow() < ends_due_) return;
+  ends_due_ = SteadyAfter(kEndsInterval);
+  for (auto& [id, watch] : watches_) {
+    const bool may_have_ended = watch.stage == Stage::running || watch.stage == Stage::looking ||
+                                watch.stage == Stage::starting || watch.stage == Stage::fetching;
+    if (!may_have_ended || !PathExists(watch.folder + "/" + kContainerFolder + "/" + kEndFile)) {
+      continue;
+    }
+    CancelRequests(&watch);
+    SetDue(&watch, SteadyTime{}, nullptr);
+    ReportStarted(&watch);
+    watch.problem = "its node does not answer, so the log may lack something";
+    watch.last = AttemptReport();
+    Conclude(&watch);
   }
 }
 
@@ -920,6 +950,7 @@ void ContainerHost::RunDue() {
 
 void ContainerHost::Run() {
   connection_.Run(Needed());
+  TakeEnds();
   RunDue();
   ListContainers();
 }
@@ -927,6 +958,7 @@ void ContainerHost::Run() {
 SteadyTime ContainerHost::NextDue() const {
   SteadyTime next = connection_.NextDue(Needed());
   if (!due_.empty()) next = std::min(next, due_.begin()->first);
+  if (connection_.is_silent() && !watches_.empty()) next = std::min(next, ends_due_);
   if (connection_.connected() && !listing_ && ListMatters()) next = std::min(next, list_due_);
   return next;
 }

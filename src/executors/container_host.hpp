@@ -164,6 +164,7 @@ class ContainerHost {
   // --- Requests ---
   void Request(Watch* watch, HttpRequest request, Answered then);
   void OnConnection();
+  void TakeEnds();
   bool OutOfPatience(const Watch& watch) const;
   void FailUnreached(Watch* watch, const std::string& why);
   void Unreached(Watch* watch, const HttpOutcome& outcome, Step step);
@@ -190,10 +191,12 @@ class ContainerHost {
   const Shared shared_;
   const ContainerExecutorOptions& options_;
   const std::string node_;
+  const ContainerEndpoint where_;
   const std::string endpoint_;
   ContainerConnection connection_;
   ImagePulls pulls_;
   SteadyTime list_due_{};
+  SteadyTime ends_due_{};  // while it is silent
   bool listing_ = false;
   bool has_networks_ = true;  // it can make some, as far as we know
   bool networks_due_ = true;  // some may be left that nobody uses

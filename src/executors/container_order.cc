@@ -1,17 +1,23 @@
 #include "executors/container_order.hpp"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "executors/container_files.hpp"
+#include "executors/gang_environment.hpp"
 #include "executors/launch_plan.hpp"
 #include "trackbed/base/sha256.hpp"
+#include "trackbed/base/slot_type.hpp"
 
 namespace trackbed {
 namespace {
@@ -54,13 +60,13 @@ struct KeyParts {
   std::string run;
   std::string task;
   std::string attempt;
+  std::string member;  // of a gang: "sub1"; of main1, and of a single process, empty
 };
 
 KeyParts Split(const AttemptKey& key) {
-  const size_t first = key.find('/');
-  const size_t last = key.rfind('/');
-  if (first == std::string::npos || first == last) return {key, "", ""};
-  return {key.substr(0, first), key.substr(first + 1, last - first - 1), key.substr(last + 1)};
+  std::vector<std::string> parts = absl::StrSplit(key, '/');
+  parts.resize(std::max<size_t>(parts.size(), 4));
+  return {parts[0], parts[1], parts[2], parts[3]};
 }
 
 std::string NamePart(std::string text) {
@@ -70,14 +76,33 @@ std::string NamePart(std::string text) {
   return text.substr(0, kMaxNamePart);
 }
 
-std::string UserOf(const ContainerExecutorOptions& options) {
-  if (options.user == "image") return "";
-  if (!options.user.empty()) return options.user;
-  return absl::StrCat(geteuid(), ":", getegid());
-}
-
 bool IsRoot(std::string_view user) {
   return user == "0" || user == "root" || user.starts_with("0:") || user.starts_with("root:");
+}
+
+bool HasUuid(const AssignedDevice& device) {
+  return device.id.starts_with("MIG-") || device.card.starts_with("GPU-");
+}
+
+// Inside, devices without a UUID are counted anew: whoever has the third one sees it as the first.
+void RenumberDevices(const AttemptSpec& spec, std::map<std::string, std::string>* values) {
+  std::map<std::string, std::set<int>> seen;  // by the driver's variable
+  for (const AssignedDevice& device : spec.devices) {
+    const SlotType* type = FindSlotType(device.slot);
+    if (type == nullptr || type->visible_devices.empty() || HasUuid(device)) continue;
+    seen[std::string(type->visible_devices)].insert(device.index);
+  }
+  for (const auto& [variable, indices] : seen) {
+    std::string list;
+    for (size_t i = 0; i < indices.size(); ++i) absl::StrAppend(&list, i == 0 ? "" : ",", i);
+    (*values)[variable] = list;
+  }
+}
+
+bool HasPartOfGpu(const AttemptSpec& spec) {
+  return std::any_of(spec.devices.begin(), spec.devices.end(), [](const AssignedDevice& device) {
+    return device.slot == "cuda.shares" && device.amount < *Quantity::FromUnits(1);
+  });
 }
 
 // Values of secrets go to the container engine here, and nowhere else.
@@ -89,20 +114,28 @@ Json Environment(const ContainerOrder& order, const ContainerExecutorOptions& op
   values["TRACKBED_OUTPUT"] =
       absl::StrCat(order.spec.folder, "/", kContainerFolder, "/", kOutputFile);
   // A user that the image does not know would be at home in "/", which is not writable.
-  const std::string user = UserOf(options);
+  const std::string& user = order.user;
   if (!user.empty() && !IsRoot(user) && !values.contains("HOME")) {
     values["HOME"] = order.spec.pipeline_paths ? "/home/work"
                                                : absl::StrCat(order.spec.folder, "/", kWorkFolder);
   }
+  RenumberDevices(order.spec, &values);
   // Some images ask NVIDIA's runtime for all devices, and a host may use it for every container.
-  if (order.spec.devices.empty()) values.try_emplace("NVIDIA_VISIBLE_DEVICES", "void");
+  const bool has_gpu =
+      std::any_of(order.spec.devices.begin(), order.spec.devices.end(),
+                  [](const AssignedDevice& device) { return device.slot.starts_with("cuda."); });
+  if (!has_gpu) values.try_emplace("NVIDIA_VISIBLE_DEVICES", "void");
+  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) {
+    values["CUDA_MPS_PIPE_DIRECTORY"] = options.mps_folder;
+  }
   Json list = Json::array();
   for (const auto& [name, value] : values) list.push_back(absl::StrCat(name, "=", value));
   for (const std::string& secret : SecretEnvironment(order.spec)) list.push_back(secret);
   return list;
 }
 
-Json Mounts(const ContainerOrder& order, const std::string& init) {
+Json Mounts(const ContainerOrder& order, const ContainerExecutorOptions& options) {
+  const std::string& init = options.init_path;
   Json list = Json::array();
   const auto bind = [&](const std::string& path, const std::string& host_path, bool read_only) {
     list.push_back(
@@ -118,6 +151,9 @@ Json Mounts(const ContainerOrder& order, const std::string& init) {
   const std::string shared = absl::StrCat(order.spec.folder, "/", kContainerFolder);
   bind(shared, shared, false);
   bind(init, init, true);
+  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) {
+    bind(options.mps_folder, options.mps_folder, false);
+  }
   return list;
 }
 
@@ -160,11 +196,12 @@ Status AddDevices(const AttemptSpec& spec, ContainerDevices how, Json* host) {
 StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOptions& options,
                           bool is_podman) {
   Json host;
-  host["Mounts"] = Mounts(order, options.init_path);
+  host["Mounts"] = Mounts(order, options);
   // Kept whole until we have read them.
   host["LogConfig"] = {{"Type", "json-file"}};
   host["SecurityOpt"] = Json::array({"no-new-privileges"});
   host["RestartPolicy"] = {{"Name", "no"}};
+  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) host["IpcMode"] = "host";
   if (!options.network.empty()) host["NetworkMode"] = options.network;
   if (order.launch.memory_bytes > 0) {
     const int64_t bytes = std::max(order.launch.memory_bytes, kLeastMemory);
@@ -201,6 +238,18 @@ void JoinGang(const ContainerOrder& order, Json* body) {
   (*body)["Labels"][kNetworkLabel] = network.name;
 }
 
+// By the newest version of the API that an engine knows.
+std::optional<VersionAnswer> Speak(const std::string& api) {
+  const std::vector<std::string> parts = absl::StrSplit(api, '.');
+  int minor = 0;
+  if (parts.size() != 2 || parts[0] != "1" || !absl::SimpleAtoi(parts[1], &minor)) {
+    return std::nullopt;
+  }
+  VersionAnswer answer;
+  answer.api = absl::StrCat("1.", std::min(minor, kNewestApi));
+  return answer;
+}
+
 }  // namespace
 
 std::string ContainerName(const AttemptKey& key, const std::string& folder) {
@@ -209,6 +258,9 @@ std::string ContainerName(const AttemptKey& key, const std::string& folder) {
   std::string name = absl::StrCat("trackbed-", NamePart(parts.run), "-");
   if (!parts.task.empty()) {
     absl::StrAppend(&name, NamePart(parts.task), "-", NamePart(parts.attempt), "-");
+  }
+  if (!parts.member.empty()) {
+    absl::StrAppend(&name, NamePart(parts.member), "-");
   }
   return name + digest.substr(digest.find(':') + 1, kNameDigest);
 }
@@ -228,6 +280,16 @@ Status CheckImageName(const std::string& image) {
                                       "debian:12 or ghcr.io/owner/name:tag"));
 }
 
+std::string UserInside(const ContainerExecutorOptions& options, const ContainerEndpoint& endpoint) {
+  if (options.user == "image") return "";
+  if (!options.user.empty()) return options.user;
+  // An engine that runs as ourselves maps us to root inside; one of root's maps nobody.
+  struct stat status{};
+  const bool is_ours = geteuid() != 0 && !endpoint.socket.empty() &&
+                       stat(endpoint.socket.c_str(), &status) == 0 && status.st_uid == geteuid();
+  return is_ours ? "0:0" : absl::StrCat(geteuid(), ":", getegid());
+}
+
 StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::string& image,
                                    const ContainerExecutorOptions& options, bool is_podman) {
   Json body;
@@ -237,7 +299,7 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
   body["Cmd"] = order.launch.command;
   body["Env"] = Environment(order, options);
   body["Hostname"] = order.spec.gang.empty() ? "main1" : order.spec.gang[order.spec.rank].host;
-  body["User"] = UserOf(options);
+  body["User"] = order.user;
   body["WorkingDir"] =
       order.spec.pipeline_paths ? "/home/work" : absl::StrCat(order.spec.folder, "/", kWorkFolder);
   body["AttachStdin"] = false;
@@ -249,13 +311,16 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
                     {"trackbed.image", order.image},  {kFolderLabel, order.spec.folder}};
   if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   TRACKBED_ASSIGN_OR_RETURN(body["HostConfig"], HostConfig(order, options, is_podman));
-  if (!order.spec.gang.empty()) JoinGang(order, &body);
+  if (!order.spec.gang.empty()) {
+    body["Labels"]["trackbed.member"] = order.spec.gang[order.spec.rank].host;
+    JoinGang(order, &body);
+  }
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string NetworkBody(const ContainerOrder& order) {
   Json body = {{"Name", order.network.name}, {"Driver", "bridge"}, {"CheckDuplicate", true}};
-  body["Labels"] = {{"trackbed.gang", GangKey(order.spec)}};
+  body["Labels"] = {{"trackbed.gang", std::string(AttemptKeyOf(order.spec))}};
   if (!order.owner.empty()) body["Labels"][kOwnerLabel] = order.owner;
   return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -341,25 +406,34 @@ std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
 
 std::optional<VersionAnswer> ReadVersion(std::string_view body) {
   const Json json = ParseObject(body);
-  const std::string api = Get<std::string>(json, "ApiVersion", "");
-  const std::vector<std::string> parts = absl::StrSplit(api, '.');
-  int minor = 0;
-  if (parts.size() != 2 || parts[0] != "1" || !absl::SimpleAtoi(parts[1], &minor)) {
-    return std::nullopt;
-  }
-  VersionAnswer answer;
-  answer.api = absl::StrCat("1.", std::min(minor, kNewestApi));
-  answer.description = absl::StrCat("Docker ", Get<std::string>(json, "Version", ""));
+  auto answer = Speak(Get<std::string>(json, "ApiVersion", ""));
+  if (!answer) return std::nullopt;
+  answer->description = absl::StrCat("Docker ", Get<std::string>(json, "Version", ""));
   const auto components = json.find("Components");
   if (components != json.end() && components->is_array()) {
     for (const Json& component : *components) {
       if (!component.is_object() || Get<std::string>(component, "Name", "") != "Podman Engine") {
         continue;
       }
-      answer.is_podman = true;
-      answer.description = absl::StrCat("Podman ", Get<std::string>(component, "Version", ""));
+      answer->is_podman = true;
+      answer->description = absl::StrCat("Podman ", Get<std::string>(component, "Version", ""));
     }
   }
+  return answer;
+}
+
+std::optional<VersionAnswer> ReadPing(std::string_view head) {
+  std::optional<VersionAnswer> answer;
+  bool is_podman = false;
+  for (const absl::string_view line : absl::StrSplit(AbslView(head), '\n')) {
+    const size_t colon = line.find(':');
+    if (colon == absl::string_view::npos) continue;
+    const std::string name = absl::AsciiStrToLower(line.substr(0, colon));
+    const std::string value(absl::StripAsciiWhitespace(line.substr(colon + 1)));
+    if (name == "api-version") answer = Speak(value);
+    if (name == "libpod-api-version") is_podman = true;
+  }
+  if (answer) answer->is_podman = is_podman;
   return answer;
 }
 

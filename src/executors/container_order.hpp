@@ -36,7 +36,12 @@ struct ContainerOrder {
   LaunchRecord launch;
   std::vector<SandboxMount> view;
   GangNetwork network;  // of a member of a gang
+  std::string user;     // inside: "UID:GID"; empty: as the image says
 };
+
+// Who a container on `endpoint` runs as, so that what it writes belongs to us:
+// ContainerOrder::user.
+std::string UserInside(const ContainerExecutorOptions& options, const ContainerEndpoint& endpoint);
 
 // The body that creates the container. `image` is what to run, `is_podman` whose API it is.
 // kInvalidArgument names a device that cannot be handed to a container.
@@ -80,6 +85,9 @@ struct VersionAnswer {
   std::string description;  // "Podman Engine 4.3.1"
 };
 std::optional<VersionAnswer> ReadVersion(std::string_view body);
+// The same from the head of the answer to /_ping, which costs an engine nothing; without the
+// description. (Podman 4.3 asks the package manager before it tells its version.)
+std::optional<VersionAnswer> ReadPing(std::string_view head);
 
 // One of the containers of an owner, as a list of them has it.
 struct ListedContainer {

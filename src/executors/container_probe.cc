@@ -105,26 +105,46 @@ void AddWarnings(const nlohmann::json& info, ContainerEngineReport* report) {
   for (const auto& option : *options) {
     if (option.is_string() && option.get<std::string>().find("rootless") != std::string::npos) {
       report->warnings.emplace_back(
-          "it runs without root: users inside containers are others outside; run with --user 0:0 "
-          "so that files of tasks belong to you");
+          "it runs without root: users inside containers are others outside; where its socket is "
+          "not "
+          "yours, run with --user 0:0 so that files of tasks belong to you");
     }
   }
 }
 
+// The answer to `path`, or what keeps it from us.
+StatusOr<HttpOutcome> AskEngine(const ContainerEndpoint& endpoint, HttpTransport* transport,
+                                const std::string& path, Duration patience) {
+  HttpOutcome answer = Ask(transport, path, patience);
+  const std::string where = "the container engine at " + endpoint.ToString() + ": ";
+  if (!answer.error.empty()) return Unavailable(where + Remedy(endpoint, answer.error));
+  if (answer.status != kOk) return Unavailable(where + ErrorText(answer.status, answer.body));
+  return answer;
+}
+
+Status NoEngine(const ContainerEndpoint& endpoint) {
+  return Unavailable("the container engine at " + endpoint.ToString() +
+                     ": what answers there is no Docker Engine API");
+}
+
 }  // namespace
+
+Status CheckContainerEngine(const ContainerEndpoint& endpoint, Duration patience) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::unique_ptr<HttpTransport> transport,
+                            NewCurlTransport(endpoint));
+  TRACKBED_ASSIGN_OR_RETURN(const HttpOutcome answer,
+                            AskEngine(endpoint, transport.get(), "/_ping", patience));
+  return ReadPing(answer.head) ? absl::OkStatus() : NoEngine(endpoint);
+}
 
 StatusOr<ContainerEngineReport> ProbeContainerEngine(const ContainerEndpoint& endpoint,
                                                      Duration patience) {
   TRACKBED_ASSIGN_OR_RETURN(const std::unique_ptr<HttpTransport> transport,
                             NewCurlTransport(endpoint));
-  const HttpOutcome answer = Ask(transport.get(), "/version", patience);
-  const std::string where = "the container engine at " + endpoint.ToString() + ": ";
-  if (!answer.error.empty()) return Unavailable(where + Remedy(endpoint, answer.error));
-  if (answer.status != kOk) {
-    return Unavailable(where + ErrorText(answer.status, answer.body));
-  }
+  TRACKBED_ASSIGN_OR_RETURN(const HttpOutcome answer,
+                            AskEngine(endpoint, transport.get(), "/version", patience));
   const auto version = ReadVersion(answer.body);
-  if (!version) return Unavailable(where + "what answers there is no Docker Engine API");
+  if (!version) return NoEngine(endpoint);
   ContainerEngineReport report;
   report.engine = version->description;
   report.api = version->api;

@@ -154,7 +154,11 @@ size_t CurlTransport::OnHeader(char* bytes, size_t size, size_t count, void* dat
   const std::string_view line(bytes, size * count);
   long status = 0;
   flight->curl.easy_getinfo(flight->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (line == "\r\n" && status >= 200) TellHead(flight);
+  if (line == "\r\n" && status >= 200) {
+    TellHead(flight);
+  } else if (flight->outcome.head.size() + line.size() <= kMaxHttpHead) {
+    flight->outcome.head += line;
+  }
   return size * count;
 }
 

@@ -75,16 +75,30 @@ std::string FindCredentialsFile() {
 StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
     const ExecutorChoice& choice, const ExecutorSurroundings& surroundings) {
   ContainerExecutorOptions options;
-  TRACKBED_ASSIGN_OR_RETURN(options.endpoint, ChooseEndpoint(choice));
+  for (const NodeDescription& node : surroundings.nodes) {
+    if (node.endpoint.empty()) continue;
+    TRACKBED_ASSIGN_OR_RETURN(options.nodes[node.name].endpoint,
+                              ParseContainerEndpoint(node.endpoint, node.certificates));
+  }
+  const StatusOr<ContainerEndpoint> chosen = ChooseEndpoint(choice);
+  // With nodes that have their own, the one of this machine may be missing.
+  if (chosen.ok()) {
+    options.endpoint = *chosen;
+  } else if (options.nodes.empty()) {
+    return chosen.status();
+  }
+  options.silence = std::min(options.silence, choice.node_lease / 2);
   options.home = surroundings.home;
   options.default_image = choice.image;
   options.network = choice.network;
   options.user = choice.user;
+  options.read_only_root = choice.read_only_root;
   options.init_path = surroundings.container_init;
   for (const std::string& text : choice.registries) {
     TRACKBED_ASSIGN_OR_RETURN(RegistryLogin login, ReadLogin(text));
     options.logins.push_back(std::move(login));
   }
+  if (const char* folder = std::getenv("CUDA_MPS_PIPE_DIRECTORY")) options.mps_folder = folder;
   options.credentials_file =
       choice.credentials.empty() ? FindCredentialsFile() : choice.credentials;
   if (surroundings.say) {
@@ -102,8 +116,8 @@ StatusOr<std::unique_ptr<ContainerExecutor>> OpenContainers(
     }
     return secret(name.substr(0, slash), name.substr(slash + 1));
   };
-  if (choice.on == "docker") {
-    TRACKBED_RETURN_IF_ERROR(ProbeContainerEngine(options.endpoint).status());
+  if (choice.on == "docker" && options.nodes.empty()) {
+    TRACKBED_RETURN_IF_ERROR(CheckContainerEngine(options.endpoint));
   }
   return ContainerExecutor::Create(std::move(options));
 }
@@ -184,6 +198,15 @@ NodeDescription UnlimitedNode(const std::vector<SlotRequest>& limited, NodeDescr
   }
   OfferSlots(all, &given);
   return given;
+}
+
+void AddNodesOfSlurm(std::vector<NodeDescription>* nodes) {
+  constexpr size_t kNodes = 32;
+  while (nodes->size() < kNodes) {
+    NodeDescription next = nodes->front();
+    next.name = "slurm-" + std::to_string(nodes->size() + 1);
+    nodes->push_back(std::move(next));
+  }
 }
 
 }  // namespace trackbed

@@ -6,13 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "executors/attempt_records.hpp"
 #include "trackbed/executors/executor.hpp"
 
 namespace trackbed {
-
-// Names below the attempt's folder.
-inline constexpr const char* kMembersFolder = "members";  // one for each member but the first
-inline constexpr const char* kHostsFile = "hosts";        // what a member sees as /etc/hosts
 
 // Of the gang's main1 with this key: "RUN/TASK/1/sub2".
 std::string MemberKey(const AttemptKey& key, const GangMember& member, size_t rank);

@@ -11,11 +11,10 @@
 #include <set>
 
 #include "executors/container_order.hpp"
+#include "executors/gang_environment.hpp"
 
 namespace trackbed {
 namespace {
-
-constexpr size_t kMaxLoopbackMembers = 250;
 
 const ContainerNode* NodeOf(const ContainerExecutorOptions& options, const std::string& name) {
   const auto found = options.nodes.find(name);
@@ -65,14 +64,6 @@ StatusOr<std::string> AddressOfNode(const ContainerExecutorOptions& options,
 
 }  // namespace
 
-AttemptKey GangKey(const AttemptSpec& member) {
-  size_t end = 0;
-  for (int part = 0; part < 3 && end != std::string::npos; ++part) {
-    end = member.key.find('/', end == 0 ? 0 : end + 1);
-  }
-  return member.key.substr(0, end);
-}
-
 StatusOr<GangNetwork> PlanGangNetwork(const AttemptSpec& spec,
                                       const ContainerExecutorOptions& options,
                                       const std::string& owner, bool has_networks) {
@@ -89,16 +80,12 @@ StatusOr<GangNetwork> PlanGangNetwork(const AttemptSpec& spec,
   }
   GangNetwork network;
   if (endpoints.size() <= 1 && has_networks && options.network != "host") {
-    network.name = ContainerName(GangKey(spec), owner);
+    network.name = ContainerName(AttemptKey(AttemptKeyOf(spec)), owner);
     return network;
   }
-  if (all_here && spec.gang.size() > kMaxLoopbackMembers) {
-    return InvalidArgument(absl::StrCat("a gang of ", spec.gang.size(),
-                                        " members on the network of one machine, expected at most ",
-                                        kMaxLoopbackMembers));
-  }
+  const std::vector<std::string> loopback = LoopbackAddresses(spec);
   for (size_t rank = 0; rank < spec.gang.size(); ++rank) {
-    std::string address = absl::StrCat("127.0.0.", rank + 1);
+    std::string address = loopback[rank];
     if (!all_here && endpoints.size() > 1) {
       TRACKBED_ASSIGN_OR_RETURN(address, AddressOfNode(options, spec.gang[rank].node));
     }

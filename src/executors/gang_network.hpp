@@ -16,7 +16,7 @@ namespace trackbed {
 
 struct GangNetwork {
   std::string name;                // of the network to make and join; empty: that of the machine
-  std::vector<std::string> hosts;  // then: "sub1:127.0.0.2", for /etc/hosts
+  std::vector<std::string> hosts;  // then: "sub1:127.3.7.2", for /etc/hosts
 };
 
 // Of the gang that `spec` is a member of. `owner` tells apart whose gangs these are, in the name of
@@ -25,8 +25,5 @@ struct GangNetwork {
 StatusOr<GangNetwork> PlanGangNetwork(const AttemptSpec& spec,
                                       const ContainerExecutorOptions& options,
                                       const std::string& owner, bool has_networks);
-
-// The attempt that a member is part of: RUN/TASK/ATTEMPT.
-AttemptKey GangKey(const AttemptSpec& member);
 
 }  // namespace trackbed

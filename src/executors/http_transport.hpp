@@ -23,9 +23,10 @@ struct HttpRequest {
 };
 
 struct HttpOutcome {
-  int status = 0;     // 0: there was no whole answer, `error` says why
-  std::string error;  // empty: the answer came to its end
-  std::string body;   // unless `on_bytes` took it
+  int status = 0;         // 0: there was no whole answer, `error` says why
+  std::string error;      // empty: the answer came to its end
+  std::string body;       // unless `on_bytes` took it
+  std::string head = {};  // "NAME: VALUE" lines, up to kMaxHttpHead
 };
 
 struct HttpHandler {
@@ -39,6 +40,7 @@ struct HttpHandler {
 };
 
 inline constexpr int kFirstServerError = 500;  // of HTTP's status codes
+inline constexpr size_t kMaxHttpHead = size_t{64} << 10;
 inline constexpr size_t kMaxHttpBody = size_t{8} << 20;
 
 // Used by one thread at a time.

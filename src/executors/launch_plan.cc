@@ -79,6 +79,11 @@ std::string SessionIdentity(const AttemptKey& key) {
          hex.substr(16, 4) + "-" + hex.substr(20, 12);
 }
 
+// Whether members of a gang learn the addresses of the others outside containers.
+bool HasAddresses(const AttemptSpec& spec, const LaunchPlanOptions& options) {
+  return (options.gang_is_here || options.gang_meets) && !spec.gang.empty();
+}
+
 class Planner {
  public:
   Planner(const AttemptSpec& spec, const LaunchPlanOptions& options)
@@ -99,7 +104,7 @@ class Planner {
     PlanInputs();
     TRACKBED_RETURN_IF_ERROR(PlanMounts());
     TRACKBED_RETURN_IF_ERROR(PlanPipelinePaths());
-    if (options_.gang_is_here && !spec_.gang.empty() && (!sandbox_ || !HasNames())) {
+    if (HasAddresses(spec_, options_) && (!sandbox_ || !HasNames())) {
       record_.notes.push_back("trackbed: " + options_.sandbox_reason +
                               ": the names of members do not resolve, their addresses are in "
                               "$TRACKBED_GANG_ADDRESSES");
@@ -299,9 +304,7 @@ class Planner {
   }
 
   // Whether the members of a gang find each other by name.
-  bool HasNames() const {
-    return options_.gang_is_here && !spec_.gang.empty() && PathExists("/etc/hosts");
-  }
+  bool HasNames() const { return HasAddresses(spec_, options_) && PathExists("/etc/hosts"); }
 
   // Links in the working folder lead to places outside it, which a container has to have too.
   Status PlanContainerView(std::vector<SandboxMount>* view) {
@@ -407,8 +410,8 @@ class Planner {
 
 // True when the attempt has folders, or names of members, that only a sandbox can put in their
 // place.
-bool WantsSandbox(const AttemptSpec& spec, bool gang_is_here) {
-  return spec.pipeline_paths || (gang_is_here && !spec.gang.empty()) ||
+bool WantsSandbox(const AttemptSpec& spec, const LaunchPlanOptions& options) {
+  return spec.pipeline_paths || HasAddresses(spec, options) ||
          std::any_of(spec.mounts.begin(), spec.mounts.end(),
                      [](const BoundFolder& mount) { return mount.path.starts_with('/'); });
 }
@@ -421,7 +424,7 @@ Status ChooseSandbox(const AttemptSpec& spec, SandboxMode mode, const std::strin
   options->bubblewrap.clear();
   options->sandbox_reason = mode == SandboxMode::never ? "no sandbox is used" : kCannot;
   const bool asked = mode == SandboxMode::always;
-  if (!asked && (mode == SandboxMode::never || !WantsSandbox(spec, options->gang_is_here)))
+  if (!asked && (mode == SandboxMode::never || !WantsSandbox(spec, *options)))
     return absl::OkStatus();
   if (works()) {
     options->bubblewrap = bubblewrap;

@@ -27,6 +27,8 @@ struct LaunchPlanOptions {
   // The members of a gang are processes of this machine: each gets an address of its own here, and
   // in a sandbox sees kHostsFile of its folder, to be written by the caller, as /etc/hosts.
   bool gang_is_here = false;
+  // They are on nodes of a cluster, where the supervisor adds addresses and writes that file.
+  bool gang_meets = false;
 };
 
 // Whether this attempt runs in a sandbox: sets `bubblewrap` (that program, or empty) and

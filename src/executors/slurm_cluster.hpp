@@ -28,15 +28,14 @@ struct SubmitAnswer {
 // Of which jobs, and what is done to them.
 enum class CancelMode : uint8_t {
   withdraw,   // ends it if it waits
-  terminate,  // SIGTERM to its supervisors
-  kill,       // kKillSignal to its supervisors
+  terminate,  // SIGTERM to its supervisor
+  kill,       // kKillSignal to its supervisor
   end,        // ends it, whatever it does
 };
 struct SlurmTarget {
   std::string id;    // empty: all jobs of that name
   std::string name;  // empty: whatever its name. Numbers are given anew by a controller that was
                      // killed before it had noted them; names are an attempt's for ever.
-  bool gang = false;
 };
 
 // Used by one thread. What begins without an error calls `done` exactly once, from Wait; none is

@@ -33,16 +33,13 @@ SubmitAnswer ReadSubmission(const CommandResult& result) {
   return {unsure ? SubmitAnswer::Kind::unsure : SubmitAnswer::Kind::refused, "", problem};
 }
 
-std::vector<std::string> FlagsOf(CancelMode mode, bool gang) {
-  // A gang's supervisors are in its steps; a single one is what the job runs.
+std::vector<std::string> FlagsOf(CancelMode mode) {
   switch (mode) {
     case CancelMode::withdraw:
       return {"--state=PENDING"};
     case CancelMode::terminate:
-      if (gang) return {"--signal=TERM"};
       return {"--batch", "--signal=TERM"};
     case CancelMode::kill:
-      if (gang) return {"--signal=USR2"};
       return {"--batch", "--signal=USR2"};
     case CancelMode::end:
       break;
@@ -123,27 +120,25 @@ Status SlurmCommands::QueryAccounts(
 Status SlurmCommands::Cancel(CancelMode mode, const std::vector<SlurmTarget>& jobs,
                              std::function<void(Status)> done) {
   std::vector<std::vector<std::string>> commands;
-  std::vector<std::string> batches[2];  // single jobs, gangs
-  const auto begin = [&](bool gang) {
-    std::vector<std::string> words = {paths_.cancel, "--quiet"};
-    for (std::string& flag : FlagsOf(mode, gang)) words.push_back(std::move(flag));
-    return words;
+  const auto begin = [&] {
+    commands.push_back({paths_.cancel, "--quiet"});
+    for (std::string& flag : FlagsOf(mode)) commands.back().push_back(std::move(flag));
   };
   for (const SlurmTarget& job : jobs) {
-    if (!job.name.empty()) {
-      commands.push_back(begin(job.gang));
-      commands.back().push_back("--name=" + job.name);
-      if (!job.id.empty()) commands.back().push_back(job.id);
-    } else {
-      batches[job.gang ? 1 : 0].push_back(job.id);
-    }
+    if (job.name.empty()) continue;
+    begin();
+    commands.back().push_back("--name=" + job.name);
+    if (!job.id.empty()) commands.back().push_back(job.id);
   }
-  for (const bool gang : {false, true}) {
-    const std::vector<std::string>& ids = batches[gang ? 1 : 0];
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (i % kCancelsAtOnce == 0) commands.push_back(begin(gang));
-      commands.back().push_back(ids[i]);
+  size_t in_batch = kCancelsAtOnce;
+  for (const SlurmTarget& job : jobs) {
+    if (!job.name.empty()) continue;
+    if (in_batch == kCancelsAtOnce) {
+      begin();
+      in_batch = 0;
     }
+    commands.back().push_back(job.id);
+    ++in_batch;
   }
   struct Progress {
     size_t left = 0;

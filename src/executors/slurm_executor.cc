@@ -13,6 +13,7 @@
 
 #include "executors/adoption.hpp"
 #include "executors/attempt_records.hpp"
+#include "executors/gang_environment.hpp"
 #include "executors/host_files.hpp"
 #include "executors/launch_plan.hpp"
 #include "executors/slurm_jobs.hpp"
@@ -88,6 +89,7 @@ Status SlurmExecutor::Impl::Initialize() {
     supervisor_ = local_supervisor_;
   }
   bubblewrap_ = FindInPath("bwrap");
+  plan_options_.gang_meets = true;
   plan_options_.base_environment = HostEnvironment(options_.inherit_environment);
   worker_ = std::make_unique<SlurmWorker>(std::move(cluster), options_.poll_interval,
                                           options_.record_patience);
@@ -136,6 +138,7 @@ Status SlurmExecutor::Impl::PrepareMembers(const AttemptSpec& spec) {
     AttemptSpec member = spec;
     member.rank = rank;
     if (rank > 0) {
+      member.key = MemberKey(spec.key, spec.gang[rank], rank);
       member.folder = GangMemberFolder(spec.folder, spec.gang[rank].host);
       member.node = spec.gang[rank].node;
     }

@@ -131,7 +131,7 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
       "--comment=" + comment,
       "--output=" + FilePattern(spec.folder + "/" + kSlurmLogFile),
       "--open-mode=append",
-      "--chdir=/",
+      "--chdir=" + spec.folder,
       "--export=ALL",  // of the few variables that sbatch itself is given
       "--requeue"};    // harmless: one that is started again finds the claim, if there is one
   const bool gang = spec.gang.size() > 1;
@@ -156,7 +156,7 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
 }
 
 std::string GangMemberFolder(const std::string& folder, const std::string& name) {
-  return name == "main1" ? folder : folder + "/" + kGangMembersFolder + "/" + name;
+  return name == "main1" ? folder : folder + "/" + kMembersFolder + "/" + name;
 }
 
 JobState ReadJobState(std::string_view text) {
@@ -194,7 +194,9 @@ std::multimap<std::string, JobLine> ReadQueue(std::string_view text) {
     job.state_text = Field(&line);
     job.state = ReadJobState(job.state_text);
     job.reason = Field(&line);
-    jobs.emplace(line, std::move(job));
+    std::string name(Field(&line));
+    job.folder = line;
+    jobs.emplace(std::move(name), std::move(job));
   }
   return jobs;
 }
@@ -225,11 +227,23 @@ bool CouldNotBeLaunched(std::string_view reason) {
 
 bool MayBeTakenLater(std::string_view problem) {
   // Of a controller that is down, busy or starting, and of limits on the number of jobs.
-  constexpr std::array<std::string_view, 11> kProblems = {
+  constexpr std::array<std::string_view, 23> kProblems = {
       "does not answer",
       "Unable to contact slurm controller",
       "Socket timed out",
       "Connection refused",
+      "Connection reset by peer",
+      "Connection timed out",
+      "Broken pipe",
+      "No route to host",
+      "Network is unreachable",
+      "Transport endpoint is not connected",
+      "Communication connection failure",
+      "Communication shutdown failure",
+      "Message send failure",
+      "Message receive failure",
+      "Protocol authentication error",
+      "Temporary failure in name resolution",
       "Zero Bytes were transmitted",
       "Slurm controller not responding",
       "Slurm temporarily unable to accept job",

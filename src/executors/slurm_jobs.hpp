@@ -46,11 +46,12 @@ struct JobLine {
   JobState state = JobState::unknown;
   std::string state_text;
   std::string reason;  // why it waits
+  std::string folder;  // its working folder: the attempt's
 };
 
 // Format and answer of squeue; the jobs by name. Lines of other jobs do no harm, whatever their
 // names hold.
-inline constexpr const char* kQueueFormat = "--format=%i|%T|%r|%j";
+inline constexpr const char* kQueueFormat = "--format=%i|%T|%r|%j|%Z";
 std::multimap<std::string, JobLine> ReadQueue(std::string_view text);
 
 // Format and answer of sacct; the jobs by id.

@@ -255,7 +255,7 @@ void SlurmRest::CancelOne(CancelMode mode, const SlurmTarget& job,
     return;
   }
   if (mode != CancelMode::withdraw && job.name.empty()) {
-    Delete(mode, job.id, job.gang, std::move(done));
+    Delete(mode, job.id, std::move(done));
     return;
   }
   // Only if it waits, or has this name.
@@ -277,7 +277,7 @@ void SlurmRest::CancelOne(CancelMode mode, const SlurmTarget& job,
                return target.name.empty() || target.name == entry.first;
              });
          if (meant) {
-           Delete(CancelMode::end, target.id, target.gang, done);
+           Delete(CancelMode::end, target.id, done);
          } else {
            done(absl::OkStatus());
          }
@@ -293,7 +293,7 @@ void SlurmRest::CancelNamed(const std::string& name, std::function<void(Status)>
     std::vector<SlurmTarget> targets;
     const auto [begin, end] = jobs->equal_range(name);
     for (auto job = begin; job != end; ++job) {
-      if (!HasEnded(job->second.state)) targets.push_back({job->second.id, "", false});
+      if (!HasEnded(job->second.state)) targets.push_back({job->second.id, ""});
     }
     if (targets.empty()) {
       done(absl::OkStatus());
@@ -305,12 +305,11 @@ void SlurmRest::CancelNamed(const std::string& name, std::function<void(Status)>
 }
 
 // Before there were flags, a signal went to the batch script and all that it had started.
-void SlurmRest::Delete(CancelMode mode, const std::string& id, bool gang,
-                       std::function<void(Status)> done) {
+void SlurmRest::Delete(CancelMode mode, const std::string& id, std::function<void(Status)> done) {
   std::string path = "job/" + id;
   if (mode == CancelMode::terminate) path += "?signal=TERM";
   if (mode == CancelMode::kill) path += "?signal=USR2";
-  if (path.find('?') != std::string::npos && version_ >= kSignalFlags && !gang) {
+  if (path.find('?') != std::string::npos && version_ >= kSignalFlags) {
     path += "&flags=BATCH_JOB";
   }
   Ask({"DELETE", path, {}, [done = std::move(done)](const HttpOutcome& outcome) {

@@ -56,7 +56,7 @@ class SlurmRest : public SlurmCluster {
 
   void CancelOne(CancelMode mode, const SlurmTarget& job, std::function<void(Status)> done);
   void CancelNamed(const std::string& name, std::function<void(Status)> done);
-  void Delete(CancelMode mode, const std::string& id, bool gang, std::function<void(Status)> done);
+  void Delete(CancelMode mode, const std::string& id, std::function<void(Status)> done);
 
   const SlurmRestOptions options_;
   const std::unique_ptr<HttpTransport> transport_;

@@ -144,7 +144,7 @@ Json Environment(int version, const std::vector<std::string>& environment) {
 
 void SetNodes(int version, int64_t nodes, Json* job) {
   if (version < kDataParsers) {
-    (*job)["nodes"] = {nodes, nodes};
+    (*job)["nodes"] = nodes;  // of a least and a most, Slurm 22.05 heeds neither
   } else {
     (*job)["minimum_nodes"] = nodes;
     (*job)["maximum_nodes"] = nodes;
@@ -265,6 +265,7 @@ StatusOr<std::multimap<std::string, JobLine>> ReadRestJobs(std::string_view body
     job.state = ReadJobState(job.state_text);
     job.reason = Text(each, "state_description");
     if (job.reason.empty()) job.reason = Text(each, "state_reason");
+    job.folder = Text(each, "current_working_directory");
     jobs.emplace(Text(each, "name"), std::move(job));
   }
   return jobs;

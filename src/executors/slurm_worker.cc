@@ -11,11 +11,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
+#include <string_view>
 #include <system_error>
 
 #include "executors/attempt_end.hpp"
 #include "executors/container_order.hpp"
 #include "executors/host_files.hpp"
+#include "executors/supervisor/gang.hpp"
 
 namespace trackbed {
 namespace {
@@ -25,6 +28,10 @@ constexpr size_t kSubmitsAtOnce = 4;
 constexpr int kMaxSubmissions = 3;
 constexpr size_t kFilesAtOnce = 64;
 constexpr Duration kFilePeriod = std::chrono::milliseconds(100);
+// For a moment after something has happened it looks oftener, at fewer files each time: where jobs
+// are short, what follows one of them starts sooner.
+constexpr int kLively = 5;
+constexpr Duration kLivelyFor = std::chrono::seconds(1);
 constexpr Duration kIdlePeriod = std::chrono::hours(1);
 constexpr Duration kLongestDelay = std::chrono::seconds(60);
 // After which a job that was killed by a signal to its supervisor is left to Slurm.
@@ -34,6 +41,9 @@ constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr int kQuietFactor = 10;
 constexpr Duration kPartingPatience = std::chrono::seconds(3);
 constexpr size_t kMaxWords = 400;
+constexpr std::string_view kNameBegin = "trackbed-";
+// From the end of an attempt to that of its job.
+constexpr Duration kEndPatience = std::chrono::seconds(20);
 constexpr const char* kGivenUpGang = "given up";
 
 // Of a file that was opened for it, so that it is none that a network file system remembers; 0
@@ -46,6 +56,36 @@ int64_t ModificationTime(const std::string& path) {
   close(file);
   constexpr int64_t kNanoseconds = 1'000'000'000;
   return known ? status.st_mtim.tv_sec * kNanoseconds + status.st_mtim.tv_nsec : 0;
+}
+
+bool HasRecordedEnd(const std::string& folder, ClaimRecord* claim) {
+  std::string text;
+  std::optional<ExitRecord> exit;
+  std::string damage;
+  return ReadSmallFile(folder + "/" + kClaimFile, kMaxRecordBytes, &text) == 0 &&
+         DecodeClaimFile(text, claim, &exit, &damage) && (exit || claim->given_up);
+}
+
+// Whether the attempt in `folder`, if it is that of the job, has ended.
+bool IsOver(const std::string& job_name, const std::string& folder) {
+  ClaimRecord claim;
+  if (!folder.starts_with('/') || !HasRecordedEnd(folder, &claim) ||
+      ContainerName(claim.key, folder) != job_name) {
+    return false;
+  }
+  std::error_code error;
+  const std::filesystem::directory_iterator members(folder + "/" + kMembersFolder, error);
+  if (error || claim.given_up) return true;
+  return std::all_of(begin(members), end(members), [](const auto& member) {
+    ClaimRecord of_member;
+    return HasRecordedEnd(member.path().string(), &of_member);
+  });
+}
+
+std::string DescribeEnd(const ExitRecord& end) {
+  if (!end.message.empty()) return end.message;
+  if (end.signal != 0) return "ended by signal " + std::to_string(end.signal);
+  return "exited with code " + std::to_string(end.exit_code);
 }
 
 // What Slurm left in the attempt's folder about the job, in one line.
@@ -137,15 +177,20 @@ void SlurmWorker::Loop() {
     AskAccounts();
     PassStops();
     Sweep();
-    cluster_->Wait(inbox_, jobs_.empty() && abandoned_.empty() ? kIdlePeriod : kFilePeriod);
+    const bool idle = jobs_.empty() && abandoned_.empty() && answered_ >= wanted_;
+    cluster_->Wait(inbox_, idle ? kIdlePeriod : IsLively() ? kFilePeriod / kLively : kFilePeriod);
   }
   WithdrawAbandoned();
 }
 
-// Nobody will know of these jobs any more. An answer is waited for, but not for long.
+// Nobody will know of these jobs any more. Answers are waited for, but not for long.
 void SlurmWorker::WithdrawAbandoned() {
-  CancelAbandoned();
   const auto until = Clock::now() + kPartingPatience;
+  if (answered_ < wanted_ && !asking_) StartQuestion();
+  while (asking_ && Clock::now() < until) {
+    cluster_->Wait(-1, until - Clock::now());
+  }
+  CancelAbandoned();
   while (cancelling_ > 0 && Clock::now() < until) cluster_->Wait(-1, until - Clock::now());
 }
 
@@ -222,6 +267,7 @@ void SlurmWorker::OnSubmitted(const AttemptKey& key, const SubmitAnswer& answer)
   job->settled = questions_;
   job->misses = 0;
   job->gone_at.reset();
+  lively_until_ = Clock::now() + kLivelyFor;
   switch (answer.kind) {
     case SubmitAnswer::Kind::taken:
       job->id = answer.id;
@@ -249,13 +295,20 @@ void SlurmWorker::AskQueue() {
   const bool any = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
     return !entry.second.done && entry.second.phase == Job::Phase::submitted;
   });
-  if (!any) return;
+  if (any || answered_ < wanted_) StartQuestion();
+}
+
+void SlurmWorker::StartQuestion() {
+  const auto now = Clock::now();
   const uint64_t question = ++questions_;
   next_question_ = now + poll_interval_;
   const Status status = cluster_->Query([this, question, now](const auto& lines) {
     asking_ = false;
     next_question_ = std::max(next_question_, Clock::now() + kQuietFactor * (Clock::now() - now));
-    if (lines.ok()) OnQueue(question, *lines);
+    if (!lines.ok()) return;
+    answered_ = question;
+    WithdrawStrays(*lines);
+    OnQueue(question, *lines);
   });
   asking_ = status.ok();
 }
@@ -268,14 +321,44 @@ void SlurmWorker::OnQueue(uint64_t question, const std::multimap<std::string, Jo
     for (auto line = begin; line != end; ++line) own.push_back(&line->second);
     Learn(&job, std::move(own));
     Read(&job);
-    // Put back after it had begun: what ran is dead, and what comes will find the claim.
-    if (job.state == JobState::waiting && job.claimed && !job.exit && job.claimed_at < question &&
-        !IsAlive(&job)) {
+    // Put back after it had begun: what ran is dead, or ended because of it, and what comes will
+    // find the claim.
+    const bool put_back =
+        job.state == JobState::waiting && job.claimed && job.claimed_at < question;
+    if (put_back && (job.exit ? MayHaveBeenTakenAway(job) : !IsAlive(&job))) {
       ReportLost(&job, "its job " + job.id + " was put back into the queue");
       continue;
     }
     Settle(&job);
   }
+}
+
+// Nobody watches such a job, since its attempt has ended, perhaps in the time of an earlier engine.
+void SlurmWorker::WithdrawStrays(const std::multimap<std::string, JobLine>& lines) {
+  const auto now = Clock::now();
+  std::set<std::string_view> watched;
+  for (const auto& [key, job] : jobs_) {
+    if (!job.done) watched.insert(job.name);
+  }
+  std::map<std::string, Clock::time_point> strays;
+  size_t looked_at = 0;
+  for (const auto& [name, line] : lines) {
+    if (HasEnded(line.state) || !name.starts_with(kNameBegin) || watched.contains(name)) continue;
+    const auto known = strays_.find(line.id);
+    const auto since = known == strays_.end() ? now : known->second;
+    strays.emplace(line.id, since);
+    // It takes a moment until the end of a job has come to the controller.
+    if (line.state == JobState::running && now < since + kEndPatience) continue;
+    if (++looked_at > kFilesAtOnce || !IsOver(name, line.folder)) continue;
+    abandoned_.push_back({line.id, name});
+    strays.erase(line.id);
+  }
+  strays_ = std::move(strays);
+  // Those that stay are another engine's.
+  const bool again = std::any_of(strays_.begin(), strays_.end(), [&](const auto& stray) {
+    return now < stray.second + 2 * kEndPatience;
+  });
+  if (again) wanted_ = questions_ + 1;
 }
 
 // Of several jobs for one attempt, which there are after a submission of which nobody knew whether
@@ -351,25 +434,38 @@ void SlurmWorker::PassStops() {
       if (!job.withdrawn) batches[CancelMode::withdraw].push_back(&job);
       job.withdrawn = true;
     } else if (*job.stop == StopMode::terminate) {
-      if (!job.terminated) batches[CancelMode::terminate].push_back(&job);
+      if (!job.terminated) Tell(CancelMode::terminate, &job, &batches[CancelMode::terminate]);
       job.terminated = true;
     } else if (!job.killed_at) {
       job.killed_at = now;
-      batches[CancelMode::kill].push_back(&job);
+      Tell(CancelMode::kill, &job, &batches[CancelMode::kill]);
     } else if (!job.cancelled && now > *job.killed_at + kKillPatience) {
       job.cancelled = true;
       batches[CancelMode::end].push_back(&job);
     }
   }
-  for (const auto& [mode, jobs] : batches) Cancel(mode, jobs);
+  for (const auto& [mode, jobs] : batches) {
+    if (!jobs.empty()) Cancel(mode, jobs);
+  }
   CancelAbandoned();
+}
+
+// A signal for a gang would end srun, and with it the supervisors: they are told by a file.
+void SlurmWorker::Tell(CancelMode mode, Job* job, std::vector<Job*>* batch) {
+  if (job->order.gang.empty()) {
+    batch->push_back(job);
+    return;
+  }
+  const char* word = mode == CancelMode::kill ? kStopByForce : kStopPolitely;
+  if (WriteWholeFile(job->order.folder + "/" + kStopFile, word, false) == 0) return;
+  batch->push_back(job);
 }
 
 void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
   std::vector<SlurmTarget> targets;
   std::vector<AttemptKey> keys;
   for (const Job* job : jobs) {
-    targets.push_back({job->id, "", !job->order.gang.empty()});
+    targets.push_back({job->id, ""});
     keys.push_back(job->order.key);
   }
   // What Slurm could not be told about is tried again.
@@ -420,7 +516,8 @@ void SlurmWorker::CancelAbandoned() {
 void SlurmWorker::LookAtFiles() {
   if (jobs_.empty()) return;
   auto at = jobs_.upper_bound(looked_at_);
-  for (size_t i = 0; i < std::min(kFilesAtOnce, jobs_.size()); ++i) {
+  const size_t count = IsLively() ? kFilesAtOnce / kLively : kFilesAtOnce;
+  for (size_t i = 0; i < std::min(count, jobs_.size()); ++i) {
     if (at == jobs_.end()) at = jobs_.begin();
     looked_at_ = at->first;
     Job* job = &(at++)->second;
@@ -494,11 +591,10 @@ void SlurmWorker::MergeEnds(Job* job) {
   merged.exit_code = end.exit_code;
   merged.signal = end.signal;
   merged.out_of_memory = end.out_of_memory;
-  merged.message = end.message;
   merged.output_digest = job->members.front().exit->output_digest;
+  merged.message = end.message;
   if (!decisive->name.empty() && failed(*decisive)) {
-    merged.message = "the member " + decisive->name + " of the gang failed" +
-                     (end.message.empty() ? "" : ": " + end.message);
+    merged.message = "member " + decisive->name + ": " + DescribeEnd(end);
   }
   job->exit = std::move(merged);
   job->ended_in = decisive->folder;
@@ -683,6 +779,7 @@ bool SlurmWorker::GiveUp(Job* job) {
 void SlurmWorker::ReportStarted(Job* job) {
   if (job->started) return;
   job->started = true;
+  lively_until_ = Clock::now() + kLivelyFor;
   AttemptReport report;
   report.key = job->order.key;
   report.kind = AttemptReport::Kind::started;
@@ -740,6 +837,8 @@ void SlurmWorker::Finish(Job* job) {
     std::error_code ignored;
     if (!member.exit) std::filesystem::remove_all(member.folder + "/" + kTemporaryFolder, ignored);
   }
+  wanted_ = questions_ + 1;
+  lively_until_ = Clock::now() + kLivelyFor;
   job->done = true;
   swept_ = false;
 }

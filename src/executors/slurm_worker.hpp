@@ -111,6 +111,7 @@ class SlurmWorker {
 
   // Asking.
   void AskQueue();
+  void StartQuestion();
   void OnQueue(uint64_t question, const std::multimap<std::string, JobLine>& lines);
   void Learn(Job* job, std::vector<const JobLine*> lines);
   void AskAccounts();
@@ -119,12 +120,15 @@ class SlurmWorker {
 
   // Stopping.
   void PassStops();
+  static void Tell(CancelMode mode, Job* job, std::vector<Job*>* batch);
   void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
   void CancelAbandoned();
   void WithdrawAbandoned();
   void Abandon(const Job& job) { abandoned_.push_back({"", job.name}); }
+  void WithdrawStrays(const std::multimap<std::string, JobLine>& lines);
 
   // Concluding.
+  bool IsLively() const { return Clock::now() < lively_until_; }
   void LookAtFiles();
   void Read(Job* job);
   void ReadClaim(Job* job, Member* member);
@@ -162,6 +166,7 @@ class SlurmWorker {
   const std::unique_ptr<SlurmCluster> cluster_;
   std::map<AttemptKey, Job> jobs_;
   AttemptKey looked_at_;  // the last one whose files were
+  Clock::time_point lively_until_;
   size_t submitting_ = 0;
   size_t cancelling_ = 0;
   uint64_t questions_ = 0;
@@ -171,6 +176,11 @@ class SlurmWorker {
   Clock::time_point next_question_;
   std::vector<SlurmTarget> abandoned_;  // jobs to cancel that are nobody's any more
   bool swept_ = true;
+  // Jobs of attempts that are over, as their files say, or that are another engine's; since when.
+  // A controller that was killed may have such as waiting, or running, when it comes back.
+  std::map<std::string, Clock::time_point> strays_;
+  uint64_t wanted_ = 0;    // the next question that looks for them
+  uint64_t answered_ = 0;  // the last one
 };
 
 }  // namespace trackbed

@@ -133,6 +133,7 @@ void EncodeTask(const Task& task, v1::Task* message) {
   message->set_skip(task.skip);
   message->set_allow_failure(task.allow_failure);
   message->set_priority(task.priority);
+  message->set_enforcement(static_cast<v1::Enforcement>(task.enforcement));
   message->set_image(task.image);
   message->set_resource_group(task.resource_group);
   if (task.cluster_size != 1 || task.multi_node) {
@@ -242,6 +243,9 @@ Status DecodeEnums(const v1::Task& message, Task* task) {
     return OutOfRange("a trigger");
   }
   if (!ToEnum(message.cache(), CacheMode::off, &task->cache)) return OutOfRange("a cache mode");
+  if (!ToEnum(message.enforcement(), Enforcement::hardware, &task->enforcement)) {
+    return OutOfRange("an enforcement");
+  }
   for (const auto& [name, type] : message.outputs()) {
     Output& output = task->outputs.emplace_back();
     output.name = name;
@@ -418,7 +422,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   pipeline.tasks.resize(split.tasks.size());
   v1::Task message;
   for (size_t i = 0; i < split.tasks.size(); ++i) {
-    if (!HasOnlyFieldsUpTo(v1::Task::kMapFieldNumber, split.tasks[i])) return unknown;
+    if (!HasOnlyFieldsUpTo(v1::Task::kEnforcementFieldNumber, split.tasks[i])) return unknown;
     if (!Parse(split.tasks[i], &message)) return broken;
     TRACKBED_RETURN_IF_ERROR(DecodeTask(&message, &pipeline.tasks[i]));
   }

@@ -107,6 +107,7 @@ class FastTrackWriter {
     if (!task.files.empty()) Lose(owner, "files");
     if (task.timeout != Duration(0)) Lose(owner, "timeout");
     if (task.priority != 0) Lose(owner, "priority");
+    if (task.enforcement != Enforcement::accounting) Lose(owner, "enforcement");
     if (task.grace_period != Task().grace_period) Lose(owner, "grace_period");
     if (task.retry.max_attempts > 1) {
       const bool waits = task.retry.delay > Duration(0);

@@ -128,6 +128,14 @@ void ReadResources(SchemaReader& reader, const DocumentNode& node, const NodePat
   MergeByKey(std::move(own), &SlotRequest::slot, &task->resources.Mutable());
 }
 
+void ReadEnforcement(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                     Task* task) {
+  static constexpr Choice<Enforcement> kChoices[] = {{"accounting", Enforcement::accounting},
+                                                     {"advisory", Enforcement::advisory},
+                                                     {"hardware", Enforcement::hardware}};
+  ReadChoice(reader, node, path, kChoices, &task->enforcement);
+}
+
 // "FOLDER[:PATH[:ro|rw]]".
 bool ParseShortMount(std::string_view text, Mount* mount) {
   const size_t first = text.find(':');
@@ -353,6 +361,7 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"trigger", ReadTrigger},
     {"environment", ReadTaskEnvironment},
     {"resources", ReadResources},
+    {"enforcement", ReadEnforcement},
     {"mounts", ReadMounts},
     {"files", ReadFiles},
     {"retry", ReadRetry},

@@ -281,6 +281,7 @@ class Validator {
           type != nullptr && (type->kind == SlotKind::count || type->kind == SlotKind::share);
       const bool plain = type != nullptr && type->kind != SlotKind::unique && amount >= 0 &&
                          (fractions || amount % 1000 == 0);
+      CheckEnforcement(task, request, type);
       if (plain) continue;
       const Status status = ParseSlotAmount(request.slot, request.amount.ToString()).status();
       if (!status.ok()) TaskError("resources." + request.slot, std::string(Message(status)));
@@ -288,6 +289,17 @@ class Validator {
     for (const size_t i : FindDuplicates(task.resources, &SlotRequest::slot)) {
       TaskError("resources." + task.resources[i].slot, "duplicate slot");
     }
+  }
+
+  void CheckEnforcement(const Task& task, const SlotRequest& request, const SlotType* type) {
+    if (type == nullptr || !type->of_devices() || request.amount == Quantity() ||
+        type->enforcement >= task.enforcement) {
+      return;
+    }
+    TaskError("enforcement",
+              FoundExpected(ToString(task.enforcement),
+                            absl::StrCat("no more than \"", AbslView(ToString(type->enforcement)),
+                                         "\", which is all that ", request.slot, " has")));
   }
 
   void CheckMounts(const Task& task) {

@@ -178,6 +178,9 @@ Json FromTask(const Task& task) {
   PutMap(task, &map);
   PutNonEmpty(&map, "environment", FromEnvironment(task.environment));
   PutNonEmpty(&map, "resources", FromResources(task.resources));
+  if (task.enforcement != defaults.enforcement) {
+    Put(&map, "enforcement", std::string(ToString(task.enforcement)));
+  }
   PutNonEmpty(&map, "mounts", FromMounts(task.mounts));
   PutNonEmpty(&map, "outputs", FromOutputs(task.outputs));
   PutNonEmpty(&map, "files", Texts(task.files));

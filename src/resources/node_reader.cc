@@ -512,6 +512,9 @@ ParsedNodes ReadNodes(std::string_view text, std::string file, TextFormat format
   if (root.kind != DocumentNode::Kind::sequence) {
     nodes.push_back(ReadOne(reader, root, whole, result.diagnostics));
   }
+  if (root.kind == DocumentNode::Kind::sequence && root.items.empty()) {
+    reader.Error(root, whole, "found an empty list, expected at least one node");
+  }
   for (size_t i = 0; i < root.items.size(); ++i) {
     const DocumentNode& item = root.items[i];
     const NodePath path(whole, i);

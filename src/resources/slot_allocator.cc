@@ -18,8 +18,6 @@ constexpr int64_t kOne = 1000;  // a whole unit in thousandths
 constexpr size_t kMaxDevices = 1024;
 // An id is a serial number above the place in the table of live allocations. So many places that no
 // machine needs more, and so few that a wrong id cannot make the table huge.
-constexpr uint64_t kPlaceBits = 16;
-constexpr uint64_t kMaxLive = uint64_t{1} << kPlaceBits;
 
 Quantity Thousandths(int64_t amount) { return Quantity::FromThousandths(amount); }
 
@@ -32,8 +30,8 @@ Status Conflict(std::string_view a, std::string_view b) {
       absl::StrCat(AbslView(a), " and ", AbslView(b), " exclude each other, expected one of them"));
 }
 
-Status TooMany() {
-  return ResourceExhausted(absl::StrCat("there are ", kMaxLive, " allocations already"));
+Status TooMany(uint64_t most) {
+  return ResourceExhausted(absl::StrCat("there are ", most, " allocations already"));
 }
 
 // Both are of some set.
@@ -62,7 +60,7 @@ Status SlotAllocator::AddSlots(const NodeDescription& node) {
   std::vector<std::string> names;
   // In the order of the table, in which cpu and mem are the first.
   for (const SlotType& type : KnownSlotTypes()) {
-    if (type.name == "cpu" || type.name == "mem") continue;
+    if (!type.of_devices()) continue;
     for (const NodeDevice& device : node.devices) {
       if (FindSlotType(device.slot) != &type) continue;
       if (std::find(names.begin(), names.end(), device.slot) == names.end()) {
@@ -101,7 +99,7 @@ Status SlotAllocator::AddSlot(const NodeDescription& node, const std::string& na
   slot.type = FindSlotType(name);
   slot.begin = static_cast<uint32_t>(devices_.size());
   slot.quantum = slot.type->quantum.thousandths();
-  slot.of_node = name == "cpu" || name == "mem";
+  slot.of_node = !slot.type->of_devices();
   const auto add = [&](std::string id, Quantity capacity, int numa_node, bool healthy) {
     Device device;
     device.id = names_->emplace_back(std::move(id));
@@ -264,15 +262,23 @@ StatusOr<SlotDemand> SlotAllocator::Prepare(std::span<const SlotRequest> request
 
 Status SlotAllocator::Allocate(const SlotDemand& demand, Allocation* allocation) {
   if (TryAllocate(demand, allocation)) return absl::OkStatus();
-  if (live_count_ >= kMaxLive) return TooMany();
+  if (live_count_ >= kMaxLive) return TooMany(kMaxLive);
   return ResourceExhausted(Explain(demand).message);
 }
 
 bool SlotAllocator::TryAllocate(const SlotDemand& demand, Allocation* allocation) {
   Placement placement;
   if (live_count_ >= kMaxLive || !Place(demand, &placement)) return false;
-  Commit(placement, allocation);
+  Describe(NextEntry(placement), allocation);
+  allocation->id = Commit();
   return true;
+}
+
+uint64_t SlotAllocator::TryAllocate(const SlotDemand& demand) {
+  Placement placement;
+  if (live_count_ >= kMaxLive || !Place(demand, &placement)) return 0;
+  NextEntry(placement);
+  return Commit();
 }
 
 Shortfall SlotAllocator::Explain(const SlotDemand& demand) const {
@@ -353,37 +359,36 @@ void SlotAllocator::Give(const Placed& placed) {
   UpdateOpen(placed.device);
 }
 
-void SlotAllocator::Commit(const Placement& placement, Allocation* allocation) {
-  // All that needs memory comes first, so that nothing is taken when it is out.
+SlotAllocator::Entry& SlotAllocator::NextEntry(const Placement& placement) {
   if (free_live_.empty()) {
     free_live_.reserve(1);
     live_.emplace_back();
     free_live_.push_back(static_cast<uint32_t>(live_.size() - 1));
   }
+  Entry& next = live_[free_live_.back()];
+  next.placement.assign(placement.begin(), placement.end());
+  return next;
+}
+
+uint64_t SlotAllocator::Commit() {
   const uint32_t place = free_live_.back();
   Entry& live = live_[place];
-  live.placement.assign(placement.begin(), placement.end());
-  Describe(live, allocation);
   free_live_.pop_back();
-  allocation->id = live.id = ++last_serial_ << kPlaceBits | place;
+  live.id = ++last_serial_ << kPlaceBits | place;
   ++live_count_;
-  for (const Placed& placed : placement) Take(placed);
+  for (const Placed& placed : live.placement) Take(placed);
+  return live.id;
 }
 
 void SlotAllocator::Describe(const Entry& entry, Allocation* allocation) const {
   allocation->id = entry.id;
   allocation->parts.clear();
-  for (const Placed& placed : entry.placement) {
-    const Device& device = devices_[placed.device];
-    const Slot& slot = slots_[device.slot];
-    allocation->parts.push_back({slot.name, device.id, Thousandths(placed.amount), device.numa_node,
-                                 slot.type->enforcement});
-  }
+  for (const Placed& placed : entry.placement) allocation->parts.push_back(PartOf(placed));
 }
 
 Status SlotAllocator::Release(uint64_t id) {
-  const uint64_t place = id & (kMaxLive - 1);
-  if (id == 0 || place >= live_.size() || live_[place].id != id) {
+  const uint64_t place = id & kPlaces;
+  if (!IsLive(id)) {
     return FailedPrecondition(absl::StrCat("allocation ", id, " is not live"));
   }
   free_live_.push_back(static_cast<uint32_t>(place));  // first: it needs memory
@@ -457,15 +462,16 @@ Status SlotAllocator::Locate(std::span<const AllocationPart> parts, Placement* p
 }
 
 Status SlotAllocator::AllocateParts(std::span<const AllocationPart> parts, Allocation* allocation) {
-  if (live_count_ >= kMaxLive) return TooMany();
+  if (live_count_ >= kMaxLive) return TooMany(kMaxLive);
   Placement placement;
   TRACKBED_RETURN_IF_ERROR(Locate(parts, &placement));
-  Commit(placement, allocation);
+  Describe(NextEntry(placement), allocation);
+  allocation->id = Commit();
   return absl::OkStatus();
 }
 
 Status SlotAllocator::RestoreOne(const Allocation& allocation) {
-  const uint64_t place = allocation.id & (kMaxLive - 1);
+  const uint64_t place = allocation.id & kPlaces;
   const uint64_t serial = allocation.id >> kPlaceBits;
   if (serial == 0) return InvalidArgument("no allocator made this id");
   if (place < live_.size() && live_[place].id != 0) {
@@ -502,9 +508,8 @@ Status SlotAllocator::SetHealthy(std::string_view device, bool healthy) {
 }
 
 bool SlotAllocator::Find(uint64_t id, Allocation* allocation) const {
-  const uint64_t place = id & (kMaxLive - 1);
-  if (id == 0 || place >= live_.size() || live_[place].id != id) return false;
-  Describe(live_[place], allocation);
+  if (!IsLive(id)) return false;
+  Describe(live_[id & kPlaces], allocation);
   return true;
 }
 

@@ -43,11 +43,14 @@ BlockReserve::BlockReserve(const Mix& mix, const Cluster& cluster) {
     if (shape.demand.whole_devices < 2 || wanted.size() == kMostDemands) continue;
     Wanted one{shape.demand, 0, 0};
     const double coming = shape.weight / devices * static_cast<double>(cluster.device_left());
-    one.blocks = kDeviations * std::sqrt(coming);
     for (NodeIndex node = 0; node < cluster.size(); ++node) {
       one.places += BlocksOn(cluster, node, shape.demand);
     }
-    if (one.places > 0) wanted.push_back(one);
+    if (one.places == 0) continue;
+    // Of places that they need all of, none can be spared.
+    const double scarcity = std::min(coming / static_cast<double>(one.places), 1.0);
+    one.blocks = kDeviations * std::sqrt(coming) + scarcity * coming;
+    wanted.push_back(one);
   }
   std::stable_sort(wanted.begin(), wanted.end(),
                    [](const Wanted& a, const Wanted& b) { return a.places < b.places; });

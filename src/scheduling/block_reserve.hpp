@@ -3,8 +3,10 @@
 // Such demands are few, so that what they could use hardly shows in a mix of work; but when the
 // last node that could take one is broken up, those that still come are lost. How many come before
 // the cluster is full varies by the square root of their number: room for twice that is reserved,
-// first for the demands with the fewest places, on the smallest nodes, the last ones in order. A
-// reserved node is chosen late by others; nothing is refused there.
+// and for so many of those that are expected as they need of their places: where only few nodes
+// will do, others must not take them first. The demands with the fewest places come first, on the
+// smallest nodes, the last ones in order. A reserved node is chosen late by others; nothing is
+// refused there.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,7 @@
 // reservation lies are looked at for each task.
 #include <algorithm>
 
+#include "scheduling/devices.hpp"
 #include "scheduling/scheduler_state.hpp"
 
 namespace trackbed {
@@ -323,25 +324,35 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
   return true;
 }
 
-bool MayShareNode(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now) {
+RoomToShare WhatMayBeShared(const SchedulerState& state, NodeIndex node, Time now) {
   const Reservation& reservation = state.reservations.front();
-  const NodeCapacity& capacity = state.cluster.capacity(node);
-  Placement placement;
-  NodeState both = RoomFor(state, reservation, node, now);
-  if (TakeMembers(state, reservation, node, &both)) {
-    // Whatever place it is given is free now and not needed then.
-    const NodeState& free = state.cluster.state(node);
-    both.cpu = std::min(both.cpu, free.cpu);
-    both.memory = std::min(both.memory, free.memory);
+  const NodeState& free = state.cluster.state(node);
+  RoomToShare room;
+  NodeState then = RoomFor(state, reservation, node, now);
+  if (TakeMembers(state, reservation, node, &then)) {
+    then.cpu = std::min(then.cpu, free.cpu);
+    then.memory = std::min(then.memory, free.memory);
     for (size_t i = 0; i < kMaxCounted; ++i) {
-      both.counted[i] = std::min(both.counted[i], free.counted[i]);
+      then.counted[i] = std::min(then.counted[i], free.counted[i]);
     }
     for (size_t i = 0; i < kMaxDevices; ++i) {
-      both.device[i] = std::min(both.device[i], free.device[i]);
+      then.device[i] = std::min(then.device[i], free.device[i]);
     }
-    if (TakeRoom(capacity, task.request.demand, &both, &placement)) return true;
+    room.unneeded = then;
   }
-  return RoomBesideReservations(state, task, node, now, &placement);
+  room.beside = free;
+  const Demand& reserved = state.tasks[reservation.task].request.demand;
+  for (const Placement& member : reservation.members) {
+    if (member.node == node) SubtractRoom(reserved, member, &room.beside);
+  }
+  return room;
+}
+
+bool MayShare(const RoomToShare& room, const NodeCapacity& capacity, const Demand& demand) {
+  const auto fits = [&](const NodeState& state) {
+    return HasUnscored(state, demand) && HasRoom(capacity, state, demand);
+  };
+  return (room.unneeded && fits(*room.unneeded)) || (room.beside.open && fits(room.beside));
 }
 
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "scheduling/devices.hpp"
+#include "scheduling/local_placer.hpp"
 #include "scheduling/scored_placer.hpp"
 #include "scheduling/scorers.hpp"
 #include "trackbed/base/random.hpp"
@@ -181,6 +182,10 @@ class TopologyPlacer final : public ScoredPlacer {
   size_t known_ = 0;
 };
 
+constexpr std::string_view kLocalityAware = "locality-aware";
+// More than scores can make up for.
+constexpr double kAboveAll = 1e12;
+
 std::unique_ptr<Scorer> MakeScorer(std::string_view name, const PlacerOptions& options) {
   if (name == "default") return MakeExpectedLossScorer(options.mix);
   if (name == "fgd") return MakeFgdScorer(options.mix);
@@ -234,18 +239,21 @@ StatusOr<std::unique_ptr<Placer>> MakePlacer(std::string_view name, const Placer
   if (name == "random") return std::make_unique<RandomPlacer>(options.seed, options.scan);
   if (name == "round-robin") return std::make_unique<RoundRobinPlacer>(options.scan);
   if (name == "topology-aware") return std::make_unique<TopologyPlacer>(options.scan);
-  std::unique_ptr<Scorer> scorer = MakeScorer(name, options);
+  const bool local = name == kLocalityAware;
+  std::unique_ptr<Scorer> scorer = MakeScorer(local ? "default" : name, options);
   if (scorer == nullptr) return UnknownName(name);
-  return std::make_unique<ScoredPlacer>(std::move(scorer), options.scan);
+  return std::make_unique<LocalPlacer>(std::move(scorer), options.scan, local ? kAboveAll : 0);
 }
 
 StatusOr<std::unique_ptr<Placer>> MakeWeightedPlacer(const std::vector<WeightedPlacer>& parts,
                                                      const PlacerOptions& options) {
   if (parts.empty()) return InvalidArgument("a composition of no placement policies");
   std::vector<WeightedScorer> scorers;
+  double locality = 0;
+  double others = 0;
   for (const WeightedPlacer& part : parts) {
     WeightedScorer scorer{MakeScorer(part.name, options), part.weight};
-    if (scorer.scorer == nullptr) {
+    if (scorer.scorer == nullptr && part.name != kLocalityAware) {
       if (std::find(kPlacerNames.begin(), kPlacerNames.end(), part.name) != kPlacerNames.end()) {
         return InvalidArgument(
             absl::StrCat("placement policy \"", part.name, "\" cannot be part of a composition"));
@@ -257,9 +265,22 @@ StatusOr<std::unique_ptr<Placer>> MakeWeightedPlacer(const std::vector<WeightedP
                                           part.weight,
                                           ", expected a number above 0 and up to 1000000"));
     }
-    scorers.push_back(std::move(scorer));
+    if (scorer.scorer == nullptr) {
+      locality += part.weight;
+    } else {
+      others += part.weight;
+      scorers.push_back(std::move(scorer));
+    }
   }
-  return std::make_unique<ScoredPlacer>(MakeSumScorer(std::move(scorers)), options.scan);
+  if (scorers.empty()) {
+    return InvalidArgument(
+        "placement policy \"locality-aware\": found nothing beside it in the composition, expected "
+        "another policy for tasks without data");
+  }
+  std::unique_ptr<Scorer> sum = MakeSumScorer(std::move(scorers));
+  // The sum is scaled to its range whatever the weights add up to.
+  const double weight = sum->range() * locality / others;
+  return std::make_unique<LocalPlacer>(std::move(sum), options.scan, weight);
 }
 
 }  // namespace trackbed

@@ -38,6 +38,16 @@ Amounts SchedulerState::Charge(const TaskRequest& request) const {
   return amounts;
 }
 
+std::optional<Enforcement> SchedulerState::EnforcementOf(const Demand& demand,
+                                                         const Placements& members) const {
+  std::optional<Enforcement> weakest;
+  for (const Placement& member : members) {
+    const auto its = enforcement.Of(demand, cluster.capacity(member.node), member);
+    if (its) weakest = std::min(weakest.value_or(*its), *its);
+  }
+  return weakest;
+}
+
 UseChange SchedulerState::Claimed(size_t claims, const TaskState* task) const {
   UseChange claimed;
   for (size_t i = 0; i < claims; ++i) {
@@ -190,11 +200,57 @@ class Scheduler::Impl : public SchedulerState {
       return refuse(absl::StrCat("the resource group takes no ",
                                  kNames[static_cast<size_t>(request.kind)], " work"));
     }
+    for (size_t i = 0; i < request.data.size(); ++i) {
+      const LocalData& there = request.data[i];
+      if (there.node >= cluster.size()) {
+        return refuse(absl::StrCat("data: there is no node ", there.node));
+      }
+      if (there.bytes < 0) return refuse("data: found a negative amount, expected 0 or more");
+      for (size_t before = 0; before < i; ++before) {
+        if (request.data[before].node == there.node) {
+          return refuse(absl::StrCat("data: node ", there.node, " is named twice"));
+        }
+      }
+    }
     return absl::OkStatus();
   }
 
-  // Whether it could run at all, on empty nodes and within its quotas.
+  // Leaves of the kinds of devices those that are enforced as it asks.
+  void Narrow(TaskRequest* request) const {
+    if (request->at_least == Enforcement::accounting) return;
+    request->demand.device_kinds = enforcement.KindsAtLeast(request->demand, request->at_least);
+  }
+
   Status CheckPossible(const TaskRequest& request) const {
+    const auto refuse = [&](Enforcement weakest) {
+      return FailedPrecondition(absl::StrCat(
+          "task ", request.id, ": found ", AbslView(ToString(weakest)),
+          " enforcement of what it would get, expected ", AbslView(ToString(request.at_least))));
+    };
+    const std::optional<Enforcement> counted = enforcement.OfCounted(request.demand);
+    if (counted && *counted < request.at_least) return refuse(*counted);
+    TaskRequest narrowed = request;
+    Narrow(&narrowed);
+    Status possible = CheckFits(narrowed);
+    if (possible.ok() || narrowed.demand == request.demand || !CheckFits(request).ok()) {
+      return possible;
+    }
+    Enforcement strongest = Enforcement::accounting;
+    for (NodeIndex node = 0; node < cluster.size(); ++node) {
+      if (!cluster.FitsEmpty(node, request.demand)) continue;
+      const NodeCapacity& capacity = cluster.capacity(node);
+      NodeState room = EmptyRoom(capacity);
+      Placement placement;
+      if (!TakeRoom(capacity, request.demand, &room, &placement)) continue;
+      strongest = std::max(
+          strongest,
+          enforcement.Of(request.demand, capacity, placement).value_or(Enforcement::accounting));
+    }
+    return refuse(strongest);
+  }
+
+  // Whether it could run at all, on empty nodes and within its quotas.
+  Status CheckFits(const TaskRequest& request) const {
     QuotaRefusal refusal;
     if (!tenancy.CouldEverStart(request.tenant, Charge(request), &refusal)) {
       return ResourceExhausted(
@@ -339,9 +395,11 @@ class Scheduler::Impl : public SchedulerState {
     TaskState& task = tasks[slot];
     task.known = true;
     task.request = request;
+    task.asked_kinds = request.demand.device_kinds;
+    Narrow(&task.request);
     task.submitted = now;
     task.expected = ExpectedTime(request);
-    task.shape = ShapeOf(request, task.expected);
+    task.shape = ShapeOf(task.request, task.expected);
     task.rank = rank;
     by_id.emplace(request.id, slot);
     return slot;
@@ -366,9 +424,10 @@ class Scheduler::Impl : public SchedulerState {
     }
     TRACKBED_ASSIGN_OR_RETURN(const Rank rank, RankOf(request, now));
     const TaskSlot slot = NewTask(request, rank, now);
+    const Demand& demand = tasks[slot].request.demand;
     tenancy.Waits(request.tenant);
     ++waiting_;
-    for (uint32_t member = 0; member < request.members; ++member) placer->Observe(request.demand);
+    for (uint32_t member = 0; member < request.members; ++member) placer->Observe(demand);
     if (request.not_before > now) {
       later_.emplace(request.not_before, slot);
     } else {
@@ -386,16 +445,18 @@ class Scheduler::Impl : public SchedulerState {
       return InvalidArgument(absl::StrCat("task ", request.id, ": found places for ",
                                           members.size(), " members, expected ", request.members));
     }
+    TaskRequest narrowed = request;
+    Narrow(&narrowed);
     TRACKBED_ASSIGN_OR_RETURN(const Rank rank, RankOf(request, now));
     for (size_t i = 0; i < members.size(); ++i) {
       // What runs on a closed node still runs.
       const NodeIndex node = members[i].node;
       const bool closed = node < cluster.size() && !cluster.state(node).open;
       if (closed) cluster.SetOpen(node, true);
-      const bool taken = cluster.Take(request.demand, members[i]);
+      const bool taken = cluster.Take(narrowed.demand, members[i]);
       if (closed) cluster.SetOpen(node, false);
       if (taken) continue;
-      while (i-- > 0) cluster.Give(request.demand, members[i]);
+      while (i-- > 0) cluster.Give(narrowed.demand, members[i]);
       return FailedPrecondition(absl::StrCat("task ", request.id,
                                              ": its room is not free: two tasks hold it, or there "
                                              "is no such node or device"));
@@ -434,8 +495,9 @@ class Scheduler::Impl : public SchedulerState {
       Enqueue(later_.begin()->second);
       later_.erase(later_.begin());
     }
+    if (scan) ForgetWhatIsKept();
     MendGangs(now, &plan);
-    WakeWhatMayFit();
+    WakeWhatMayFit(now);
     WakeWhatMayMakeRoom(now);
     LookAtReservations(now, &plan);
     overtaken_ = false;
@@ -489,8 +551,9 @@ class Scheduler::Impl : public SchedulerState {
       Placements members;
       TaskId delayed = 0;
       if (FindRoom(task, now, &members, &delayed) == Found::room) {
-        for (const Placement& member : members) cluster.Give(request.demand, member);
+        for (const Placement& member : members) cluster.Give(task.request.demand, member);
         prediction.starts_now = true;
+        prediction.enforcement = EnforcementOf(request.demand, members);
         prediction.start = now;
         prediction.members = std::move(members);
       } else if (const auto earliest = look_aheads_.EarliestStart(*this, task, now)) {
@@ -772,7 +835,9 @@ class Scheduler::Impl : public SchedulerState {
     if (queue.ready.empty()) return std::nullopt;
     if (policy.backfill == Backfill::strict) return *queue.ready.begin();
     if (wanted.no_room && !TriesEachLine()) return std::nullopt;
-    if (!wanted.partly && wanted.lines_held_back.empty()) return *queue.ready.begin();
+    if (!wanted.partly && !wanted.held_back && wanted.lines_held_back.empty()) {
+      return *queue.ready.begin();
+    }
     std::optional<std::pair<Rank, LineIndex>> best;
     const auto consider = [&](const Queue::Lines& lines, std::optional<Rank> before) {
       for (const auto& head : lines) {
@@ -933,7 +998,7 @@ class Scheduler::Impl : public SchedulerState {
     TaskState& task = tasks[slot];
     DropReservation(slot);
     Dequeue(slot);
-    plan->starts.push_back({task.request.id, members});
+    plan->starts.push_back({task.request.id, members, EnforcementOf(task.request.demand, members)});
     WaitsNoMore(task);
     for (const Reservation& reservation : reservations) {
       // It may have taken what was kept for those that it goes before. Where shares decide, who
@@ -969,12 +1034,18 @@ class Scheduler::Impl : public SchedulerState {
     if (TriesEachLine() || OrderedByShares() || policy.backfill == Backfill::strict) return;
     const auto finds_room = [&](DemandIndex index) {
       DemandState& wanted = demands_[index];
+      if (!wanted.had_no_room && !wanted.was_held_back) return true;  // reservations have moved
       if (std::any_of(changed_.begin(), changed_.end(),
                       [&](NodeIndex node) { return cluster.Fits(node, wanted.demand); })) {
         return true;
       }
-      wanted.no_room = true;
-      wanted.partly = true;
+      if (wanted.had_no_room) {
+        wanted.no_room = true;
+        wanted.partly = true;
+      } else {
+        wanted.held_back = wanted.was_held_back;
+        held_.insert(index);
+      }
       CompeteAll(wanted);
       return false;
     };
@@ -988,7 +1059,7 @@ class Scheduler::Impl : public SchedulerState {
     lines_[index].held_back = true;
     wanted.lines_held_back.emplace_back(index, task.shape);
     // Where shares decide who goes first, rank does not say whom a reservation binds.
-    if (!OrderedByShares()) {
+    if (!OrderedByShares() && !scan) {
       shape.held_back = task.rank;
       const Duration shortest = ShortestHeldBack(task, now);
       if (task.request.members == 1 && (!wanted.held_back || shortest < wanted.held_back->first)) {
@@ -1013,11 +1084,25 @@ class Scheduler::Impl : public SchedulerState {
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
   }
 
+  // What there is on a node of the only reservation beside it, until anything of that changes.
+  const RoomToShare& ToShare(NodeIndex node, Time now) {
+    const Reservation& reservation = reservations.front();
+    if (to_share_.changes != cluster.end_change() || to_share_.now != now ||
+        to_share_.task != reservation.task || to_share_.start != reservation.start ||
+        to_share_.members != reservation.members) {
+      to_share_ = {cluster.end_change(), now, reservation.task, reservation.start,
+                   reservation.members,  {}};
+    }
+    const auto [room, added] = to_share_.rooms.try_emplace(node);
+    if (added) room->second = WhatMayBeShared(*this, node, now);
+    return room->second;
+  }
+
   // True when the task would fit on nodes of the only reservation alone, and would delay that on
   // each. Asking the placer instead would mean to close these nodes one after the other, and
   // everybody who follows the nodes would look at each of them twice.
-  bool OnlyReservedNodesFit(const TaskState& task, DemandState* wanted, Time now) const {
-    if (reservations.size() != 1) return false;
+  bool OnlyReservedNodesFit(const TaskState& task, DemandState* wanted, Time now) {
+    if (scan || reservations.size() != 1) return false;
     const Reservation& reservation = reservations.front();
     if (reservation.claim || EndOf(now, task.expected) <= reservation.start ||
         !Binds(reservation, task, now)) {
@@ -1030,10 +1115,18 @@ class Scheduler::Impl : public SchedulerState {
       const bool again = std::any_of(reservation.members.begin(), member,
                                      [&](const Placement& other) { return other.node == node; });
       if (again || !wanted->fitting.Has(node)) continue;
-      if (MayShareNode(*this, task, node, now)) return false;
+      if (MayShare(ToShare(node, now), cluster.capacity(node), wanted->demand)) {
+        return false;
+      }
       ++refused;
     }
     return refused > 0 && refused == wanted->fitting.count();
+  }
+
+  std::optional<Placement> Choose(const TaskState& task) {
+    const TaskRequest& request = task.request;
+    return request.data.empty() ? placer->Choose(cluster, request.demand)
+                                : placer->ChooseNear(cluster, request.demand, request.data);
   }
 
   // Takes room for all members, or for none.
@@ -1047,7 +1140,7 @@ class Scheduler::Impl : public SchedulerState {
     Found found = Found::room;
     bool reserved = false;
     while (members->size() < task.request.members) {
-      std::optional<Placement> choice = placer->Choose(cluster, demand);
+      std::optional<Placement> choice = Choose(task);
       if (!choice) {
         found = reserved ? Found::reserved : Found::nowhere;
         break;
@@ -1126,8 +1219,39 @@ class Scheduler::Impl : public SchedulerState {
     there.erase(std::find(there.begin(), there.end(), slot));
   }
 
+  // A placer finds room among all nodes; among few it is quicker to ask them.
+  bool FewHaveChanged() const { return !scan && changed_.size() <= 16; }
+
+  // What there is on each changed node for who is held back by the only reservation. Nothing, where
+  // it takes a look at each task to know who is: what is said of whole demands says nothing then.
+  std::vector<RoomToShare> SharedChanges(Time now) const {
+    std::vector<RoomToShare> shared;
+    if (policy.backfill != Backfill::easy || TriesEachLine() || reservations.size() != 1 ||
+        reservations[0].claim || !FewHaveChanged()) {
+      return shared;
+    }
+    for (const NodeIndex node : changed_) shared.push_back(WhatMayBeShared(*this, node, now));
+    return shared;
+  }
+
+  // True when all that waits of this demand is held back by the only reservation, and room that has
+  // come free on its nodes changes nothing about that: it would only wake to be held back again. If
+  // the reservation moves, all that it holds back is looked at.
+  bool StaysHeldBack(const DemandState& wanted, const std::vector<RoomToShare>& shared) const {
+    if (shared.empty() || !wanted.held_back || wanted.no_room || wanted.partly) return false;
+    const std::vector<Placement>& members = reservations[0].members;
+    for (size_t i = 0; i < changed_.size(); ++i) {
+      const NodeIndex node = changed_[i];
+      if (!cluster.Fits(node, wanted.demand)) continue;
+      const bool reserved = std::any_of(members.begin(), members.end(),
+                                        [&](const auto& member) { return member.node == node; });
+      if (!reserved || MayShare(shared[i], cluster.capacity(node), wanted.demand)) return false;
+    }
+    return true;
+  }
+
   // Demands that may have found room since the last time.
-  void WakeWhatMayFit() {
+  void WakeWhatMayFit(Time now) {
     changed_.clear();
     woken_.clear();
     if (seen_ < cluster.first_change()) {
@@ -1139,19 +1263,21 @@ class Scheduler::Impl : public SchedulerState {
       std::sort(changed_.begin(), changed_.end());
       changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
     }
-    if (changed_.empty()) return;
+    if (changed_.empty() && !scan) return;
+    const std::vector<RoomToShare> shared = SharedChanges(now);
     for (DemandIndex index = 0; index < demands_.size(); ++index) {
       DemandState& wanted = demands_[index];
       if (wanted.shapes == 0) continue;
       const bool fits = std::any_of(changed_.begin(), changed_.end(), [&](NodeIndex node) {
         return cluster.Fits(node, wanted.demand);
       });
-      if (!fits) continue;
-      // A placer finds room among all nodes; among few it is quicker to ask them.
-      wanted.woken_in = changed_.size() <= 16 ? schedules : 0;
+      if (!scan && (!fits || StaysHeldBack(wanted, shared))) continue;
+      wanted.woken_in = FewHaveChanged() ? schedules : 0;
       wanted.had_no_room = wanted.no_room;
-      if (wanted.woken_in == schedules && wanted.had_no_room) woken_.push_back(index);
       wanted.was_held_back = wanted.held_back;
+      if (wanted.woken_in == schedules && (wanted.had_no_room || wanted.was_held_back)) {
+        woken_.push_back(index);
+      }
       wanted.no_room = false;
       wanted.partly = false;
       ++wanted.wakes;
@@ -1230,6 +1356,14 @@ class Scheduler::Impl : public SchedulerState {
         TryAgain(tasks[slot].line);
       }
     }
+  }
+
+  // All but the tasks, where they run, and what is reserved: for whoever wants it looked at anew.
+  void ForgetWhatIsKept() {
+    UnparkAll();
+    WakeHeldBack();
+    victims_changed_ = true;
+    look_aheads_ = LookAheads();
   }
 
   // A line that was set aside goes on.
@@ -1325,7 +1459,7 @@ class Scheduler::Impl : public SchedulerState {
     // What was held back stays so while the same room is kept, and no longer than before: what may
     // start on a node that has changed is woken for that. Where shares decide who goes first,
     // whom a reservation binds changes with them.
-    bool same = !OrderedByShares() && reservations.size() == claims + before.size();
+    bool same = !scan && !OrderedByShares() && reservations.size() == claims + before.size();
     for (size_t i = 0; same && i < before.size(); ++i) {
       const Reservation& now_kept = reservations[claims + i];
       same = now_kept.task == before[i].task && now_kept.members == before[i].members &&
@@ -1472,7 +1606,7 @@ class Scheduler::Impl : public SchedulerState {
       }
       while (!task.lost.empty()) {
         const uint32_t member = task.lost.back();
-        const std::optional<Placement> choice = placer->Choose(cluster, task.request.demand);
+        const std::optional<Placement> choice = Choose(task);
         TaskId delayed = 0;
         if (!choice || !LeavesReservations(*this, task, {}, *choice, now, &delayed) ||
             !cluster.Take(task.request.demand, *choice)) {
@@ -1541,7 +1675,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     if (found == Found::nowhere) {
       const Time expected_start = reason.expected_start;
-      reason = WhatIsShort(*this, task.request);
+      reason = WhatIsRefused(*this, task).value_or(WhatIsShort(*this, task.request));
       reason.expected_start = expected_start;
       if (expected_start == kNever) {
         if (const auto earliest = look_aheads_.EarliestStart(*this, task, now)) {
@@ -1591,6 +1725,14 @@ class Scheduler::Impl : public SchedulerState {
   std::map<TenantIndex, std::set<LineIndex>> parked_;  // by the tenant whose quota refuses
   std::set<std::pair<Time, TaskSlot>> later_;
   LookAheads look_aheads_;
+  struct {
+    uint64_t changes = 0;
+    Time now{};
+    TaskSlot task = 0;
+    Time start{};
+    std::vector<Placement> members;
+    absl::flat_hash_map<NodeIndex, RoomToShare> rooms;
+  } to_share_;  // as the only reservation is
   std::set<TaskSlot> crippled_;
   // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
   // too young for it have run long enough.
@@ -1598,8 +1740,9 @@ class Scheduler::Impl : public SchedulerState {
   std::set<std::pair<Time, TaskSlot>> ripe_;
   bool victims_changed_ = false;  // since the last Schedule, a task
   uint64_t submissions_ = 0;
-  uint64_t seen_ = 0;               // changes of the cluster that are dealt with
-  std::vector<DemandIndex> woken_;  // in this Schedule, by few nodes; there had been no room
+  uint64_t seen_ = 0;  // changes of the cluster that are dealt with
+  // In this Schedule, by few nodes; there had been no room, or it was held back.
+  std::vector<DemandIndex> woken_;
   std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
   bool reservations_changed_ = false;
   bool beside_reservations_ = false;  // a task started on a node with a reservation

@@ -48,6 +48,7 @@ struct TaskState {
   ShapeIndex shape = 0;
   LineIndex line = 0;
   Rank rank;
+  uint64_t asked_kinds = kAnyDeviceKind;  // of devices; `request` has those it does not refuse
   Time submitted{};
   Time started{};
   Duration expected{0};
@@ -142,13 +143,17 @@ struct SchedulerState {
         tenancy(std::move(options.tenancy)),
         placer(std::move(options.placer)),
         order(std::move(options.order)),
-        resources(std::move(options.resources)) {}
+        resources(std::move(options.resources)),
+        enforcement(options.enforcement),
+        scan(options.scan) {}
 
   GroupPolicy policy;
   Tenancy tenancy;
   std::unique_ptr<Placer> placer;
   std::unique_ptr<Order> order;  // null: by the policy
   std::vector<std::string> resources;
+  EnforcementTable enforcement;
+  bool scan;
   Cluster cluster;
   std::vector<std::string> node_names;
   std::vector<uint8_t> node_resource;          // what the devices of each node count as
@@ -162,6 +167,9 @@ struct SchedulerState {
   RunTimeHistory history;
 
   Amounts Charge(const TaskRequest& request) const;
+
+  // Of what the members get there, the weakest.
+  std::optional<Enforcement> EnforcementOf(const Demand& demand, const Placements& members) const;
 
   bool Evicts() const { return policy.preempt_by_priority || policy.reclaim; }
   static bool MayBeStopped(const TaskRequest& request) {
@@ -277,9 +285,15 @@ NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t c
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed);
-// True when a member of `task` that starts now on the node, wherever on it, might leave the
-// reservation what it needs there. The only reservation that there is; it binds the task.
-bool MayShareNode(const SchedulerState& state, const TaskState& task, NodeIndex node, Time now);
+// What a task that the only reservation binds, and that would run on when that starts, might take
+// on one of its nodes.
+struct RoomToShare {
+  std::optional<NodeState> unneeded;  // free now, and not needed then
+  NodeState beside;                   // free now, but for where the reservation's members will be
+};
+RoomToShare WhatMayBeShared(const SchedulerState& state, NodeIndex node, Time now);
+// True when a member with this demand might take it, wherever on the node.
+bool MayShare(const RoomToShare& room, const NodeCapacity& capacity, const Demand& demand);
 // Room for a member of `task` on the node that no reservation needs while it runs.
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement);
@@ -303,6 +317,8 @@ std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskStat
 std::string QuotaSentence(const SchedulerState& state, const QuotaRefusal& refusal);
 // What the shape is short of, on the node that comes nearest; a shortage or a fragmentation.
 WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request);
+// A node where it would fit if it did not refuse what is enforced so weakly; none: nowhere.
+std::optional<WaitReason> WhatIsRefused(const SchedulerState& state, const TaskState& task);
 // "2 cpu", "16g mem".
 std::string FormatAmount(const SchedulerState& state, size_t resource, int64_t amount);
 

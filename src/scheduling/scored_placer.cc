@@ -45,23 +45,27 @@ int32_t ScoredPlacer::ScoreOf(const Cluster& cluster, NodeIndex node, const Dema
   return scorer_->Score(capacity, state, scorer_->TagOf(cluster, node), demand).score;
 }
 
-std::optional<Placement> ScoredPlacer::Choose(const Cluster& cluster, const Demand& demand) {
+std::optional<NodeIndex> ScoredPlacer::BestNode(const Cluster& cluster, const Demand& demand) {
   scorer_->Prepare(cluster);
-  std::optional<NodeIndex> node;
-  if (scan_) {
-    node = Scan(cluster, demand);
-  } else {
-    FollowChanges(cluster);
-    Shape& shape = ShapeFor(cluster, demand);
-    Update(cluster, &shape);
-    node = Pick(cluster, demand, shape.index);
-  }
-  if (!node) return std::nullopt;
-  const Scored scored = scorer_->Score(cluster.capacity(*node), cluster.state(*node),
-                                       scorer_->TagOf(cluster, *node), demand);
-  const Placement placement{*node, scored.whole_devices, scored.shared_device};
+  if (scan_) return Scan(cluster, demand);
+  FollowChanges(cluster);
+  Shape& shape = ShapeFor(cluster, demand);
+  Update(cluster, &shape);
+  return Pick(cluster, demand, shape.index);
+}
+
+Placement ScoredPlacer::PlaceOn(const Cluster& cluster, const Demand& demand, NodeIndex node) {
+  const Scored scored = scorer_->Score(cluster.capacity(node), cluster.state(node),
+                                       scorer_->TagOf(cluster, node), demand);
+  const Placement placement{node, scored.whole_devices, scored.shared_device};
   scorer_->Chosen(cluster, demand, placement);
   return placement;
+}
+
+std::optional<Placement> ScoredPlacer::Choose(const Cluster& cluster, const Demand& demand) {
+  const std::optional<NodeIndex> node = BestNode(cluster, demand);
+  if (!node) return std::nullopt;
+  return PlaceOn(cluster, demand, *node);
 }
 
 std::optional<NodeIndex> ScoredPlacer::Scan(const Cluster& cluster, const Demand& demand) {

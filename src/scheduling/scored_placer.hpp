@@ -33,6 +33,10 @@ class ScoredPlacer : public Placer {
   virtual std::optional<NodeIndex> Pick(const Cluster& cluster, const Demand& demand,
                                         const ScoreIndex& index);
   virtual std::optional<NodeIndex> Scan(const Cluster& cluster, const Demand& demand);
+  // The node to choose; the scorer is not told yet.
+  std::optional<NodeIndex> BestNode(const Cluster& cluster, const Demand& demand);
+  // Where on the node, which is the chosen one.
+  Placement PlaceOn(const Cluster& cluster, const Demand& demand, NodeIndex node);
   // The score of an open node or kNoRoom.
   int32_t ScoreOf(const Cluster& cluster, NodeIndex node, const Demand& demand) const;
 

@@ -175,4 +175,25 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
   return reason;
 }
 
+std::optional<WaitReason> WhatIsRefused(const SchedulerState& state, const TaskState& task) {
+  Demand demand = task.request.demand;
+  if (demand.device_kinds == task.asked_kinds) return std::nullopt;
+  demand.device_kinds = task.asked_kinds;
+  for (NodeIndex node = 0; node < state.cluster.size(); ++node) {
+    if (!state.cluster.Fits(node, demand)) continue;
+    const std::optional<Enforcement> there = state.enforcement.Of(
+        demand, state.cluster.capacity(node), state.cluster.FirstDevices(node, demand));
+    WaitReason reason;
+    reason.rule = WaitReason::Rule::enforcement;
+    reason.node = node;
+    reason.has_node = true;
+    reason.sentence =
+        absl::StrCat("asks for ", AbslView(ToString(task.request.at_least)),
+                     " enforcement; what is free of devices, on node ", state.node_names[node],
+                     " first, has ", AbslView(ToString(there.value_or(Enforcement::accounting))));
+    return reason;
+  }
+  return std::nullopt;
+}
+
 }  // namespace trackbed

@@ -41,11 +41,13 @@ TEST_CASE("A task is explained from the store as the engine explains it") {
 
   const TaskExplanation running = Ask(lab, run, 1);
   CHECK(running.situation == TaskSituation::running);
-  CHECK(running.sentence.ends_with("on 0.7 cuda.shares of cuda.shares#0"));
+  CHECK(running.sentence.ends_with("on 0.7 cuda.shares of cuda.shares#0 (advisory)"));
+  CHECK(running.enforcement == Enforcement::advisory);
 
   const TaskExplanation large = Ask(lab, run, 2);
   CHECK(large.situation == TaskSituation::shortage);
   CHECK(large.slot == "cuda.shares");
+  CHECK(large.enforcement == Enforcement::advisory);
   CHECK(large.needed == Quantity::FromThousandths(1500));
   CHECK(large.free == Quantity::FromThousandths(700));
   CHECK(large.waits_for == Names{"a", "b"});
@@ -71,6 +73,28 @@ TEST_CASE("A task is explained from the store as the engine explains it") {
   lab.executor.Finish(run + "/a/1");
   lab.Step();
   CHECK(Ask(lab, run, 0).situation == TaskSituation::ended);
+}
+
+TEST_CASE("What is enforced too weakly is refused when a run is submitted, and said why") {
+  EngineLab lab;
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 2)})};
+  Pipeline pipeline = NewPipeline("walls");
+  Task& task = AddTask(pipeline, "a");
+  task.resources = {{"cpu", Quantity::FromThousandths(500)}};
+  task.enforcement = Enforcement::hardware;  // of cores nothing is refused
+  AddTask(pipeline, "b").resources = {{"cuda.shares", Quantity::FromThousandths(500)}};
+  lab.executor.Script("b", Outcome::Waits());
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  CHECK_FALSE(Ask(lab, run, 0).enforcement.has_value());
+  CHECK(Ask(lab, run, 1).enforcement == Enforcement::advisory);
+  // As a pipeline that nobody has validated may say.
+  pipeline.tasks[1].enforcement = Enforcement::hardware;
+  const auto refused =
+      lab.engine().Submit(std::make_shared<const Pipeline>(pipeline), SubmitOptions());
+  CHECK(refused.status().code() == StatusCode::kFailedPrecondition);
+  CHECK(Message(refused.status()) ==
+        "task \"b\": cuda.shares has advisory enforcement, asked for hardware");
 }
 
 TEST_CASE("Waiting for a try, for the end of a cancelled run, and for anybody to drive it") {

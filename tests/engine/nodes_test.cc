@@ -7,6 +7,7 @@
 
 #include "support/engine_lab.hpp"
 #include "support/random_pipeline.hpp"
+#include "trackbed/resources/node_writer.hpp"
 
 namespace trackbed {
 namespace {
@@ -199,6 +200,135 @@ TEST_CASE("After a crash each member holds on its node what it held") {
   CHECK(Overdrawn(lab.executor, lab.options.nodes) == "");
   CHECK(lab.executor.started().size() == 4);
   CHECK(NodesOf(lab.executor, other + "/gang/1") == "b a");
+}
+
+TEST_CASE(
+    "What runs on a node that is silent too long is tried elsewhere, and its end is ignored") {
+  EngineLab lab;
+  lab.options.nodes = {Node("a", {Slot("cpu", 2)}), Node("b", {Slot("cpu", 2)})};
+  lab.options.node_lease = seconds(30);
+  lab.executor.decide = [](const AttemptSpec&) { return Outcome::Waits(); };
+  Pipeline pipeline = NewPipeline("lost");
+  AddTask(pipeline, "t").resources = {Slot("cpu", 2)};
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  const std::string first = lab.executor.spec(run + "/t/1").node;
+  const std::string other = first == "a" ? "b" : "a";
+
+  // Silent for a moment: nothing happens to it, but nothing new starts there either.
+  lab.executor.silent = {first};
+  lab.Step();
+  const RunId second = lab.Submit(pipeline);
+  lab.Step();
+  CHECK(NodesOf(lab.executor, second + "/t/1") == other);
+  const RunId third = lab.Submit(pipeline);
+  lab.StepAfter(seconds(29));
+  CHECK(lab.executor.given_up().empty());
+  CHECK(lab.engine().NextDeadline() <= lab.clock.now() + seconds(1));
+  lab.executor.silent.clear();
+  lab.Step();
+  CHECK(lab.StateOf(run, "t") == "running");
+
+  lab.executor.silent = {first};
+  lab.Step();
+  lab.StepAfter(seconds(30));
+  CHECK(lab.executor.given_up() == std::vector<AttemptKey>{run + "/t/1"});
+  CHECK(lab.StateOf(run, "t") == "pending");
+  CHECK(lab.FailureOf(run, "t") == "lost: its node has not answered for 30s");
+  CHECK(lab.executor.started().size() == 2);  // the other node is full, this one silent
+  lab.executor.Finish(second + "/t/1");
+  lab.Step();
+  CHECK(NodesOf(lab.executor, third + "/t/1") == other);
+  lab.executor.Finish(third + "/t/1");
+  lab.Step();
+  CHECK(NodesOf(lab.executor, run + "/t/2") == other);
+
+  // The node comes back: the stray is ended, whatever it says counts for nothing, the node is used.
+  AttemptReport late;
+  late.key = run + "/t/1";
+  lab.executor.Report(late);
+  lab.executor.silent.clear();
+  const RunId fourth = lab.Submit(pipeline);
+  lab.Step();
+  CHECK(lab.StateOf(run, "t") == "running");
+  CHECK(NodesOf(lab.executor, fourth + "/t/1") == first);
+  CHECK(Overdrawn(lab.executor, lab.options.nodes) == "");
+  lab.executor.Finish(run + "/t/2");
+  lab.executor.Finish(fourth + "/t/1");
+  lab.RunToEnd();
+  CHECK(lab.StatusOf(run) == "succeeded");
+  CHECK(lab.Stored(run).state->task(0).failed_attempts == 0);
+}
+
+TEST_CASE("Nodes of the store are used, and changes are taken up by an engine that runs") {
+  EngineLab lab;
+  lab.options.takes_stored_node = [](const NodeDescription& node) { return node.name != "other"; };
+  const auto record = [](const NodeDescription& node, bool drained = false) {
+    return NodeRecord{node.name, WriteNode(node), drained};
+  };
+  const auto change = [&](const std::vector<NodeRecord>& put,
+                          const std::vector<std::string>& remove = {}) {
+    REQUIRE(lab.store().ChangeNodes(put, remove, lab.clock.now()).ok());
+    lab.StepAfter(std::chrono::milliseconds(200));
+  };
+  const auto finish_one_on = [&](const std::string& node) {
+    for (const auto& [key, attempt] : lab.executor.attempts()) {
+      if (attempt.ended || attempt.spec.node != node) continue;
+      lab.executor.Finish(key);
+      break;
+    }
+    lab.Step();
+  };
+  const NodeDescription a = Node("a", {Slot("cpu", 1)});
+  const NodeDescription b = Node("b", {Slot("cpu", 2)});
+  const std::vector<NodeRecord> first = {record(a), record(Node("other", {Slot("cpu", 64)}))};
+  REQUIRE(lab.store().ChangeNodes(first, {}, lab.clock.now()).ok());
+  lab.executor.decide = [](const AttemptSpec&) { return Outcome::Waits(); };
+  Pipeline pipeline = NewPipeline("moving");
+  for (int i = 0; i < 6; ++i) AddTask(pipeline, "t" + std::to_string(i));
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  CHECK(lab.executor.started().size() == 1);
+  CHECK(lab.executor.spec(run + "/t0/1").node == "a");
+
+  change({record(b)});
+  CHECK(lab.executor.StartedTasks() == std::vector<std::string>{"t0/1", "t1/1", "t2/1"});
+  CHECK(lab.store().ReadLease()->holder.node == WriteNodes(std::vector{a, b}));
+
+  change({record(b, true)});  // drained
+  finish_one_on("b");
+  CHECK(lab.executor.started().size() == 3);
+  CHECK(lab.engine().ExplainWait(run, 3) != "");
+  change({record(b)});
+  CHECK(lab.executor.started().size() == 4);
+
+  // Taken away, a keeps what it runs, and gets nothing after that.
+  change({}, {"a"});
+  CHECK(lab.StateOf(run, "t0") == "running");
+  finish_one_on("a");
+  CHECK(lab.StateOf(run, "t0") == "succeeded");
+  CHECK(lab.executor.started().size() == 4);
+  finish_one_on("b");
+  CHECK(lab.executor.spec(lab.executor.started().back()).node == "b");
+  CHECK(Overdrawn(lab.executor, {a, b}) == "");
+
+  // What fits nowhere any more waits for a node that has room.
+  Pipeline large = NewPipeline("large");
+  AddTask(large, "t").resources = {Slot("cpu", 2)};
+  const RunId waits = lab.Submit(large);
+  change({record(a)}, {"b"});
+  CHECK(lab.StateOf(waits, "t") == "pending");
+  CHECK(lab.engine().ExplainWait(waits, 0) == "needs 2 cpu; none is free");
+  for (int i = 0; i < 12; ++i) {
+    finish_one_on("a");
+    finish_one_on("b");
+  }
+  CHECK(lab.StatusOf(run) == "succeeded");
+  change({record(a)});  // on b nothing runs any more
+  CHECK(lab.engine().ExplainWait(waits, 0) == "none of the nodes can hold it");
+  change({record(b)});
+  finish_one_on("b");
+  CHECK(lab.StatusOf(waits) == "succeeded");
 }
 
 TEST_CASE("Random work on several nodes: no node gives more than it has, every gang is whole") {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "support/engine_lab.hpp"
+#include "support/faulty_store.hpp"
 
 namespace trackbed {
 namespace {
@@ -227,52 +228,25 @@ TEST_CASE("Of a real log, no event can be lost or doubled unseen") {
 }
 
 // A store that gives back something else than what it was given.
-class LyingStore final : public Store {
+class LyingStore final : public FaultyStore {
  public:
-  explicit LyingStore(Store* store) : store_(store) {}
+  using FaultyStore::FaultyStore;
   std::function<void(std::vector<std::pair<uint64_t, Event>>*)> events;
   std::optional<StatusOr<std::string>> pipeline;
 
-  StatusOr<Lease> AcquireLease(const LeaseHolder& h, Time n, Duration t,
-                               const std::function<bool(const LeaseHolder&)>& g) override {
-    return store_->AcquireLease(h, n, t, g);
-  }
-  Status ReleaseLease(uint64_t fence) override { return store_->ReleaseLease(fence); }
-  StatusOr<Lease> ReadLease() override { return store_->ReadLease(); }
-  StatusOr<RunRecord> AddRun(const RunRecord& r, std::string_view p, const Event& e) override {
-    return store_->AddRun(r, p, e);
-  }
-  Status Commit(uint64_t fence, const Batch& batch) override {
-    return store_->Commit(fence, batch);
-  }
-  StatusOr<RunRecord> FindRun(const RunId& id) override { return store_->FindRun(id); }
-  StatusOr<std::vector<RunRecord>> ListRuns(size_t limit, RunsListed listed) override {
-    return store_->ListRuns(limit, listed);
-  }
   StatusOr<std::string> ReadPipeline(const std::string& version) override {
-    return pipeline ? *pipeline : store_->ReadPipeline(version);
+    return pipeline ? *pipeline : FaultyStore::ReadPipeline(version);
   }
   Status ReadEvents(int64_t run, uint64_t from,
                     const std::function<void(uint64_t, Event)>& visit) override {
     std::vector<std::pair<uint64_t, Event>> all;
-    TRACKBED_RETURN_IF_ERROR(store_->ReadEvents(
-        run, from, [&](uint64_t sequence, Event event) { all.emplace_back(sequence, event); }));
+    TRACKBED_RETURN_IF_ERROR(FaultyStore::ReadEvents(
+        run, from,
+        [&](uint64_t sequence, Event event) { all.emplace_back(sequence, std::move(event)); }));
     if (events) events(&all);
-    for (auto& [sequence, event] : all) visit(sequence, event);
+    for (auto& [sequence, event] : all) visit(sequence, std::move(event));
     return absl::OkStatus();
   }
-  StatusOr<std::optional<CacheEntry>> FindCached(const std::string& key) override {
-    return store_->FindCached(key);
-  }
-  StatusOr<std::optional<CacheEntry>> FindLastCached(const std::string& p, const std::string& t,
-                                                     Time before) override {
-    return store_->FindLastCached(p, t, before);
-  }
-  Status PostRequest(const Request& r, Time now) override { return store_->PostRequest(r, now); }
-  StatusOr<std::vector<Request>> ReadRequests() override { return store_->ReadRequests(); }
-
- private:
-  Store* store_;
 };
 
 TEST_CASE("A run whose log or pipeline is damaged is neither shown nor taken up") {

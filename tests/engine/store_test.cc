@@ -343,6 +343,28 @@ TEST_CASE("Requests wait until they are answered") {
   });
 }
 
+TEST_CASE("Nodes are kept, replaced and taken away, and the engine is asked to look at them") {
+  ForEachStore([](Store& store) {
+    CHECK(store.ListNodes()->empty());
+    REQUIRE(store.ChangeNodes({{"b", "name: b", false}, {"a", "name: a", true}}, {}, At(1)).ok());
+    CHECK(*store.ListNodes() ==
+          std::vector<NodeRecord>{{"a", "name: a", true}, {"b", "name: b", false}});
+    REQUIRE(store.ChangeNodes({{"a", "name: a\ncpu: 2", false}}, {"b", "nowhere"}, At(2)).ok());
+    CHECK(*store.ListNodes() == std::vector<NodeRecord>{{"a", "name: a\ncpu: 2", false}});
+    const std::vector<Request> requests = *store.ReadRequests();
+    REQUIRE(requests.size() == 2);
+    CHECK(requests[0].kind == Request::Kind::look_at_nodes);
+    // What the holder of the lease may use is told with a commit.
+    const uint64_t fence = Acquire(store);
+    const Lease before = *store.ReadLease();
+    Batch batch;
+    batch.lease_node = "name: a";
+    REQUIRE(store.Commit(fence, batch).ok());
+    CHECK(store.ReadLease()->holder.node == "name: a");
+    CHECK(store.ReadLease()->expires == before.expires);
+  });
+}
+
 TEST_CASE("A batch that was cleared is empty") {
   Batch batch;
   CHECK(batch.empty());
@@ -351,6 +373,7 @@ TEST_CASE("A batch that was cleared is empty") {
   batch.cache_entries.push_back({});
   batch.requests_done.push_back(1);
   batch.lease_until = At(1);
+  batch.lease_node = "name: a";
   CHECK_FALSE(batch.empty());
   batch.clear();
   CHECK(batch.empty());

@@ -10,6 +10,7 @@
 #include "executors/attempt_records.hpp"
 #include "executors/container_files.hpp"
 #include "executors/fake_container_engine.hpp"
+#include "executors/gang_environment.hpp"
 
 namespace trackbed {
 namespace {
@@ -70,8 +71,7 @@ struct Lab {
       if (path.find(part) == std::string::npos) continue;
       if (used[part] < answers.size()) return answers[used[part]++];
     }
-    if (path == "/version")
-      return {200, R"({"ApiVersion":"1.41","Version":"20.10"})", "", false, {}};
+    if (path == "/_ping") return {200, "OK", "", false, {}, "Api-Version: 1.41\r\n"};
     if (path.find("/networks") != std::string::npos) {
       const bool made = path.find("/create") != std::string::npos;
       return {made ? 201 : 200, request.method == "GET" ? networks : "{}", "", false, {}};
@@ -476,16 +476,35 @@ TEST_CASE("a node that hangs keeps nobody else waiting, and what runs there can 
   // The node comes back, with what was left there.
   const std::string list = Json::array({Listed("left", stuck.folder)}).dump();
   lab.hanging->answer = [&](const HttpRequest& request) {
-    if (request.path == "/version")
-      return FakeAnswer{200, R"({"ApiVersion":"1.41"})", "", false, {}};
+    if (request.path == "/_ping") return FakeAnswer{200, "", "", false, {}, "api-version:1.41"};
     return FakeAnswer{200, list, "", false, {}};
   };
-  lab.hanging->End("/version", "reset");
+  lab.hanging->End("/_ping", "reset");
   REQUIRE(silent_is({}));
   REQUIRE(Eventually([&] {
     REQUIRE(lab.executor->Poll(&reports).ok());
     return lab.hanging->Count("DELETE", "/containers/left?") == 1;
   }));
+}
+
+TEST_CASE("what ended on a node that does not answer any more is known by its folder") {
+  const ScratchFolder home;
+  Lab lab(TwoNodes(home.path()));
+  lab.spec.node = "well";
+  REQUIRE(lab.executor->Start(lab.spec).ok());
+  std::vector<AttemptReport> reports;
+  REQUIRE(Eventually([&] {
+    REQUIRE(lab.executor->Poll(&reports).ok());
+    return !reports.empty();
+  }));
+  lab.engine->answer = [](const HttpRequest&) { return FakeAnswer{0, "", "", true, {}}; };
+  ExitRecord record;
+  record.exit_code = 7;
+  lab.End(record);
+  const AttemptReport report = WaitForEnd(lab.executor.get(), lab.spec.key);
+  CHECK(report.kind == Kind::exited);
+  CHECK(report.exit_code == 7);
+  CHECK(report.message == "its node does not answer, so the log may lack something");
 }
 
 TEST_CASE("a node without an endpoint is refused") {
@@ -537,7 +556,9 @@ TEST_CASE("without networks the members of a gang have addresses of the machine"
   CHECK(lab.Run().kind == Kind::exited);
   const Json body = BodyOf(*lab.engine, "/create?name=");
   CHECK(body["HostConfig"]["NetworkMode"] == "host");
-  CHECK(body["HostConfig"]["ExtraHosts"] == Json::array({"main1:127.0.0.1", "sub1:127.0.0.2"}));
+  const auto addresses = LoopbackAddresses(lab.spec);
+  CHECK(body["HostConfig"]["ExtraHosts"] ==
+        Json::array({"main1:" + addresses[0], "sub1:" + addresses[1]}));
   CHECK(lab.engine->Count("DELETE", "/networks/") == 0);
 }
 

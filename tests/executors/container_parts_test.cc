@@ -7,6 +7,8 @@
 #include "executors/attempt_fixture.hpp"
 #include "executors/container_log.hpp"
 #include "executors/container_order.hpp"
+#include "executors/device_environment.hpp"
+#include "executors/gang_environment.hpp"
 #include "executors/image_pulls.hpp"
 #include "executors/registry_login.hpp"
 
@@ -79,6 +81,13 @@ TEST_CASE("answers of container engines, good and bad") {
                           R"({"ApiVersion":"1.x"})"}) {
     CHECK_FALSE(ReadVersion(bad).has_value());
   }
+  const auto ping =
+      ReadPing("HTTP/1.1 200 OK\r\napi-version: 1.41\r\nLibpod-Api-Version: 4.3.1\r\n");
+  CHECK(ping->api == "1.41");
+  CHECK(ping->is_podman);
+  CHECK_FALSE(ReadPing("Api-Version: 1.43\n")->is_podman);
+  CHECK_FALSE(ReadPing("Content-Type: text/html\r\n").has_value());
+  CHECK_FALSE(ReadPing("Api-Version: x\r\n").has_value());
   CHECK_FALSE(ReadContainer(R"({"State":"running"})").has_value());
   CHECK_FALSE(ReadContainer(R"({"State":{"Status":7}})").has_value());
   using State = ContainerAnswer::State;
@@ -185,7 +194,8 @@ TEST_CASE("members of a gang reach each other by name, wherever they are") {
   AttemptSpec spec;
   spec.key = "run/task/2/sub1";
   spec.gang = {{"main1", "a", {}}, {"sub1", "b", {}}};
-  CHECK(GangKey(spec) == "run/task/2");
+  spec.rank = 1;
+  const std::vector<std::string> here = LoopbackAddresses(spec);
   ContainerExecutorOptions options;
   options.endpoint.socket = "/run/docker.sock";
   const auto together = PlanGangNetwork(spec, options, "owner", true);
@@ -193,7 +203,7 @@ TEST_CASE("members of a gang reach each other by name, wherever they are") {
   CHECK(together->name != PlanGangNetwork(spec, options, "other", true)->name);
   using Hosts = std::vector<std::string>;
   CHECK(PlanGangNetwork(spec, options, "", false)->hosts ==
-        Hosts{"main1:127.0.0.1", "sub1:127.0.0.2"});
+        Hosts{"main1:" + here[0], "sub1:" + here[1]});
   options.network = "host";
   CHECK(PlanGangNetwork(spec, options, "", true)->name.empty());
   options.network = "none";
@@ -215,7 +225,7 @@ TEST_CASE("members of a gang reach each other by name, wherever they are") {
   // Two engines of one machine.
   options.nodes["a"] = {{"/run/docker.sock", "", "", "", ""}, ""};
   CHECK(PlanGangNetwork(spec, options, "", true)->hosts ==
-        Hosts{"main1:127.0.0.1", "sub1:127.0.0.2"});
+        Hosts{"main1:" + here[0], "sub1:" + here[1]});
 }
 
 TEST_CASE("what a login says is Base64 that may stand in a header") {
@@ -224,10 +234,12 @@ TEST_CASE("what a login says is Base64 that may stand in a header") {
   CHECK(text.size() % 4 == 0);
 }
 
-Json BodyFor(const AttemptSpec& spec, ContainerDevices devices, bool is_podman) {
+Json BodyFor(const AttemptSpec& spec, ContainerDevices devices, bool is_podman,
+             ContainerExecutorOptions options = {}) {
   ContainerOrder order;
   order.spec = spec;
-  ContainerExecutorOptions options;
+  const auto environment = DeviceEnvironment(spec);
+  order.launch.environment.assign(environment.begin(), environment.end());
   options.devices = devices;
   options.init_path = "/init";
   const auto body = CreationBody(order, "sha256:abc", options, is_podman);
@@ -261,6 +273,57 @@ TEST_CASE("accelerators: those of the allocation, and none else") {
   CHECK(
       BodyFor(spec, ContainerDevices::cdi, false)["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] ==
       Json::array({"amd.com/gpu=1"}));
+}
+
+bool Holds(const Json& list, const std::string& text) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+TEST_CASE("inside, a device has its UUID or the number that it has there") {
+  AttemptSpec spec;
+  spec.key = "run/task/1";
+  spec.folder = "/f";
+  spec.offered_slots = {"cuda.device"};
+  const Quantity one = *Quantity::FromUnits(1);
+  spec.devices = {{"cuda.device", "gpu3", "gpu3", 3, one, 0},
+                  {"cuda.device", "gpu1", "gpu1", 1, one, 0}};
+  const Json numbered = BodyFor(spec, ContainerDevices::cdi, true);
+  CHECK(numbered["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] ==
+        Json::array({"nvidia.com/gpu=3", "nvidia.com/gpu=1"}));
+  CHECK(Holds(numbered["Env"], "CUDA_VISIBLE_DEVICES=0,1"));
+  CHECK_FALSE(Holds(numbered["Env"], "NVIDIA_VISIBLE_DEVICES=void"));
+
+  spec.devices = {{"cuda.device:1g.5gb-mig", "MIG-7", "GPU-2", 1, one, 0}};
+  const Json mig = BodyFor(spec, ContainerDevices::nvidia, false);
+  CHECK(mig["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == Json::array({"MIG-7"}));
+  CHECK(Holds(mig["Env"], "CUDA_VISIBLE_DEVICES=MIG-7"));
+
+  // A node has GPUs, this attempt has none.
+  spec.devices = {};
+  CHECK(
+      Holds(BodyFor(spec, ContainerDevices::nvidia, false)["Env"], "NVIDIA_VISIBLE_DEVICES=void"));
+}
+
+TEST_CASE("a part of a GPU has its limits, and reaches the service that keeps them") {
+  AttemptSpec spec;
+  spec.key = "run/task/1";
+  spec.folder = "/f";
+  spec.devices = {
+      {"cuda.shares", "GPU-1", "GPU-1", 0, Quantity::FromThousandths(250), int64_t{80} << 30}};
+  ContainerExecutorOptions options;
+  options.mps_folder = "/run/nvidia-mps";
+  const Json body = BodyFor(spec, ContainerDevices::nvidia, false, options);
+  CHECK(Holds(body["Env"], "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25"));
+  CHECK(Holds(body["Env"], "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=20480M"));
+  CHECK(Holds(body["Env"], "CUDA_MPS_PIPE_DIRECTORY=/run/nvidia-mps"));
+  CHECK(Holds(body["Env"], "CUDA_VISIBLE_DEVICES=GPU-1"));
+  CHECK(body["HostConfig"]["IpcMode"] == "host");
+  CHECK(body["HostConfig"]["Mounts"].back()["Source"] == "/run/nvidia-mps");
+  // A whole one needs no sharing.
+  spec.devices[0].amount = *Quantity::FromUnits(1);
+  const Json whole = BodyFor(spec, ContainerDevices::nvidia, false, options);
+  CHECK_FALSE(whole["HostConfig"].contains("IpcMode"));
+  CHECK(whole["HostConfig"]["Mounts"].dump().find("mps") == std::string::npos);
 }
 
 TEST_CASE("endpoints are read as Docker's own program reads them") {

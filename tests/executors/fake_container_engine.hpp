@@ -20,6 +20,7 @@ struct FakeAnswer {
   std::string error;           // after `body`: the exchange breaks off
   bool hangs = false;          // after `body`: nothing comes any more
   std::function<void()> then;  // called when the answer is given
+  std::string head = {};
 };
 
 class FakeContainerEngine : public HttpTransport {
@@ -93,6 +94,7 @@ class FakeContainerEngine : public HttpTransport {
       if (given.then) given.then();
       outcome.status = given.status;
       outcome.error = given.error;
+      outcome.head = given.head;
       // A handler may cancel its own exchange.
       const HttpHandler handler = found->second.handler;
       if (given.status != 0 && handler.on_head) handler.on_head(given.status);

@@ -112,12 +112,13 @@ TEST_CASE("slurm: every state of a job counts as one that makes a difference") {
 
 TEST_CASE("slurm: answers are read whatever other jobs are called") {
   const auto jobs = ReadQueue(
-      "7|RUNNING|None|trackbed-a\n8|PENDING|Resources|trackbed-a\n\n"
-      "9|FAILED|NonZeroExitCode|x|trackbed-a\n10|\n11_[1-3]|PENDING|(null)|odd | name");
+      "7|RUNNING|None|trackbed-a|/f/a | b\n8|PENDING|Resources|trackbed-a|/\n\n"
+      "9|FAILED|NonZeroExitCode|x|trackbed-a\n10|\n11_[1-3]|PENDING|(null)|odd | name|/");
   CHECK(jobs.count("trackbed-a") == 2);
   CHECK(jobs.find("trackbed-a")->second.id == "7");
   CHECK(jobs.find("trackbed-a")->second.state == JobState::running);
-  CHECK(jobs.count("odd | name") == 1);
+  CHECK(jobs.find("trackbed-a")->second.folder == "/f/a | b");
+  CHECK(jobs.count("odd ") == 1);
   const auto accounts = ReadAccounts("7|NODE_FAIL\n8|CANCELLED by 0\n");
   CHECK(accounts.at("7").state == JobState::taken_away);
   CHECK(accounts.at("8").state == JobState::cancelled);

@@ -63,7 +63,7 @@ TEST_CASE("slurm rest: a submission says what the arguments of sbatch say") {
                          {"open_mode", "append"},
                          {"current_working_directory", "/"},
                          {"requeue", true},
-                         {"nodes", {2, 2}},
+                         {"nodes", 2},
                          {"tasks", 2},
                          {"cpus_per_task", 3},
                          {"memory_per_node", 100},
@@ -221,7 +221,7 @@ TEST_CASE("slurm rest: only jobs that are meant are cancelled") {
   int told = 0;
   const auto done = [&](const Status& status) { told += status.ok() ? 1 : 100; };
   // One waits, the other has begun.
-  REQUIRE(lab.rest->Cancel(CancelMode::withdraw, {{"1", "", false}, {"2", "", false}}, done).ok());
+  REQUIRE(lab.rest->Cancel(CancelMode::withdraw, {{"1", ""}, {"2", ""}}, done).ok());
   lab.Answer({{200, kDescription},
               {200, R"({"jobs": [{"job_id": 1, "job_state": "PENDING"}]})"},
               {200, R"({"jobs": [{"job_id": 2, "job_state": "RUNNING"}]})"},
@@ -230,14 +230,14 @@ TEST_CASE("slurm rest: only jobs that are meant are cancelled") {
   CHECK(lab.transport->asked.back().method == "DELETE");
   CHECK(lab.transport->asked.back().path == "/slurm/v0.0.37/job/1");
   // By name: its number is another's by now.
-  REQUIRE(lab.rest->Cancel(CancelMode::end, {{"", "x", false}}, done).ok());
+  REQUIRE(lab.rest->Cancel(CancelMode::end, {{"", "x"}}, done).ok());
   lab.Answer({{200, R"({"jobs": [{"job_id": 1, "name": "y", "job_state": "RUNNING"},
                                   {"job_id": 8, "name": "x", "job_state": "RUNNING"},
                                   {"job_id": 7, "name": "x", "job_state": "COMPLETED"}]})"},
               {500, R"({"errors": [{"error": "Invalid job id specified"}]})"}});
   CHECK(told == 2);
   CHECK(lab.transport->asked.back().path == "/slurm/v0.0.37/job/8");
-  REQUIRE(lab.rest->Cancel(CancelMode::terminate, {{"8", "", false}}, done).ok());
+  REQUIRE(lab.rest->Cancel(CancelMode::terminate, {{"8", ""}}, done).ok());
   lab.Answer({{0, "timeout"}});
   CHECK(told == 102);
   CHECK(lab.transport->asked.back().path == "/slurm/v0.0.37/job/8?signal=TERM");

@@ -64,6 +64,9 @@ constexpr std::string_view kTexts[] = {
     "name: p\ntasks:\n- {name: a, command: x, dependencies: [a], timeout: fast}\n",
     "sn,cpu_milli,memory_mib,gpu,model\nn1,8000,8192,2,V100\n",
     "job,vc,user,submitted,run_seconds,gpus\nj1,v,u,2026-05-01T10:00:00Z,60,1\n",
+    "{\"devices\": [{\"id\": \"g\", \"model\": \"A100-40GB\", \"instances\": [{\"id\": \"m\", "
+    "\"profile\": \"3g.20gb\", \"start\": 0, \"free\": true}]}], \"profiles\": [\"2g.10gb\", "
+    "\"1g.5gb\"], \"reconfigure\": true}",
 };
 
 // What is printed between Begin and End goes to a file of its own.
@@ -320,6 +323,7 @@ struct Host {
   trackbed_engine* engine = nullptr;
   std::vector<std::string> attempts;
   std::vector<std::string> runs;
+  std::vector<std::string> kept;  // digests
   int64_t now = 1'700'000'000'000'000'000;
   uint64_t random = 0;
 
@@ -346,6 +350,31 @@ struct Host {
     report.signal = 15;
     report.key = {key, size};
     return trackbed_engine_report(self->engine, &report, nullptr);
+  }
+  static trackbed_status Has(void* user, const char* digest, size_t size, int32_t* present,
+                             trackbed_error** error) {
+    auto* self = static_cast<Host*>(user);
+    if (self->input->OneIn(8)) return Fail(self, error);
+    const auto& kept = self->kept;
+    *present = std::find(kept.begin(), kept.end(), std::string(digest, size)) != kept.end() ? 1 : 0;
+    return TRACKBED_OK;
+  }
+  static trackbed_status Put(void* user, const char* digest, size_t size, const char* /*folder*/,
+                             size_t /*folder_size*/, trackbed_error** error) {
+    auto* self = static_cast<Host*>(user);
+    if (self->input->OneIn(8)) return Fail(self, error);
+    self->kept.emplace_back(digest, size);
+    return TRACKBED_OK;
+  }
+  static trackbed_status Get(void* user, const char* /*digest*/, size_t /*size*/,
+                             const char* /*folder*/, size_t /*folder_size*/,
+                             trackbed_error** error) {
+    return Fail(static_cast<Host*>(user), error);
+  }
+  static trackbed_status Fail(Host* self, trackbed_error** error) {
+    if (self->input->OneIn(4)) throw 1;
+    *error = trackbed_error_create(TRACKBED_UNAVAILABLE, "full", 4);
+    return TRACKBED_UNAVAILABLE;
   }
   static int64_t Now(void* user) {
     auto* self = static_cast<Host*>(user);
@@ -457,7 +486,20 @@ class Session {
     const auto slot = in_->Spans();
     const auto amount = in_->Spans();
     int64_t thousandths = in_->Number();
-    switch (in_->Below(4)) {
+    switch (in_->Below(7)) {
+      case 4:
+        result.Check(trackbed_mig_plan(slot.data, slot.size, &result.bytes, result.error()));
+        break;
+      case 5:
+        result.Check(trackbed_mig_models(&result.bytes, result.error()));
+        break;
+      case 6:
+        result.Check(in_->OneIn(2)
+                         ? trackbed_store_check("/dev/null/a.db", TRACKBED_TERMINATED,
+                                                &result.bytes, result.error())
+                         : trackbed_store_backup("/dev/null", TRACKBED_TERMINATED, "/dev/null/b.db",
+                                                 TRACKBED_TERMINATED, nullptr, result.error()));
+        break;
       case 0:
         result.Check(trackbed_slot_parse(slot.data, slot.size, amount.data, amount.size,
                                          in_->OneIn(16) ? nullptr : &thousandths, result.error()));
@@ -645,6 +687,12 @@ class Session {
       made->user_data = host.get();
       made->next = Host::Next;
     });
+    auto* artifacts = in_->Make<trackbed_artifact_store>([&](trackbed_artifact_store* made) {
+      made->user_data = host.get();
+      made->has = Host::Has;
+      made->put = Host::Put;
+      if (!in_->OneIn(16)) made->get = Host::Get;
+    });
     const std::vector<trackbed_slot> slots = SomeSlots();
     std::vector<trackbed_engine_tenant> tenants;
     auto* options = in_->Make<trackbed_engine_options>([&](trackbed_engine_options* made) {
@@ -663,6 +711,11 @@ class Session {
         made->policy = in_->OneIn(4) ? SchedulerOptions() : nullptr;
       }
       made->executor = executor;
+      if (in_->OneIn(4)) made->artifact_store = artifacts;
+      if (in_->OneIn(32)) {  // refused beside an executor
+        made->run_on = in_->Make<trackbed_executor_choice>(
+            [&](trackbed_executor_choice* choice) { choice->kind = in_->Small(); });
+      }
       made->clock = clock;
       made->random = random;
     });
@@ -841,6 +894,7 @@ class Session {
       made->device_kind[0] = in_->OneIn(8) ? in_->Byte() : 0;
       made->architecture = in_->OneIn(8) ? in_->Small() : 0;
       made->device_resource = in_->OneIn(8) ? in_->Small() : 0;
+      if (in_->OneIn(4)) made->counted[in_->Below(TRACKBED_MAX_COUNTED)] = in_->Number();
     });
   }
   trackbed_task* Task() {
@@ -862,7 +916,24 @@ class Session {
       made->share = in_->OneIn(8) ? in_->Small() : static_cast<int32_t>(100 * in_->Below(10));
       made->device_kinds = in_->OneIn(8) ? in_->Bits<uint64_t>() : 0;
       made->architectures = in_->OneIn(8) ? in_->Bits<uint32_t>() : 0;
+      if (in_->OneIn(8)) made->counted[in_->Below(TRACKBED_MAX_COUNTED)] = in_->Number();
     });
+  }
+  static trackbed_status Rank(void* user, const trackbed_task* /*task*/, int64_t /*submitted*/,
+                              int64_t* rank, trackbed_error** error) {
+    auto* input = static_cast<Input*>(user);
+    if (input->OneIn(16)) throw 1;
+    if (input->OneIn(16)) *error = trackbed_error_create(TRACKBED_UNAVAILABLE, "no", 2);
+    *rank = input->Number();
+    return *error == nullptr ? TRACKBED_OK : TRACKBED_UNAVAILABLE;
+  }
+  static trackbed_status Share(void* user, uint32_t /*tenant*/,
+                               const trackbed_tenant_usage* /*usage*/, int64_t /*now*/,
+                               double* share, trackbed_error** /*error*/) {
+    auto* input = static_cast<Input*>(user);
+    if (input->OneIn(16)) throw 1;
+    *share = input->OneIn(8) ? input->Bits<double>() : input->Small();
+    return TRACKBED_OK;
   }
   trackbed_quota* Quota() {
     return in_->Make<trackbed_quota>([&](trackbed_quota* made) {
@@ -903,6 +974,13 @@ class Session {
       made->half_life_ns = in_->OneIn(4) ? in_->Number() : 0;
       made->kinds = in_->OneIn(8) ? in_->Byte() : 0;
       if (in_->OneIn(4)) made->placer = in_->View();
+      if (in_->OneIn(4)) {
+        made->host_order = in_->Make<trackbed_order>([&](trackbed_order* order) {
+          order->user_data = in_;
+          if (!in_->OneIn(16)) order->rank = Rank;
+          if (in_->OneIn(2)) order->share = Share;
+        });
+      }
       if (!in_->OneIn(4)) return;
       made->host_placer = in_->Make<trackbed_placer>([&](trackbed_placer* placer) {
         placer->user_data = in_;

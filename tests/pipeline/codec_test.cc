@@ -35,6 +35,7 @@ Pipeline MakePipeline() {
   full.priority = -7;
   full.cluster_size = 65535;
   full.multi_node = true;
+  full.enforcement = Enforcement::hardware;
   full.dependencies = {"b", "a"};
   full.when = "true";
   full.environment = {{"A", "x"}, {"B", ""}};
@@ -111,7 +112,8 @@ TEST_CASE("Bytes that are no pipeline are refused") {
       {std::string("\x42\x02\x0a\x05", 4), broken},          // a task whose name is cut short
       {"hello", broken},
       {std::string("\x5a\x00", 2), unknown},              // field 11
-      {std::string("\x42\x03\xd2\x01\x00", 5), unknown},  // field 26 of a task
+      {std::string("\x42\x03\xc2\x02\x00", 5), unknown},  // field 40 of a task
+      {std::string("\x42\x03\xd0\x01\x03", 5), "not a pipeline: an enforcement is out of range"},
       {std::string("\x50\xd2\x0f", 3), "not a pipeline: a priority is out of range"},  // 1001
       {std::string("\x42\x02\x18\x02", 4), "not a pipeline: a kind of task is out of range"},
       {std::string("\x42\x02\x38\x04", 4), "not a pipeline: a trigger is out of range"},

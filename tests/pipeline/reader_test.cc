@@ -52,6 +52,7 @@ tasks:
   when: params.quick
   environment: {B: "2", A: true}
   resources: {mem: 1.5g, cpu: 2, cuda.shares: '1.5'}
+  enforcement: advisory
   mounts:
   - data
   - data:/data
@@ -162,6 +163,8 @@ TEST_CASE("Every field of a task is read") {
   CHECK(t.resource_group == "fast");
   CHECK(t.cluster_size == 2);
   CHECK(t.multi_node);
+  CHECK(t.enforcement == Enforcement::advisory);
+  CHECK(p.tasks[0].enforcement == Enforcement::accounting);
   CHECK(t.labels == std::map<std::string, std::string>{{"a", "b"}});
   CHECK(p.tasks[2].kind == TaskKind::serve);
   CHECK(p.tasks[2].retry.max_attempts == 4);
@@ -217,7 +220,8 @@ TEST_CASE("Defaults may not hold what belongs to one task") {
   CHECK(Complaints("name: p\ndefaults: {command: x, cpu: 1}\ntasks: [{name: a, command: x}]\n") ==
         "2:12: defaults.command: this field has no default\n"
         "2:24: defaults.cpu: unknown field \"cpu\"; a default has description, trigger, "
-        "environment, resources, mounts, files, retry, timeout, grace_period, cache, skip, "
+        "environment, resources, enforcement, mounts, files, retry, timeout, grace_period, cache, "
+        "skip, "
         "allow_failure, priority, image, resource_group, cluster and labels");
 }
 
@@ -229,6 +233,24 @@ TEST_CASE("A priority is a whole number within bounds") {
   CHECK(Complaints("name: p\npriority: 1001\ntasks: [{name: a, command: x, priority: high}]\n") ==
         "2:11: priority: found 1001, expected a whole number from -1000 to 1000\n"
         "3:41: tasks[0].priority: found \"high\", expected a whole number from -1000 to 1000");
+}
+
+TEST_CASE("A task may refuse devices that are enforced too weakly") {
+  const auto complaints = [](const std::string& line) {
+    return Complaints(
+        "name: p\ndefaults: {enforcement: hardware}\ntasks:\n- name: a\n  command: x\n  " + line +
+        "\n");
+  };
+  CHECK(complaints("resources: {cpu: 1, mem: 1g, cuda.device: 1}").empty());
+  CHECK(complaints("resources: {cuda.device:1g.5gb-mig: 1}").empty());
+  CHECK(complaints("resources: {cuda.shares: 0}").empty());
+  CHECK(
+      complaints("resources: {cuda.shares: 0.5}") ==
+      "4:3: tasks[0].enforcement: found \"hardware\", expected no more than \"advisory\", which is "
+      "all that cuda.shares has");
+  CHECK(complaints("enforcement: advisory\n  resources: {cuda.shares: 0.5}").empty());
+  CHECK(complaints("enforcement: strong") ==
+        "6:16: tasks[0].enforcement: found \"strong\", expected accounting, advisory or hardware");
 }
 
 TEST_CASE("Every mistake of a file is told in one go, in order") {

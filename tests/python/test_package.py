@@ -13,6 +13,7 @@ from conftest import PACKAGE
 
 LIBRARY = os.environ.get("TRACKBED_LIBRARY", "")
 SUPERVISOR = os.environ.get("TRACKBED_SUPERVISOR", "")
+CONTAINER_INIT = os.path.join(os.path.dirname(SUPERVISOR), "trackbed-container-init")
 
 
 def python(*arguments, **more):
@@ -22,8 +23,12 @@ def python(*arguments, **more):
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__", "_trace", "_shell", "_task", "_pipeline", "slots", "cluster", "testing"]
-)
+    "name",
+    [
+        "__init__", "_trace", "_shell", "_task", "_pipeline", "slots", "cluster", "groups",
+        "partitions", "ports", "testing",
+    ],
+)  # fmt: skip
 def test_examples_in_docstrings(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKBED_HOME", str(tmp_path))
     module = importlib.import_module("trackbed" + ("" if name == "__init__" else "." + name))
@@ -76,12 +81,12 @@ def test_import_is_quick_and_loads_nothing_foreign():
 @pytest.mark.skipif(not (LIBRARY and SUPERVISOR), reason="there is nothing to put into a wheel")
 def test_the_wheel_needs_nothing_else(tmp_path):
     wheel = python(
-        str(PACKAGE / "build_wheel.py"), "--library", LIBRARY, "--supervisor", SUPERVISOR, "--out",
-        str(tmp_path),
+        str(PACKAGE / "build_wheel.py"), "--library", LIBRARY, "--supervisor", SUPERVISOR,
+        "--container-init", CONTAINER_INIT, "--out", str(tmp_path),
     ).strip()  # fmt: skip
     again = python(
-        str(PACKAGE / "build_wheel.py"), "--library", LIBRARY, "--supervisor", SUPERVISOR, "--out",
-        str(tmp_path / "again"),
+        str(PACKAGE / "build_wheel.py"), "--library", LIBRARY, "--supervisor", SUPERVISOR,
+        "--container-init", CONTAINER_INIT, "--out", str(tmp_path / "again"),
     ).strip()  # fmt: skip
     assert pathlib.Path(wheel).read_bytes() == pathlib.Path(again).read_bytes()
     site = tmp_path / "site"

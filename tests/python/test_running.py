@@ -3,16 +3,26 @@
 import asyncio
 import os
 import pathlib
+import shutil
 import threading
 import time
 
 import pytest
 import steps
 from trackbed import (
+    AlreadyExists,
+    ArtifactStore,
+    Containers,
+    Engine,
     ForkError,
+    InvalidArgument,
     NotFound,
     RunCancelled,
     RunFailed,
+    Slurm,
+    TrackbedError,
+    backup_store,
+    check_store,
     first_of,
     pipeline,
     shell,
@@ -492,3 +502,75 @@ def test_a_notebook(tmp_path):
     )  # fmt: skip
     # Point.scaled uses SCALE: both tasks carry the class, so both run again.
     assert ran.stdout == "succeeded 18.0 __main__\n24.0 False False\n", ran.stderr
+
+
+@pipeline
+def worded(text: str = "kept") -> str:
+    return steps.read(steps.words(text))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_outputs_that_are_gone_come_back(tmp_path, own):
+    class Shelf(ArtifactStore):
+        gets = 0
+
+        def has(self, digest):
+            return (tmp_path / "shelf" / digest).exists()
+
+        def put(self, digest, folder):
+            shutil.copytree(folder, tmp_path / "shelf" / digest, symlinks=True)
+
+        def get(self, digest, folder):
+            self.gets += 1
+            shutil.copytree(tmp_path / "shelf" / digest, folder, symlinks=True, dirs_exist_ok=True)
+
+    shelf = Shelf()
+    options = {"slots": {"cpu": 4}, "durability": "process"}
+    kept = shelf if own else tmp_path / "shelf"
+    with Engine(tmp_path / "home", artifacts=kept, **options) as engine:
+        run = engine.submit(worded).wait()
+        assert run.output == "kept", run.explain_failure()
+    for path in sorted((tmp_path / "home" / "runs").rglob("*")):
+        path.chmod(0o700) if path.is_dir() else None
+    shutil.rmtree(tmp_path / "home" / "runs")
+    with Engine(tmp_path / "home", artifacts=kept, **options) as engine:
+        again = engine.submit(worded).wait()
+        assert again["words"].state == "succeeded" and again["words"].cached
+        assert again["words"].output.read_text() == "kept"
+    assert shelf.failures == [] and (shelf.gets > 0) == own
+
+
+def test_what_cannot_be_kept_is_lost(tmp_path):
+    class Full(ArtifactStore):
+        def has(self, digest):
+            return False
+
+        def put(self, digest, folder):
+            raise OSError("the shelf is full")
+
+    store = Full()
+    with Engine(tmp_path, slots={"cpu": 4}, durability="process", artifacts=store) as engine:
+        with pytest.raises(TrackbedError, match="the shelf is full"):
+            run = engine.submit(worded).wait()  # its code is to be kept, too
+            raise TrackbedError(run.explain_failure())
+    assert all("the shelf is full" in str(error) for error in store.failures)
+
+
+def test_where_tasks_run(tmp_path):
+    with pytest.raises(TrackbedError):
+        Engine(tmp_path, run_on=Containers(endpoint="unix:///nowhere.sock")).step()
+    with pytest.raises(InvalidArgument, match="--sbatch"):
+        Engine(tmp_path, run_on=Slurm(sbatch=["constraint"])).step()
+    with pytest.raises(InvalidArgument, match="dokcer"):
+        Engine(tmp_path, run_on="dokcer").step()
+
+
+def test_a_store_is_looked_after(engine, tmp_path):
+    engine.submit(worded).wait()
+    store = os.path.join(engine.home, "trackbed.db")
+    assert check_store(store)["runs"] == 1 and check_store(store)["findings"] == []
+    assert backup_store(tmp_path / "copy.db", store)["runs"] == 1
+    with pytest.raises(AlreadyExists):
+        backup_store(tmp_path / "copy.db", store)
+    with pytest.raises(NotFound):
+        check_store(tmp_path / "nothing.db")

@@ -7,10 +7,15 @@ from trackbed import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Order,
+    PermissionDenied,
     Placer,
+    Principal,
     ResourceExhausted,
+    ResourceGroups,
     Scheduler,
     SlotAllocator,
+    plan_partitions,
     simulate,
 )
 
@@ -117,6 +122,112 @@ def test_what_a_placer_raises_is_contained():
         cluster.schedule(now=0)
     assert [str(error) for error in placer.failures] == ["no idea"]
     assert cluster.state_of(1) == "waiting"
+
+
+def test_an_order_in_python():
+    class Fewest(Order):
+        def rank(self, task, submitted):
+            assert (task.demand.cpu, task.members, submitted) == (1, 1, 3)
+            return -task.id
+
+        def share(self, tenant, usage, now):
+            return usage.running
+
+    scheduler = Scheduler(order=Fewest(), backfill="strict")
+    scheduler.add_node("n", cpu=3)
+    a, b = scheduler.add_tenant("a"), scheduler.add_tenant("b")
+    for task, tenant in ((1, a), (2, a), (3, a), (4, b)):
+        scheduler.submit(task, cpu=1, tenant=tenant, now=3)
+    assert [d.task for d in scheduler.schedule()] == [4, 3, 2]
+    scheduler.recount()
+
+
+def test_what_an_order_raises_is_contained():
+    class Broken(Order):
+        wrong = "rank"
+
+        def rank(self, task, submitted):
+            if self.wrong == "rank":
+                raise ValueError("no idea")
+            return 0
+
+        def share(self, tenant, usage, now):
+            raise KeyError("nobody")
+
+    order = Broken()
+    scheduler = Scheduler(order=order)
+    scheduler.add_node("n", cpu=1)
+    with pytest.raises(Exception, match="no idea"):
+        scheduler.submit(1, cpu=1, now=0)
+    assert scheduler.state_of(1) == "unknown"
+    order.wrong = "share"
+    for task, tenant in ((1, scheduler.add_tenant("a")), (2, scheduler.add_tenant("b"))):
+        scheduler.submit(task, cpu=1, tenant=tenant, now=0)
+    with pytest.raises(Exception, match="nobody"):
+        scheduler.schedule()
+    assert [type(error) for error in order.failures][:2] == [ValueError, KeyError]
+    assert sorted(scheduler.state_of(task) for task in (1, 2)) == ["running", "waiting"]
+
+
+def test_resources_that_are_only_counted():
+    scheduler = Scheduler(resources=("cpu", "mem", "licence"))
+    scheduler.add_node("n", cpu=8, counted=[1.5])
+    tenant = scheduler.add_tenant("a", limit={2: 1})
+    scheduler.submit(1, cpu=1, counted=[1], tenant=tenant, now=0)
+    scheduler.submit(2, cpu=1, counted=[1], now=0)
+    with pytest.raises(ResourceExhausted, match="2 licence"):
+        scheduler.submit(3, counted=[2], now=0)
+    assert [d.task for d in scheduler.schedule()] == [1]
+    assert "licence" in scheduler.explain(2).sentence
+    scheduler.recount()
+
+
+def test_resource_groups():
+    groups = ResourceGroups()
+    vision, audio = groups.add_tenant("vision"), groups.add_tenant("audio")
+    ada = groups.add_tenant("ada", parent=vision)
+    groups.add_group("gpus", allowed=[vision], kinds=["batch"], order="drf")
+    groups.add_group("all")
+    assert groups.add_node("gpus", "g1", cpu=8, devices=1) == 0
+    with pytest.raises(PermissionDenied):
+        groups.add_node("gpus", "g2", cpu=8, who=Principal(vision))
+    groups.add_node("gpus", "g2", cpu=8, who=Principal(vision, operates_nodes=True))
+    assert groups.usable(who=Principal(ada)) == ["all", "gpus"]
+    assert groups.usable("interactive", who=Principal(ada)) == ["all"]
+    assert groups.usable(who=Principal(audio)) == ["all"]
+    with pytest.raises(PermissionDenied):
+        groups.submit("gpus", 1, cpu=1, tenant=audio, who=Principal(audio), now=0)
+    groups.set_quota("gpus", ada, limit={2: 0.5})
+    with pytest.raises(ResourceExhausted):
+        groups.submit("gpus", 1, devices=1, tenant=ada, who=Principal(ada), now=0)
+    groups.submit("gpus", 1, devices=0.5, tenant=ada, who=Principal(ada), now=0)
+    groups.submit("gpus", 2, devices=0.5, tenant=ada, who=Principal(ada), now=0)
+    assert [d.node for d in groups["gpus"].schedule(now=0)] == ["g1"]
+    when, reason = groups.predict("gpus", devices=0.5, tenant=vision, now=0)
+    assert when == 0.0 and reason.rule == "none"
+    groups.withdraw("gpus", 2, now=0, who=Principal(ada))
+    assert groups["gpus"].state_of(2) == "unknown"
+    groups.drain_node("gpus", "g1")
+    groups.open_node("gpus", "g1")
+    groups.set_rules("gpus", allowed=[audio])
+    assert groups.usable(who=Principal(ada)) == ["all"]
+    with pytest.raises(NotFound, match="cpus"):
+        groups["cpus"]
+    scheduler = groups["gpus"]
+    del groups
+    assert scheduler.stats()["running"] == 1  # its groups live as long
+
+
+def test_partitions():
+    taken = [{"id": "m", "profile": "3g.20gb", "start": 0, "free": True}]
+    gpu = {"id": "gpu0", "model": "A100-40GB", "instances": taken}
+    plan = plan_partitions([gpu], ["7g.40gb"], reconfigure=True)
+    assert [step["do"] for step in plan.steps] == ["destroy", "create"]
+    assert plan.assignments == [{"profile": "7g.40gb", "device": "gpu0", "start": 0}]
+    with pytest.raises(ResourceExhausted, match="destroying free instances would make room"):
+        plan_partitions([gpu], ["7g.40gb"])
+    with pytest.raises(InvalidArgument, match="V100"):
+        plan_partitions([{"id": "g", "model": "V100"}], ["1g.5gb"])
 
 
 def test_eviction():

@@ -89,7 +89,7 @@ links:
   - {between: [a]}
 price_per_hour: -1
 )") == R"(n:2:6: cpu: found "-1", expected an amount that is not negative
-n:3:1: gpus: unknown field "gpus"; a node has name, architecture, labels, location, cpu, mem, numa, devices, links, power and price_per_hour
+n:3:1: gpus: unknown field "gpus"; a node has name, architecture, labels, location, cpu, mem, numa, devices, links, power, price_per_hour, endpoint and certificates
 n:4:1: device: unknown field "device"; did you mean "devices"?
 n:6:19: devices[0].slot: unknown slot "cuda.share"; did you mean "cuda.shares"?
 n:7:10: devices[1].id: duplicate device "a"

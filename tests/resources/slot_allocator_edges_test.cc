@@ -168,16 +168,20 @@ TEST_CASE("Chosen parts count among all that may be live") {
   CHECK(allocator.AllocateParts({}, &allocation).ok());
 }
 
-// Of 20 devices the last five are linked well with each other, and d3 with the last of them.
+// 20 devices in two rings of five that are linked alike, d10 to d14 and d15 to d19; d3 is linked
+// with each of the second.
 NodeDescription Twenty() {
   NodeDescription node = NodeOf("cuda.shares", std::vector<int64_t>(20, 1000));
-  for (int a = 15; a < 20; ++a) {
-    for (int b = 15; b < a; ++b) {
-      node.links.push_back(
-          {"d" + std::to_string(a), "d" + std::to_string(b), LinkLevel::nvlink, 2});
+  const auto link = [&](int a, int b, int lanes) {
+    node.links.push_back(
+        {"d" + std::to_string(a), "d" + std::to_string(b), LinkLevel::nvlink, lanes});
+  };
+  for (const int first : {10, 15}) {
+    for (int a = first; a < first + 5; ++a) {
+      for (int b = first; b < a; ++b) link(a, b, 2);
     }
-    node.links.push_back({"d3", "d" + std::to_string(a), LinkLevel::nvlink, 1});
   }
+  for (int a = 15; a < 20; ++a) link(3, a, 1);
   return node;
 }
 
@@ -188,6 +192,70 @@ TEST_CASE("Devices are connected with the one that holds the rest, on large mach
   Allocation allocation;
   REQUIRE(allocator.AllocateParts({&part, 1}, &allocation).ok());
   CHECK(Text(Take(allocator, {Slot("cuda.shares", 3600)})) == "d3=0.6 d15=1 d16=1 d17=1");
+  CHECK(Text(Take(allocator, {Slot("cuda.shares", 3000)})) == "d10=1 d11=1 d12=1");
+}
+
+TEST_CASE("Of sets whose worst links are alike the one with the best sum is taken") {
+  for (const int count : {8, 20}) {
+    NodeDescription node =
+        NodeOf("cuda.device", std::vector<int64_t>(static_cast<size_t>(count), 1000));
+    // The last three are linked in a row, the others not at all.
+    for (const int a : {count - 3, count - 2}) {
+      node.links.push_back(
+          {"d" + std::to_string(a), "d" + std::to_string(a + 1), LinkLevel::nvlink, 4});
+    }
+    SlotAllocator allocator = Make(node, With(AllocationStrategy::even));
+    const std::string first = "d" + std::to_string(count - 3);
+    const std::string text = Text(Take(allocator, {Slot("cuda.device", 3000)}));
+    CHECK(text ==
+          first + "=1 d" + std::to_string(count - 2) + "=1 d" + std::to_string(count - 1) + "=1");
+  }
+}
+
+TEST_CASE("Without links, devices of one NUMA node are nearer to each other") {
+  NodeDescription node = NodeOf("cuda.device", {1000, 1000, 1000, 1000, 1000});
+  for (int i = 0; i < 2; ++i) {
+    node.numa.push_back({i, *Quantity::FromUnits(4), *Quantity::FromUnits(1 << 20)});
+  }
+  node.cpu = *Quantity::FromUnits(8);
+  node.mem = *Quantity::FromUnits(2 << 20);
+  const int numa[] = {0, 1, 1, 0, 1};
+  for (size_t i = 0; i < 5; ++i) node.devices[i].numa_node = numa[i];
+  SlotAllocator allocator = Make(node, With(AllocationStrategy::even));
+  CHECK(Text(Take(allocator, {Slot("cuda.device", 3000)})) == "d1=1 d2=1 d4=1");
+  CHECK(Text(Take(allocator, {Slot("cuda.device", 2000)})) == "d0=1 d3=1");
+}
+
+TEST_CASE("A shortfall says by how much") {
+  SlotAllocator allocator = Make(NodeOf("cuda.shares", {1000, 1000}));
+  Take(allocator, {Slot("cuda.shares", 700)});
+  const auto demand = allocator.Prepare(std::vector{Slot("cuda.shares", 1800)});
+  REQUIRE(demand.ok());
+  const Shortfall shortfall = allocator.Explain(*demand);
+  CHECK(shortfall.kind == Shortfall::Kind::shortage);
+  CHECK(shortfall.needed == Quantity::FromThousandths(1800));
+  CHECK(shortfall.free == Quantity::FromThousandths(1300));
+  CHECK(shortfall.most_on_one_device == Quantity::FromThousandths(1000));
+  CHECK(shortfall.missing == Quantity::FromThousandths(500));
+}
+
+TEST_CASE("The smallest quantum is one that may be asked for") {
+  NodeDescription node;
+  node.cpu = Quantity::FromThousandths(2000);
+  SlotAllocatorOptions options;
+  options.quanta = {Slot("cpu", 1)};
+  SlotAllocator allocator = Make(node, options);
+  CHECK(Text(Take(allocator, {Slot("cpu", 1)})) == "cpu=0.001");
+}
+
+TEST_CASE("Places of what has been given back are used again") {
+  SlotAllocator allocator = Make(NodeOf("cuda.shares", {1000}));
+  for (int i = 0; i < 70'000; ++i) {
+    const Allocation allocation = Take(allocator, {Slot("cuda.shares", 500)});
+    if (allocation.id % 65'536 > 1) FAIL("place " << allocation.id % 65'536 << " at " << i);
+    if (!allocator.Release(allocation).ok()) FAIL("not given back at " << i);
+  }
+  CHECK(allocator.Usage()[0].used == Quantity());
 }
 
 // ---- Lists of slots --------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 #include "scheduling/first_fit.hpp"
 #include "support/catch.hpp"
+#include "trackbed/scheduling/placers.hpp"
 
 namespace trackbed {
 namespace {
@@ -874,6 +875,181 @@ TEST_CASE("A plan of one start leaves the others to the next") {
   lab.Submit(urgent);
   CHECK(next() == Ids{4});
   CHECK(next().empty());
+}
+
+// Kind 0: partitions, which the hardware keeps apart, whole or in parts. Kind 1: shared by advice.
+struct EnforcementLab {
+  EnforcementLab() : scheduler(Options()) {
+    for (const uint8_t kind : {uint8_t{0}, uint8_t{1}}) {
+      NodeCapacity capacity;
+      capacity.cpu = 8000;
+      capacity.device_count = 2;
+      capacity.device_kind.fill(kind);
+      REQUIRE(scheduler.AddNode(kind == 0 ? "walls" : "advice", capacity).ok());
+    }
+  }
+  static SchedulerOptions Options() {
+    SchedulerOptions options;
+    options.placer = std::make_unique<FirstFit>();
+    options.resources = {"cpu", "mem", "cuda.shares", "licence"};
+    options.enforcement.share[0] = Enforcement::hardware;
+    return options;
+  }
+  static TaskRequest Share(TaskId id, int16_t share, Enforcement at_least) {
+    TaskRequest task;
+    task.id = id;
+    task.demand.share = share;
+    task.run_time = hours(1);
+    task.at_least = at_least;
+    return task;
+  }
+  Time now = FromNanoseconds(1'700'000'000'000'000'000);
+  Scheduler scheduler;
+};
+
+TEST_CASE("A plan says how what it gives is enforced") {
+  EnforcementLab lab;
+  REQUIRE(lab.scheduler.Submit(lab.Share(1, 900, Enforcement::accounting), lab.now).ok());
+  REQUIRE(lab.scheduler.Submit(lab.Share(2, 900, Enforcement::accounting), lab.now).ok());
+  REQUIRE(lab.scheduler.Submit(lab.Share(3, 900, Enforcement::accounting), lab.now).ok());
+  TaskRequest task = lab.Share(4, 0, Enforcement::hardware);
+  task.demand.cpu = 1000;
+  REQUIRE(lab.scheduler.Submit(task, lab.now).ok());  // of cores and memory nothing is refused
+  const Plan plan = lab.scheduler.Schedule(lab.now);
+  REQUIRE(plan.starts.size() == 4);
+  CHECK(plan.starts[0].enforcement == Enforcement::hardware);
+  CHECK(plan.starts[2].members[0].node == 1);
+  CHECK(plan.starts[2].enforcement == Enforcement::advisory);
+  CHECK_FALSE(plan.starts[3].enforcement.has_value());
+  auto answer = lab.scheduler.Predict(lab.Share(5, 100, Enforcement::accounting), lab.now);
+  REQUIRE(answer.ok());
+  CHECK(answer->enforcement == Enforcement::hardware);
+  // Two members, of which one finds room beside advice only: the weakest counts.
+  task = lab.Share(5, 100, Enforcement::accounting);
+  task.members = 3;
+  answer = lab.scheduler.Predict(task, lab.now);
+  REQUIRE(answer.ok());
+  CHECK(answer->enforcement == Enforcement::advisory);
+  CHECK(lab.scheduler.Recount().ok());
+}
+
+TEST_CASE("A request may refuse what is enforced more weakly") {
+  EnforcementLab lab;
+  REQUIRE(lab.scheduler.Submit(lab.Share(1, 900, Enforcement::hardware), lab.now).ok());
+  REQUIRE(lab.scheduler.Submit(lab.Share(2, 900, Enforcement::hardware), lab.now).ok());
+  REQUIRE(lab.scheduler.Submit(lab.Share(3, 900, Enforcement::hardware), lab.now).ok());
+  const Plan plan = lab.scheduler.Schedule(lab.now);
+  REQUIRE(plan.starts.size() == 2);
+  CHECK(plan.starts[1].members[0].node == 0);
+  CHECK(plan.starts[1].enforcement == Enforcement::hardware);
+
+  SECTION("it waits for the others, and says so") {
+    const WaitReason reason = lab.scheduler.Explain(3, lab.now);
+    CHECK(reason.rule == WaitReason::Rule::enforcement);
+    CHECK(reason.node == 1);
+    CHECK(reason.expected_start > lab.now);
+    CHECK(
+        reason.sentence.starts_with("asks for hardware enforcement; what is free of devices, on "
+                                    "node advice first, has advisory; expected at "));
+    const auto answer = lab.scheduler.Predict(lab.Share(4, 900, Enforcement::hardware), lab.now);
+    REQUIRE(answer.ok());
+    CHECK_FALSE(answer->starts_now);
+    CHECK(answer->reason.rule == WaitReason::Rule::enforcement);
+    REQUIRE(lab.scheduler.Finish(1, lab.now).ok());
+    CHECK(lab.scheduler.Schedule(lab.now).starts.size() == 1);
+    CHECK(lab.scheduler.Recount().ok());
+  }
+  SECTION("where the others are full too, it is short like anybody") {
+    for (TaskId id = 4; id < 6; ++id) {
+      REQUIRE(lab.scheduler.Submit(lab.Share(id, 900, Enforcement::advisory), lab.now).ok());
+    }
+    CHECK(lab.scheduler.Schedule(lab.now).starts.size() == 2);
+    CHECK(lab.scheduler.Explain(3, lab.now).rule == WaitReason::Rule::shortage);
+  }
+  SECTION("what could never be had is refused") {
+    SchedulerOptions options;
+    options.placer = std::make_unique<FirstFit>();
+    Scheduler weak(std::move(options));
+    NodeCapacity capacity;
+    capacity.device_count = 1;
+    capacity.counted = {0, 1};
+    REQUIRE(weak.AddNode("n", capacity).ok());
+    const Status refused = weak.Submit(lab.Share(1, 500, Enforcement::hardware), lab.now);
+    CHECK(refused.code() == StatusCode::kFailedPrecondition);
+    CHECK(Message(refused) ==
+          "task 1: found advisory enforcement of what it would get, expected hardware");
+    CHECK(weak.Submit(lab.Share(1, 500, Enforcement::advisory), lab.now).ok());
+    TaskRequest task = lab.Share(2, 0, Enforcement::advisory);
+    const CountedAmounts licence = {0, 1};
+    task.demand.counted = &licence;
+    CHECK(weak.Submit(task, lab.now).code() == StatusCode::kFailedPrecondition);
+    CHECK(weak.waiting() == 1);
+    // What there is none of is short, not weak.
+    task = lab.Share(2, 500, Enforcement::hardware);
+    task.demand.whole_devices = 4;
+    CHECK(weak.Submit(task, lab.now).code() == StatusCode::kResourceExhausted);
+  }
+  SECTION("nor is what it refuses counted as what it runs on") {
+    Scheduler restarted(EnforcementLab::Options());
+    NodeCapacity capacity;
+    capacity.device_count = 1;
+    capacity.device_kind.fill(1);
+    REQUIRE(restarted.AddNode("advice", capacity).ok());
+    CHECK(restarted.Restore(lab.Share(1, 500, Enforcement::hardware), {{0, 0, 0}}, lab.now, lab.now)
+              .code() == StatusCode::kFailedPrecondition);
+    CHECK(restarted.Restore(lab.Share(1, 500, Enforcement::advisory), {{0, 0, 0}}, lab.now, lab.now)
+              .ok());
+    CHECK(restarted.Recount().ok());
+  }
+}
+
+TEST_CASE("Data never decides whether a task starts, and holds up nobody") {
+  SchedulerOptions options;
+  options.policy.ageing = Duration{0};
+  options.placer = *MakePlacer("locality-aware");
+  Scheduler scheduler(std::move(options));
+  NodeCapacity capacity;
+  capacity.cpu = 2000;
+  for (const char* name : {"a", "b"}) REQUIRE(scheduler.AddNode(name, capacity).ok());
+  const Time now = FromNanoseconds(1'700'000'000'000'000'000);
+  TaskRequest task;
+  task.demand.cpu = 1000;
+  task.data = {{1, 100}};
+  for (task.id = 1; task.id <= 6; ++task.id) REQUIRE(scheduler.Submit(task, now).ok());
+  const Plan plan = scheduler.Schedule(now);
+  REQUIRE(plan.starts.size() == 4);  // in their order: first where the data is, then where room is
+  for (size_t i = 0; i < 4; ++i) {
+    CHECK(plan.starts[i].task == i + 1);
+    CHECK(plan.starts[i].members[0].node == (i < 2 ? 1 : 0));
+  }
+  // The next one goes on where there is room, data or not.
+  REQUIRE(scheduler.Finish(3, now).ok());
+  const Plan next = scheduler.Schedule(now);
+  REQUIRE(next.starts.size() == 1);
+  CHECK(next.starts[0].task == 5);
+  CHECK(next.starts[0].members[0].node == 0);
+  // A gang too has its members there as far as they fit.
+  REQUIRE(scheduler.Finish(1, now).ok());
+  REQUIRE(scheduler.Finish(6, now).ok());
+  task.id = 7;
+  task.members = 2;
+  task.data = {{1, 5}};
+  REQUIRE(scheduler.Submit(task, now).ok());
+  REQUIRE(scheduler.Finish(4, now).ok());
+  const Plan gang = scheduler.Schedule(now);
+  REQUIRE(gang.starts.size() == 1);
+  CHECK(gang.starts[0].members[0].node == 1);
+  CHECK(gang.starts[0].members[1].node == 0);
+  CHECK(scheduler.Recount().ok());
+
+  const auto refused = [&](std::vector<LocalData> data) {
+    task.id = 8;
+    task.data = std::move(data);
+    return std::string(Message(scheduler.Submit(task, now)));
+  };
+  CHECK(refused({{2, 1}}) == "task 8: data: there is no node 2");
+  CHECK(refused({{0, -1}}) == "task 8: data: found a negative amount, expected 0 or more");
+  CHECK(refused({{0, 1}, {0, 2}}) == "task 8: data: node 0 is named twice");
 }
 
 TEST_CASE("A placer may refuse the place that a reservation leaves") {

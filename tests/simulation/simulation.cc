@@ -23,9 +23,9 @@ namespace trackbed {
 
 std::string_view ToString(Fault fault) {
   constexpr std::array<std::string_view, kFaults> kNames = {
-      "crash", "crash_in_write", "write_error", "disk_full", "power_loss",    "rival",
-      "stall", "stall_in_start", "clock_set",   "host_loss", "busy_executor", "wild_reports",
-      "user"};
+      "crash",         "crash_in_write", "write_error",    "disk_full", "power_loss",
+      "rival",         "stall",          "stall_in_start", "clock_set", "host_loss",
+      "busy_executor", "wild_reports",   "user",           "node_loss"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -38,6 +38,9 @@ using std::chrono::seconds;
 
 constexpr const char* kStorePath = "/trackbed.db";
 constexpr size_t kProcesses = 2;
+// Of processors, in thousandths, what the tenants may have.
+constexpr int64_t kMostOfA = 2000;
+constexpr int64_t kMostOfB = 4000;
 constexpr Pace kPace = {.retry = seconds(20), .timeout = minutes(1), .timeouts = 40, .graces = 30};
 // Runs take minutes; a few stay behind hanging attempts, retries and quotas.
 constexpr Duration kTimeToEnd = hours(24);
@@ -66,16 +69,17 @@ class Simulation {
       : options_(options),
         work_(options.seed * 8 + 0),
         chance_(options.seed * 8 + 1),
+        gangs_(options.seed * 8 + 6),
         world_(options.seed * 8 + 2),
         engine_random_(options.seed * 8 + 4),
         disk_random_(options.seed * 8 + 3),
         disk_(&disk_random_),
         observer_(&disk_, &world_.clock) {
-    node_ = NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 1)});
-    world_.capacity = {{"cpu", 4000}, {"cuda.device", 1000}};
-    world_.cpu_limit = {{"a", 2000}, {"b", 4000}};
+    MakeNodes();
+    world_.cpu_limit = {{"a", kMostOfA}, {"b", kMostOfB}};
     world_.tenant_of = [this](const RunId& run) { return tenants_.at(run); };
-    world_.is_intended = [this](const AttemptKey& key) { return IsIntended(key); };
+    world_.is_intended = [this](const AttemptSpec& spec) { return IsIntended(spec); };
+    world_.size_of = [this](const AttemptSpec& spec) { return SizeOf(spec); };
     durability_ = work_.OneIn(3) ? Durability::process : Durability::power;
     is_gone_known_ = work_.OneIn(2);
     // Drawn apart, so that seeds of before tell the story that they told.
@@ -120,6 +124,28 @@ class Simulation {
     std::fprintf(stderr, "%s\n", line.c_str());
   }
 
+  // Half of the seeds have one node, the others several, on which gangs run as well.
+  void MakeNodes() {
+    const int more = gangs_.OneIn(2) ? 1 + gangs_.Roll(3) : 0;
+    for (int i = 0; i <= more; ++i) {
+      const int cores = i == 0 ? 4 : 1 + gangs_.Roll(4);
+      const int devices = i == 0 ? 1 : gangs_.Roll(3);
+      nodes_.push_back(NodeOfSlots({Slot("cpu", cores), Slot("cuda.device", devices)}));
+      if (more > 0) nodes_.back().name = "node" + std::to_string(i);
+      world_.capacity[nodes_.back().name] = {{"cpu", cores * 1000},
+                                             {"cuda.device", devices * 1000}};
+    }
+  }
+  bool has_several_nodes() const { return nodes_.size() > 1; }
+
+  void MakeGangs(Pipeline* pipeline) {
+    for (Task& task : pipeline->tasks) {
+      if (task.map || !gangs_.OneIn(4)) continue;
+      task.cluster_size = static_cast<uint16_t>(2 + gangs_.Roll(2));
+      task.multi_node = gangs_.OneIn(2);
+    }
+  }
+
   // ---- Time ----------------------------------------------------------------------------------
 
   // The next thing that happens, up to `end`.
@@ -127,7 +153,7 @@ class Simulation {
     Time next = end;
     if (!is_calm_)
       next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
-    next = std::min({next, world_.NextEnd(), full_until_, busy_until_});
+    next = std::min({next, world_.NextEnd(), full_until_, busy_until_, away_until_});
     for (HostProcess& process : processes_) next = std::min(next, WakeOf(process));
     world_.clock.AdvanceTo(next);
     world_.Advance();
@@ -140,6 +166,10 @@ class Simulation {
         if (process.executor != nullptr) process.executor->unavailable = false;
       }
       busy_until_ = kNever;
+    }
+    if (now() >= away_until_) {
+      world_.ReturnNodes();
+      away_until_ = kNever;
     }
     if (!is_calm_ && now() >= next_fault_) {
       Disturb();
@@ -201,11 +231,12 @@ class Simulation {
     engine.clock = &world_.clock;
     engine.random = &engine_random_;
     engine.home = "/home/simulated";
-    engine.nodes = {node_};
+    engine.nodes = nodes_;
     Quota small;
-    small.limit[kCpu] = 2000;
+    small.limit[kCpu] = kMostOfA;
     Quota half;
     half.guaranteed[kCpu] = 2000;
+    half.limit[kCpu] = kMostOfB;
     static_cast<void>(engine.tenancy.Add(kRootTenant, "a", small));
     static_cast<void>(engine.tenancy.Add(kRootTenant, "b", half));
     engine.holder = {"host", "boot", process.number, 1, "process " + std::to_string(process.number),
@@ -308,6 +339,7 @@ class Simulation {
     ++submitted_;
     if (pipelines_.empty() || !work_.OneIn(3)) {
       pipelines_.push_back(RandomPipeline(work_, "p" + std::to_string(pipelines_.size()), kPace));
+      if (has_several_nodes()) MakeGangs(&pipelines_.back());
     }
     Pipeline pipeline =
         work_.OneIn(2)
@@ -329,15 +361,18 @@ class Simulation {
       process->wake = now();
       return;
     }
-    // A tenant may ask for more than it will ever have.
+    // A tenant may ask for more than it will ever have, a gang for more than there is together.
     if (absl::IsResourceExhausted(run.status()) && !disk_.full) return;
+    if (absl::IsInvalidArgument(run.status()) && has_several_nodes()) return;
     Break(*process, "submit", run.status());
   }
 
   // ---- Faults --------------------------------------------------------------------------------
 
   void Disturb() {
-    const auto fault = static_cast<Fault>(chance_.Roll(kFaults));
+    // With one node there is none to lose, and stories are those of before there were several.
+    const auto fault =
+        static_cast<Fault>(chance_.Roll(has_several_nodes() ? kFaults : kFaults - 1));
     HostProcess& process = processes_[static_cast<size_t>(chance_.Roll(kProcesses))];
     // Drawn in any case, so that leaving a fault out leaves the others as they are.
     const int size = chance_.Roll(1000);
@@ -408,6 +443,10 @@ class Simulation {
         return Babble(process, size);
       case Fault::user:
         return ActAsUser(size);
+      case Fault::node_loss:
+        world_.LoseNode(nodes_[static_cast<size_t>(size) % nodes_.size()].name);
+        away_until_ = now() + while_long;
+        return true;
     }
     return false;
   }
@@ -487,7 +526,8 @@ class Simulation {
   void Calm() {
     is_calm_ = true;
     disk_.full = false;
-    full_until_ = busy_until_ = kNever;
+    full_until_ = busy_until_ = away_until_ = kNever;
+    world_.ReturnNodes();
     world_.Heal();
     for (HostProcess& process : processes_) {
       if (process.executor != nullptr) {
@@ -517,18 +557,49 @@ class Simulation {
     return observed_.get();
   }
 
-  bool IsIntended(const AttemptKey& key) {
+  // The run that an attempt is of, as it is stored, and its task.
+  std::optional<std::pair<StoredRun, TaskIndex>> StoredTaskOf(const AttemptKey& key) {
     Store* store = observed();
-    if (store == nullptr) return false;
+    if (store == nullptr) return std::nullopt;
     const size_t second = key.rfind('/');
     const size_t slash = key.rfind('/', second - 1);
-    const StatusOr<StoredRun> run = LoadRun(*store, key.substr(0, slash));
-    if (!run.ok()) return false;
+    StatusOr<StoredRun> run = LoadRun(*store, key.substr(0, slash));
+    if (!run.ok()) return std::nullopt;
     const TaskIndex task =
         IndexOf(run->state->pipeline(), key.substr(slash + 1, second - slash - 1));
-    const TaskStatus& status = run->state->task(task);
-    return status.state == TaskState::running &&
-           std::to_string(status.attempt) == key.substr(second + 1);
+    return std::pair(*std::move(run), task);
+  }
+
+  bool IsIntended(const AttemptSpec& spec) {
+    const auto stored = StoredTaskOf(spec.key);
+    if (!stored) return false;
+    const RunState& run = *stored->first.state;
+    const TaskStatus& status = run.task(stored->second);
+    if (status.state != TaskState::running ||
+        std::to_string(status.attempt) != spec.key.substr(spec.key.rfind('/') + 1)) {
+      return false;
+    }
+    const AttemptIntended* noted = run.Intended(stored->second);
+    const AttemptIntended intended = noted == nullptr ? AttemptIntended() : *noted;
+    if (intended.gang.size() != spec.gang.size()) return false;
+    for (size_t i = 0; i < spec.gang.size(); ++i) {
+      if (intended.gang[i].node != spec.gang[i].node) return false;
+    }
+    // No node is the first.
+    const std::string& node = intended.node.empty() ? nodes_[0].name : intended.node;
+    return !spec.gang.empty() || node == spec.node;
+  }
+
+  size_t SizeOf(const AttemptSpec& spec) {
+    const auto stored = StoredTaskOf(spec.key);
+    if (!stored) return 0;
+    const Task& task = stored->first.state->pipeline().tasks[stored->second];
+    std::set<std::string> nodes;
+    for (const GangMember& member : MembersOf(spec)) nodes.insert(member.node);
+    if (nodes.size() != (task.multi_node ? task.cluster_size : 1U)) {
+      world_.Violate(spec.key + " starts on " + std::to_string(nodes.size()) + " nodes");
+    }
+    return task.cluster_size;
   }
 
   // A process that stood still meanwhile tells late, but each tells in order, and all the same.
@@ -674,13 +745,14 @@ class Simulation {
   // Each draws from its own, so that leaving something out leaves the others as they are.
   Dice work_;    // what is submitted
   Dice chance_;  // what goes wrong
+  Dice gangs_;   // how many nodes there are, and which tasks are gangs
   World world_;
   SeededRandom engine_random_;
   SeededRandom disk_random_;
   SimulatedDisk disk_;
   DiskProcess observer_;
   std::unique_ptr<Store> observed_;
-  NodeDescription node_;
+  std::vector<NodeDescription> nodes_;
   Durability durability_ = Durability::power;
   bool is_gone_known_ = false;
 
@@ -697,6 +769,7 @@ class Simulation {
   Time next_run_{};
   Time full_until_ = kNever;
   Time busy_until_ = kNever;
+  Time away_until_ = kNever;
   bool is_calm_ = false;
   bool clock_was_set_ = false;
   bool may_start_again_ = false;

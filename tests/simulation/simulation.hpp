@@ -27,8 +27,9 @@ enum class Fault : uint8_t {
   busy_executor,   // nothing can be started for minutes
   wild_reports,    // of attempts that are over, or never were
   user,            // cancels, resumes, retries, and posts requests
+  node_loss,       // of several nodes one is away for minutes, and what ran there is lost
 };
-inline constexpr size_t kFaults = 13;
+inline constexpr size_t kFaults = 14;
 std::string_view ToString(Fault fault);
 
 struct SimulationOptions {

@@ -5,6 +5,11 @@
 
 namespace trackbed {
 
+std::vector<GangMember> MembersOf(const AttemptSpec& spec) {
+  if (!spec.gang.empty()) return spec.gang;
+  return {{"", spec.node, spec.devices}};
+}
+
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
@@ -84,17 +89,25 @@ void World::Decide(SimulatedAttempt* attempt) const {
 
 void World::Count(const SimulatedAttempt& attempt, int sign) {
   const AttemptKey& key = attempt.spec.key;
-  for (const auto& [slot, all] : capacity) {
-    int64_t& used = used_[slot];
-    used += sign * AmountOf(attempt.spec, slot);
-    if (used > all) {
-      Violate("with " + key + ", " + std::to_string(used) + " thousandths of " + slot +
-              " are in use of " + std::to_string(all));
+  const std::vector<GangMember> members = MembersOf(attempt.spec);
+  for (const GangMember& member : members) {
+    const auto node = capacity.find(member.node);
+    if (node == capacity.end()) {
+      Violate(key + " runs on the node \"" + member.node + "\", which there is not");
+      return;
+    }
+    for (const auto& [slot, all] : node->second) {
+      int64_t& used = used_[member.node][slot];
+      used += sign * AmountOf(attempt.spec, slot);
+      if (used > all) {
+        Violate("with " + key + ", " + std::to_string(used) + " thousandths of " + slot +
+                " are in use of " + std::to_string(all) + " on node \"" + member.node + "\"");
+      }
     }
   }
   const std::string tenant = tenant_of(key.substr(0, key.find('/')));
   int64_t& cpu = cpu_of_tenant_[tenant];
-  cpu += sign * AmountOf(attempt.spec, "cpu");
+  cpu += sign * AmountOf(attempt.spec, "cpu") * static_cast<int64_t>(members.size());
   const auto limit = cpu_limit.find(tenant);
   if (limit != cpu_limit.end() && cpu > limit->second) {
     Violate("with " + key + ", tenant " + tenant + " has " + std::to_string(cpu) +
@@ -102,11 +115,23 @@ void World::Count(const SimulatedAttempt& attempt, int sign) {
   }
 }
 
+// All of it or nothing: as many members as it has to have, each with a name of its own.
+void World::CheckGang(const AttemptSpec& spec) {
+  const std::vector<GangMember> members = MembersOf(spec);
+  std::set<std::string> hosts;
+  for (const GangMember& member : members) hosts.insert(member.host);
+  if (members.size() != size_of(spec) || hosts.size() != members.size()) {
+    Violate(spec.key + " starts with " + std::to_string(members.size()) + " members of " +
+            std::to_string(size_of(spec)));
+  }
+}
+
 Status World::Start(const AttemptSpec& spec) {
   if (given_up_.contains(spec.key)) {
     return FailedPrecondition(spec.key + " was given up before it started");
   }
-  if (!is_intended(spec.key)) Violate(spec.key + " starts, and that it is to is not durable");
+  if (!is_intended(spec)) Violate(spec.key + " starts, and that it is to is not durable");
+  CheckGang(spec);
   const auto [entry, is_new] = attempts_.try_emplace(spec.key);
   if (!is_new) {
     Violate(spec.key + " starts twice");
@@ -161,15 +186,30 @@ Time World::NextEnd() const {
   return next;
 }
 
+void World::Lose(const AttemptKey& key) {
+  SimulatedAttempt& attempt = attempts_.at(key);
+  attempt.ends = attempt.told_from = clock.now();
+  attempt.end = AttemptReport{};
+  attempt.end.key = key;
+  attempt.end.kind = AttemptReport::Kind::lost;
+  End(attempt);
+}
+
 void World::LoseAll() {
+  for (const AttemptKey& key : std::set<AttemptKey>(live_)) Lose(key);
+}
+
+void World::LoseNode(const std::string& node) {
+  away_.insert(node);
   for (const AttemptKey& key : std::set<AttemptKey>(live_)) {
-    SimulatedAttempt& attempt = attempts_.at(key);
-    attempt.ends = attempt.told_from = clock.now();
-    attempt.end = AttemptReport{};
-    attempt.end.key = key;
-    attempt.end.kind = AttemptReport::Kind::lost;
-    End(attempt);
+    if (IsAway(attempts_.at(key).spec)) Lose(key);
   }
+}
+
+bool World::IsAway(const AttemptSpec& spec) const {
+  const std::vector<GangMember> members = MembersOf(spec);
+  return std::any_of(members.begin(), members.end(),
+                     [&](const GangMember& member) { return away_.contains(member.node); });
 }
 
 void World::Heal() {
@@ -186,6 +226,7 @@ Status SimulatedExecutor::Start(const AttemptSpec& spec) {
   if (const auto stall = std::exchange(before_start, nullptr)) stall();
   if (world_->Find(spec.key) == nullptr) {
     if (unavailable) return Unavailable("the executor is busy");
+    if (world_->IsAway(spec)) return Unavailable("a node is away");
     if (Status status = world_->Start(spec); !status.ok()) return status;
   }
   watched_.try_emplace(spec.key, 0);

@@ -17,6 +17,9 @@
 
 namespace trackbed {
 
+// The members of an attempt, of a single process one.
+std::vector<GangMember> MembersOf(const AttemptSpec& spec);
+
 // Around `mean`, as gaps between independent events are (exponential), at least a millisecond.
 Duration Gap(Dice& dice, Duration mean);
 
@@ -54,12 +57,15 @@ class World {
   explicit World(uint64_t seed) : seed_(seed) {}
 
   SimulatedClock clock;
-  std::map<std::string, int64_t> capacity;  // of each slot, in thousandths
+  // Of each node, by name, and slot, in thousandths.
+  std::map<std::string, std::map<std::string, int64_t>> capacity;
   // Of the tenant of a run, which is what a key starts with; and how much cpu each may have.
   std::function<std::string(const std::string& run)> tenant_of;
   std::map<std::string, int64_t> cpu_limit;
-  // Whether it is durable that the attempt is to be.
-  std::function<bool(const AttemptKey&)> is_intended;
+  // Whether it is durable that the attempt is to be, and on these nodes.
+  std::function<bool(const AttemptSpec&)> is_intended;
+  // How many members the attempt has to have.
+  std::function<size_t(const AttemptSpec&)> size_of;
   // The first thing that did not hold; "" while everything does.
   std::string violation;
   void Violate(const std::string& what) {
@@ -78,6 +84,10 @@ class World {
   Time NextEnd() const;
   // Everything that runs dies without a word, as when the power goes.
   void LoseAll();
+  // Whatever has a member there does. Nothing starts there until the node returns.
+  void LoseNode(const std::string& node);
+  void ReturnNodes() { away_.clear(); }
+  bool IsAway(const AttemptSpec& spec) const;
   // From now on what hangs ends, and nothing is told late.
   void Heal();
 
@@ -88,14 +98,17 @@ class World {
  private:
   void Decide(SimulatedAttempt* attempt) const;
   void End(SimulatedAttempt& attempt);
+  void Lose(const AttemptKey& key);
   void Count(const SimulatedAttempt& attempt, int sign);
+  void CheckGang(const AttemptSpec& spec);
 
   uint64_t seed_;
   bool is_healed_ = false;
   std::map<AttemptKey, SimulatedAttempt> attempts_;
   std::set<AttemptKey> live_;
   std::set<AttemptKey> given_up_;
-  std::map<std::string, int64_t> used_;
+  std::set<std::string> away_;
+  std::map<std::string, std::map<std::string, int64_t>> used_;
   std::map<std::string, int64_t> cpu_of_tenant_;
 };
 
@@ -119,6 +132,7 @@ class SimulatedExecutor final : public Executor {
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
   int WakeDescriptor() const override { return -1; }
+  int MaxClusterSize() const override { return 3; }
 
  private:
   World* world_;

@@ -101,6 +101,9 @@ class FakeExecutor final : public Executor {
   // Tells the ends of attempts in the reverse order.
   bool newest_first = false;
 
+  // Nodes that do not answer: nothing is heard of what runs there.
+  std::vector<std::string> silent;
+
   // Ends an attempt that waits.
   void Finish(const AttemptKey& key, Outcome outcome = {}) {
     Attempt& attempt = attempts_.at(key);
@@ -194,7 +197,31 @@ class FakeExecutor final : public Executor {
     return absl::OkStatus();
   }
 
+  std::vector<std::string> SilentNodes() const override { return silent; }
+
+  // It goes on until its node answers.
+  Status GiveUp(const AttemptKey& key) override {
+    given_up_.push_back(key);
+    auto found = attempts_.find(key);
+    if (found == attempts_.end() || !found->second.watched) return NotFound(key);
+    found->second.watched = false;
+    forbidden_[key] = true;
+    return absl::OkStatus();
+  }
+  const std::vector<AttemptKey>& given_up() const { return given_up_; }
+  bool IsSilent(const Attempt& attempt) const {
+    const auto has = [&](const std::string& node) {
+      return std::find(silent.begin(), silent.end(), node) != silent.end();
+    };
+    return has(attempt.spec.node) ||
+           std::any_of(attempt.spec.gang.begin(), attempt.spec.gang.end(),
+                       [&](const GangMember& member) { return has(member.node); });
+  }
+
   Status Poll(std::vector<AttemptReport>* reports) override {
+    for (const AttemptKey& key : given_up_) {
+      if (!IsSilent(attempts_.at(key))) End(attempts_.at(key));
+    }
     for (const AttemptKey& key : std::vector<AttemptKey>(live_)) {
       Attempt& attempt = attempts_.at(key);
       const bool ends_by_itself = attempt.outcome.end != Outcome::End::waits;
@@ -203,6 +230,10 @@ class FakeExecutor final : public Executor {
     if (newest_first) std::reverse(to_report_.begin(), to_report_.end());
     for (const AttemptKey& key : std::exchange(to_report_, {})) {
       Attempt& attempt = attempts_.at(key);
+      if (IsSilent(attempt)) {
+        unheard_.push_back(key);
+        continue;
+      }
       attempt.watched = false;  // its end is told once to each who watches it
       AttemptReport started;
       started.key = key;
@@ -210,6 +241,7 @@ class FakeExecutor final : public Executor {
       reports->push_back(started);
       for (int i = 0; i < attempt.outcome.reports; ++i) reports->push_back(*attempt.ended);
     }
+    to_report_ = std::exchange(unheard_, {});
     for (AttemptReport& report : extra_) reports->push_back(std::move(report));
     extra_.clear();
     return absl::OkStatus();
@@ -288,6 +320,8 @@ class FakeExecutor final : public Executor {
   std::vector<AttemptKey> started_;
   std::vector<AttemptKey> live_;
   std::vector<AttemptKey> to_report_;
+  std::vector<AttemptKey> unheard_;
+  std::vector<AttemptKey> given_up_;
   std::vector<AttemptReport> extra_;
   std::vector<StopCall> stops_;
   int running_ = 0;

@@ -14,7 +14,7 @@ namespace trackbed {
 
 // Passes everything on to another store, which it does not own, until it dies; from then on every
 // call fails and changes nothing, not even to give the lease back.
-class FaultyStore final : public Store {
+class FaultyStore : public Store {
  public:
   enum class Point : uint8_t { before, after };
 
@@ -78,6 +78,14 @@ class FaultyStore final : public Store {
                                                      Time before) override {
     if (dead_) return Gone();
     return store_->FindLastCached(pipeline, task, before);
+  }
+  StatusOr<std::vector<NodeRecord>> ListNodes() override {
+    if (dead_) return Gone();
+    return store_->ListNodes();
+  }
+  Status ChangeNodes(const std::vector<NodeRecord>& put, const std::vector<std::string>& remove,
+                     Time now) override {
+    return dead_ ? Gone() : store_->ChangeNodes(put, remove, now);
   }
   Status PostRequest(const Request& request, Time now) override {
     return dead_ ? Gone() : store_->PostRequest(request, now);

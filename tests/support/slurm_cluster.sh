@@ -7,6 +7,7 @@
 #   slurm_controller_start, slurm_controller_kill  start the controller (again), kill it the hard way
 #   slurm_rest_start USER AUTHENTICATION           slurmrestd, on $SLURM_REST (a socket for
 #                                                  rest_auth/local, http://… for rest_auth/jwt)
+#   slurm_no_jobs                                  waits until no job is left
 #   slurm_operator_start                           puts nodes back that a killed controller drained
 
 skip() {
@@ -38,10 +39,9 @@ print(*[each.getsockname()[1] for each in sockets])
 P
 }
 ports=$(slurm_ports $((3 + SLURM_MEMBERS))) || skip "there is no python3"
-# shellcheck disable=SC2086  # words
-set -- $ports
-CONTROLLER_PORT=$1 NODE_PORT=$2 REST_PORT=$3
-shift 3
+CONTROLLER_PORT=$(echo "$ports" | cut -d ' ' -f 1)
+NODE_PORT=$(echo "$ports" | cut -d ' ' -f 2)
+REST_PORT=$(echo "$ports" | cut -d ' ' -f 3)
 host=$(hostname -s)
 
 dd if=/dev/urandom of="$SLURM_FOLDER/run/key" bs=128 count=1 2>/dev/null
@@ -80,6 +80,8 @@ AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
 MpiDefault=none
 GresTypes=gpu
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 KillWait=5
 MinJobAge=60
 DefMemPerCPU=400
@@ -90,9 +92,10 @@ DebugFlags=NO_CONF_HASH
 NodeName=$host NodeAddr=127.0.0.1 CPUs=8 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=60 State=UP
 PartitionName=other Nodes=$host MaxTime=60 State=UP
+PartitionName=urgent Nodes=$host MaxTime=60 State=UP PriorityTier=10
 CONF
 members=''
-for port in "$@"; do
+for port in $(echo "$ports" | cut -d ' ' -f 4-); do
   members="$members${members:+,}m$port"
   echo "NodeName=m$port NodeHostname=$host NodeAddr=127.0.0.1 Port=$port CPUs=4 RealMemory=2000" \
     "Gres=gpu:2 State=UNKNOWN" >>"$SLURM_FOLDER/slurm.conf"
@@ -129,6 +132,15 @@ slurm_operator_start() {
   done &
   OPERATOR_PID=$!
 }
+# False, with their list, when jobs do not end in time. Those of gangs take some seconds.
+slurm_no_jobs() {
+  tries=0
+  until [ -z "$(squeue --noheader --format='%i %T %r %j')" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { squeue --format='%i %T %r %j' && return 1; }
+    sleep 0.1
+  done
+}
 slurm_rest_start() { # slurm_rest_start USER local|jwt
   command -v slurmrestd >/dev/null 2>&1 || skip "there is no slurmrestd"
   [ "$2" != jwt ] || [ -n "$tokens" ] || skip "Slurm has no auth/jwt here"
@@ -140,13 +152,16 @@ slurm_rest_start() { # slurm_rest_start USER local|jwt
     where=unix:$SLURM_FOLDER/rest/socket
     SLURM_REST=unix://$SLURM_FOLDER/rest/socket
   fi
+  login=
+  [ "$2" = local ] || login=SLURM_JWT=daemon
   # It refuses to be root. Its other plugins need accounting.
-  SLURM_JWT=daemon setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups \
+  # shellcheck disable=SC2086  # none or one word
+  env $login setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups \
     slurmrestd -a "rest_auth/$2" -s openapi/v0.0.38,openapi/v0.0.37,openapi/v0.0.36 "$where" \
     >"$SLURM_FOLDER/slurmrestd.out" 2>&1 &
   REST_PID=$!
   tries=0
-  until "$TRACKBED" doctor --slurm-endpoint "$SLURM_REST" 2>&1 | grep -q 'slurm.*slurmrestd'; do
+  until "$TRACKBED" doctor --slurm-endpoint "$SLURM_REST" 2>&1 | grep -q '^ok *slurm .*slurmrestd'; do
     tries=$((tries + 1))
     [ "$tries" -lt 50 ] || skip "slurmrestd does not come up: $(slurm_log)"
     sleep 0.2

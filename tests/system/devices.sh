@@ -24,14 +24,25 @@ code=0
 [ "$code" = 6 ] || { echo "no GPUs: exit code $code, expected 6"; cat none.out; exit 1; }
 grep -q 'task "first": needs 0.7 cuda.shares, there is none' none.out
 
+# What keeps a task to its share is part of the plan, and may be refused.
+"$TRACKBED" run gpus.yaml --slots cuda.shares=1 --dry-run | grep -q 'first .*cuda.shares=0.7 *advisory'
+sed 's/  resources: {cuda.shares: 0.7}/&\n  enforcement: hardware/' gpus.yaml > walls.yaml
+code=0
+"$TRACKBED" run walls.yaml --slots cuda.shares=1 > walls.out 2>&1 || code=$?
+[ "$code" = 2 ] || { echo "refused enforcement: exit code $code, expected 2"; cat walls.out; exit 1; }
+grep -q 'walls.yaml:6:16: tasks\[0\].enforcement: found "hardware", expected no more than "advisory"' \
+  walls.out || { cat walls.out; exit 1; }
+
 "$TRACKBED" run gpus.yaml --slots cuda.shares=1 > run.out 2>&1 &
 driver=$!
 until "$TRACKBED" explain latest first 2>/dev/null | grep -q 'runs since'; do sleep 0.05; done
-"$TRACKBED" explain latest first | grep -q 'on 0.7 cuda.shares of '
+"$TRACKBED" explain latest first | grep -q 'on 0.7 cuda.shares of .* (advisory)'
 "$TRACKBED" explain latest second > second.out
 grep -q 'needs 0.6 cuda.shares, 0.3 of 1 free: 0.3 short; held by first (0.7 of' second.out || {
   cat second.out; exit 1; }
-"$TRACKBED" explain latest second --json | grep -q '"situation":"shortage",.*"waits_for":\["first"\]'
+"$TRACKBED" explain latest second --json > second.json
+grep -q '"situation":"shortage",.*"waits_for":\["first"\]' second.json
+grep -q '"enforcement":"advisory"' second.json
 "$TRACKBED" show latest | grep -q 'first .*0.7 cuda.shares'
 
 # The driver dies: nobody drives the run, and its attempt keeps its share for who takes it up.

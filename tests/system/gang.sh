@@ -55,8 +55,11 @@ EOF
 mkdir -p .trackbed/pipelines/long
 "$TRACKBED" run --slots cpu=2 --plain long.yaml > run.txt 2>&1 &
 engine=$!
+all_started() {
+  [ -f .trackbed/pipelines/long/started ] && [ "$(wc -l < .trackbed/pipelines/long/started)" -ge 3 ]
+}
 tries=0
-while [ "$(cat .trackbed/pipelines/long/started 2> /dev/null | wc -l)" -lt 3 ]; do
+until all_started; do
   tries=$((tries + 1))
   [ "$tries" -lt 300 ] || fail "the gang does not start: $(cat run.txt)"
   sleep 0.1

@@ -27,11 +27,10 @@ wait_for() { # wait_for COMMAND…: until it succeeds
     sleep 0.1
   done
 }
-no_jobs() { [ -z "$(squeue --noheader --format='%i %T %j')" ]; }
 no_orders() { [ -z "$(find .trackbed -name order)" ]; }
 
 expect 0 "$TRACKBED" doctor
-grep -q '^ok *slurm .*partitions main, other' out || { cat out; fail "doctor does not see Slurm"; }
+grep -q '^ok *slurm .*partitions main, other, urgent' out || { cat out; fail "doctor does not see Slurm"; }
 expect 6 "$TRACKBED" doctor --partition nowhere
 grep -q 'no partition "nowhere"' out || { cat out; fail "doctor does not see what is missing"; }
 
@@ -55,11 +54,20 @@ tasks:
   command: |
     [ "$(cat "$TRACKBED_INPUT_1/greeting")" = hello ]
     echo "partition $SLURM_JOB_PARTITION, number ${{ tasks.make.outputs.number }}"
+- name: devices
+  cache: false
+  resources: {cpu: 1, mem: 100m, cuda.device: 2}
+  timeout: 10m
+  command: |
+    echo "devices $CUDA_VISIBLE_DEVICES of $SLURM_JOB_GPUS"
+    echo "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%b %l %m')"
 Y
 DEMO_TOKEN=geheim-7291 expect 0 "$TRACKBED" run --on slurm --partition main \
   --partition second=other files.yaml
 "$TRACKBED" logs latest make | grep -q '^in job [0-9]* on 2, token \*\*\*$' || fail "the log of make"
 "$TRACKBED" logs latest use | grep -q '^partition other, number 42$' || fail "the log of use"
+"$TRACKBED" logs latest devices | grep -q '^devices 0,1 of 0,1$' || fail "the devices"
+"$TRACKBED" logs latest devices | grep -q '^gres:gpu:2 12:00 100M$' || fail "what was asked for"
 no_orders || fail "orders are left"
 ! grep -rlF geheim-7291 .trackbed "$SLURM_FOLDER/slurmctld.log" "$SLURM_FOLDER/slurmd.log" \
   "$SLURM_FOLDER/state" || fail "the secret is in the files above"
@@ -120,8 +128,8 @@ code=0
 wait "$program" || code=$?
 [ "$code" = 3 ] || { cat cancel.out; fail "after a cancel: exit code $code, expected 3"; }
 [ ! -e waits ] || fail "what waited has run"
-wait_for no_jobs
+slurm_no_jobs || fail "jobs are left"
 ! pgrep -f '^sleep 613' >/dev/null || fail "the task is still there"
 
-wait_for no_jobs
+slurm_no_jobs || fail "jobs are left"
 no_orders || fail "orders are left"

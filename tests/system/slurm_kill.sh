@@ -100,12 +100,7 @@ begun=$(grep -c '^begin' witness)
 [ "$(grep '^end' witness | sort -u | wc -l)" = "$count" ] || fail "not every task has ended"
 echo "$begun attempts for $count tasks"
 
-tries=0
-until [ -z "$(squeue --noheader --format='%i %T %j')" ]; do
-  tries=$((tries + 1))
-  [ "$tries" -lt 300 ] || { squeue; fail "jobs are left"; }
-  sleep 0.1
-done
+slurm_no_jobs || fail "jobs are left"
 [ -z "$(find .trackbed -name order)" ] || fail "orders are left"
 [ -z "$(find .trackbed -type d -name tmp)" ] || {
   find .trackbed -type d -name tmp

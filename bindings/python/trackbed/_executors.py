@@ -21,6 +21,7 @@ class Containers:
     network     that of the container engine's unless given
     user        "UID:GID" inside; who we are unless given; "image": the image's
     registries  SERVER=USER:secret://SOURCE/NAME
+    credentials a file of docker login; where Docker's own program has it unless given
     """
 
     image: str = ""
@@ -28,19 +29,26 @@ class Containers:
     network: str = ""
     user: str = ""
     registries: Sequence[str] = ()
+    credentials: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Slurm:
-    """As jobs of Slurm, by its commands. The home folder is on a file system that its nodes share.
+    """As jobs of Slurm. The home folder is on a file system that its nodes share.
 
-    Each NAME for all tasks, or GROUP=NAME for those of one resource group.
+    partitions, accounts, qualities     each NAME for all tasks, or GROUP=NAME for those of one
+                                        resource group
+    sbatch                              more options of sbatch: "--constraint=a100"
+    endpoint, token_file                of slurmrestd, and the file of a token for it; Slurm's
+                                        commands unless given
     """
 
     partitions: Sequence[str] = ()
     accounts: Sequence[str] = ()
     qualities: Sequence[str] = ()
-    sbatch: Sequence[str] = ()  # more options of sbatch: "--constraint=a100"
+    sbatch: Sequence[str] = ()
+    endpoint: str = ""
+    token_file: str = ""
 
 
 class ChoiceStruct(Struct):
@@ -50,7 +58,8 @@ class ChoiceStruct(Struct):
         ("registry_count", c_size_t), ("container_init", Text), ("partitions", POINTER(Text)),
         ("partition_count", c_size_t), ("accounts", POINTER(Text)), ("account_count", c_size_t),
         ("qualities", POINTER(Text)), ("quality_count", c_size_t), ("sbatch", POINTER(Text)),
-        ("sbatch_count", c_size_t),
+        ("sbatch_count", c_size_t), ("slurm_endpoint", Text), ("slurm_token_file", Text),
+        ("credentials", Text),
     ]  # fmt: skip
 
 
@@ -67,6 +76,7 @@ def choice_struct(choice: Union[str, Containers, Slurm], keep: List[Any]) -> Cho
             kind=1, endpoint=text(choice.endpoint, keep), image=text(choice.image, keep),
             network=text(choice.network, keep), user=text(choice.user, keep),
             registries=texts(choice.registries), registry_count=len(choice.registries),
+            credentials=text(choice.credentials, keep),
         )  # fmt: skip
     elif isinstance(choice, Slurm):
         made = ChoiceStruct(
@@ -74,6 +84,8 @@ def choice_struct(choice: Union[str, Containers, Slurm], keep: List[Any]) -> Cho
             accounts=texts(choice.accounts), account_count=len(choice.accounts),
             qualities=texts(choice.qualities), quality_count=len(choice.qualities),
             sbatch=texts(choice.sbatch), sbatch_count=len(choice.sbatch),
+            slurm_endpoint=text(choice.endpoint, keep),
+            slurm_token_file=text(choice.token_file, keep),
         )  # fmt: skip
     else:
         raise InvalidArgument(

@@ -14,6 +14,7 @@ Duration = Union[int, float, str, datetime.timedelta]
 Amount = Union[int, float, str]
 
 _TRIGGERS = ("all_succeeded", "all_done", "any_failed", "none_failed")
+_ENFORCEMENTS = ("accounting", "advisory", "hardware")
 _UNITS = re.compile(r"(\d+(\.\d+)?(ms|s|m|h|d))+")
 
 
@@ -22,6 +23,7 @@ class Options:
     name: Optional[str] = None
     description: Optional[str] = None
     resources: Mapping[str, Amount] = dataclasses.field(default_factory=dict)
+    enforcement: Optional[str] = None
     retries: int = 0
     retry_delay: Duration = 0
     retry_backoff: float = 2.0
@@ -53,6 +55,11 @@ class Options:
             raise BuildError(
                 f"trigger: found {changed.trigger!r}, expected one of {', '.join(_TRIGGERS)}"
             )
+        if changed.enforcement is not None and changed.enforcement not in _ENFORCEMENTS:
+            raise BuildError(
+                f"enforcement: found {changed.enforcement!r}, expected one of "
+                f"{', '.join(_ENFORCEMENTS)}"
+            )
         duration("retry_delay", changed.retry_delay)
         duration("timeout", changed.timeout)
         after = changed.after
@@ -67,6 +74,7 @@ class Options:
         found: Dict[str, Any] = {
             "description": self.description,
             "resources": dict(self.resources),
+            "enforcement": self.enforcement,
             "environment": {name: str(value) for name, value in self.env.items()},
             "mounts": list(self.mounts),
             "image": self.image,

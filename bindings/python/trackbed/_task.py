@@ -253,6 +253,7 @@ def task(
     name: Optional[str] = None,
     description: Optional[str] = None,
     resources: "Mapping[str, Amount]" = ...,
+    enforcement: Optional[str] = None,
     retries: int = 0,
     retry_delay: Duration = 0,
     retry_backoff: float = 2.0,
@@ -271,6 +272,8 @@ def task(function: Optional[Callable[..., Any]] = None, **options: Any) -> Any:
 
     name            in the pipeline; that of the function unless given
     resources       slots it takes while it runs: `{"cpu": 2, "mem": "1g", "cuda.shares": 0.5}`
+    enforcement     "hardware": only devices that keep it to that themselves; "advisory": also such
+                    as are kept by limits that it could break
     retries         how often it is tried again after a failure, `retry_delay` apart, each time
                     `retry_backoff` times as long
     timeout         of an attempt, in seconds or as "5m"

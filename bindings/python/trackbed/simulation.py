@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import pathlib
-from ctypes import POINTER, byref, c_double, c_int32, c_size_t, c_uint32, c_void_p
-from typing import Any, Dict, List, Mapping, Optional, Union
+from ctypes import POINTER, byref, c_double, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from ._native import Bytes, Struct, Text, library, text
 from ._policy import OptionsStruct
@@ -71,25 +72,32 @@ def simulate(
     format: str = "philly",
     placer: str = "default",
     exact_run_times: bool = False,
+    seeds: Sequence[int] = (42,),
+    inflate: float = 1.3,
+    learn: bool = False,
     **policy: Any,
 ) -> Simulation:
     """Runs the real scheduler over recorded work.
 
     `nodes` and `workload` are CSV, as text or as the path of a file; `format` says whose columns
     the workload has: "philly", "sacct", or "openb" (placement only). `policy` is as of `Scheduler`.
+
+    Of openb: one run for each of `seeds`; `inflate` is the load that arrives, in units of all
+    devices; with `learn` the placer is not told the mix of work beforehand.
     """
     keep: List[Any] = []
     scheduler: Optional[Scheduler] = Scheduler(**policy) if policy else None
+    numbers = (c_uint64 * max(1, len(seeds)))(*seeds)
     options = SimulationOptions(
-        trace=_TRACES[format], placer=text(placer, keep), exact_run_times=int(exact_run_times)
-    )
+        trace=_TRACES[format], placer=text(placer, keep), exact_run_times=int(exact_run_times),
+        seeds=ctypes.cast(numbers, c_void_p), seed_count=len(seeds), inflate=inflate,
+        learn=int(learn),
+    )  # fmt: skip
     for name, given in (("nodes", nodes), ("workload", workload)):
         content, file = _content(given)
         setattr(options, name, text(content, keep))
         setattr(options, name + "_file", text(file, keep))
     if scheduler is not None:
-        import ctypes
-
         options.policy = ctypes.pointer(scheduler.options)
     result, csv, html = Bytes(), Bytes(), Bytes()
     library().call("simulate", byref(options), byref(result), byref(csv), byref(html))

@@ -40,6 +40,9 @@ struct SlotType {
   // when there shall be none; "" where there is no such thing.
   std::string_view visible_devices = "";
   std::string_view no_devices = "";
+
+  // Whether devices of their own have it, not the machine as a whole.
+  bool of_devices() const { return name != "cpu" && name != "mem"; }
 };
 
 // Every slot type known, as data. A new accelerator is a new row.

@@ -57,6 +57,13 @@ struct EngineOptions {
   // What may be used at once. Several need names of their own. One without cpu offers one cpu; none
   // at all: a node of one cpu.
   std::vector<NodeDescription> nodes;
+  // Which of the nodes that were added to the store (Store::ListNodes) are used; where any is, it
+  // is these instead of `nodes`. Changes are taken up while the engine runs: a node that is drained
+  // or taken away keeps what runs there. Empty: none is used.
+  std::function<bool(const NodeDescription&)> takes_stored_node;
+  // How long a node may be silent (Executor::SilentNodes). It gets nothing new meanwhile; after
+  // that, what runs there is given up, counts as lost, and is tried on another node.
+  Duration node_lease = std::chrono::seconds(60);
   EventSink sink;  // may be empty
 
   // Who may use how much of the nodes, and who goes first. Quotas count what QuotaResources names;

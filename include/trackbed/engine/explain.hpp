@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/run_state.hpp"
 #include "trackbed/engine/store.hpp"
 #include "trackbed/scheduling/scheduler.hpp"
@@ -29,6 +31,7 @@ enum class TaskSituation : uint8_t {
   reserved,       // it would delay `ahead`, for which room is kept until `until`
   order,          // `ahead` is before it, and the policy lets nobody overtake
   next,           // nothing is in its way but those before it
+  enforcement,    // it refuses devices enforced as weakly as those that there are
 };
 
 // "ended", "running", …
@@ -43,16 +46,21 @@ struct TaskExplanation {
   Quantity needed;  // of the slot
   Quantity free;
   std::string ahead;
-  size_t before = 0;  // tasks that ask for the same and go first
+  size_t before = 0;                       // tasks that ask for the same and go first
+  std::optional<Enforcement> enforcement;  // WeakestEnforcement; none also once it has ended
   // When it starts at the latest, if all runs as long as tasks like it did; kNever: not known.
   Time expected_start = kNever;
   std::string sentence;  // the same for people
 };
 
+// What keeps a task to its amounts of devices, the weakest of them; none: it asks for no devices.
+std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& request);
+
 // What of it follows from the state of the run alone: never shortage and fragmentation.
 TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
 
-// The accelerators that the latest attempt was given: "0.5 cuda.shares of GPU-6f14…"; "" for none.
+// The accelerators that the latest attempt was given, and what keeps it to that: "0.5 cuda.shares
+// of GPU-6f14… (advisory)"; "" for none.
 std::string DescribeDevices(const RunState& run, TaskIndex task);
 
 // As ExplainState, and what the scheduler of the engine that drives the run has to say: it is made

@@ -61,10 +61,21 @@ struct CacheEntry {
 
 // Something that one process asks of the engine that holds the lease.
 struct Request {
-  enum class Kind : uint8_t { cancel = 1 };
+  enum class Kind : uint8_t {
+    cancel = 1,
+    look_at_nodes = 2,  // they have changed; `run` is empty
+  };
   int64_t number = 0;
   Kind kind = Kind::cancel;
   RunId run;
+};
+
+// A node that runs of this store may use.
+struct NodeRecord {
+  std::string name;
+  std::string description;  // in the form of node_writer.hpp
+  bool drained = false;     // it gets nothing new
+  friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 
 // Everything that becomes durable together, or not at all.
@@ -91,10 +102,11 @@ struct Batch {
   std::vector<CacheEntry> cache_entries;
   std::vector<int64_t> requests_done;
   std::optional<Time> lease_until;
+  std::optional<std::string> lease_node;  // what the holder may use from now on
 
   bool empty() const {
     return runs.empty() && events.empty() && status_changes.empty() && cache_entries.empty() &&
-           requests_done.empty() && !lease_until;
+           requests_done.empty() && !lease_until && !lease_node;
   }
   void clear();
 };
@@ -149,6 +161,13 @@ class Store {
   virtual StatusOr<std::optional<CacheEntry>> FindLastCached(const std::string& pipeline,
                                                              const std::string& task,
                                                              Time before) = 0;
+
+  // The nodes that somebody added, by name.
+  virtual StatusOr<std::vector<NodeRecord>> ListNodes() = 0;
+  // Adds or replaces nodes and takes others away, all or nothing, and has the engine that holds the
+  // lease look at them. Needs no lease. Taking away what is not there does nothing.
+  virtual Status ChangeNodes(const std::vector<NodeRecord>& put,
+                             const std::vector<std::string>& remove, Time now) = 0;
 
   virtual Status PostRequest(const Request& request, Time now) = 0;
   virtual StatusOr<std::vector<Request>> ReadRequests() = 0;

@@ -73,13 +73,18 @@ struct ContainerExecutorOptions {
   // when missing, says who the owner of the containers is. Empty: strays are left alone.
   std::string home;
   std::string default_image;  // of attempts that name none; empty: such attempts fail to start
-  // "UID:GID" inside. Empty: those of this process, so that what tasks write belongs to it;
+  // "UID:GID" inside. Empty: those of this process, so that what tasks write belongs to it (root on
+  // an engine that this user runs without root, which maps it so);
   // "image": as the image says, and then what attempts may write to is open to all.
   std::string user;
   std::string network;          // empty: the engine's default; "none", "host", or the name of one
   int64_t shared_memory = 0;    // bytes of /dev/shm; 0: the engine's default
   bool read_only_root = false;  // only folders of the task and /tmp can be written
   ContainerDevices devices = ContainerDevices::automatic;
+  // Where the control daemon of CUDA's Multi-Process Service listens on the nodes. Attempts that
+  // are given a part of a GPU then reach it: they see this folder and share the host's IPC, as MPS
+  // asks for. Empty: shares are limits that nobody keeps.
+  std::string mps_folder;
   std::vector<RegistryLogin> logins;
   // As `docker login` leaves it (config.json), for registries that `logins` does not name; read
   // whenever an image is pulled. Empty: none.

@@ -22,4 +22,8 @@ struct ContainerEngineReport {
 StatusOr<ContainerEngineReport> ProbeContainerEngine(const ContainerEndpoint& endpoint,
                                                      Duration patience = std::chrono::seconds(30));
 
+// Only whether it answers, at next to no cost for it; kUnavailable as above.
+Status CheckContainerEngine(const ContainerEndpoint& endpoint,
+                            Duration patience = std::chrono::seconds(30));
+
 }  // namespace trackbed

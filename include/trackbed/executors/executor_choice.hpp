@@ -21,8 +21,11 @@ struct ExecutorChoice {
   std::string image;                    // of tasks that name none
   std::string network;                  // of containers; empty: the engine's default
   std::string user;                     // in containers; empty: who we are
+  bool read_only_root = false;          // ContainerExecutorOptions::read_only_root
   std::vector<std::string> registries;  // SERVER=USER:secret://SOURCE/NAME
   std::string credentials;  // file of docker login; empty: where Docker's own program has it
+  // How long a node may be silent until what runs there is tried elsewhere.
+  Duration node_lease = std::chrono::seconds(60);
   // NAME, or GROUP=NAME for tasks of one resource group.
   std::vector<std::string> partitions;
   std::vector<std::string> accounts;
@@ -36,6 +39,8 @@ struct ExecutorSurroundings {
   std::string home;                  // ContainerExecutorOptions::home
   ProcessExecutorOptions processes;  // and what jobs of Slurm share with processes
   std::string container_init;        // ContainerExecutorOptions::init_path
+  // Those with an endpoint are container engines beside the chosen one.
+  std::vector<NodeDescription> nodes;
   // The value behind secret://SOURCE/NAME: passwords of registries.
   std::function<StatusOr<std::string>(std::string_view source, std::string_view name)> secret;
   // Told how the pulls of images come along: "image debian:12 on node-2: pulled". May be empty.
@@ -58,5 +63,8 @@ StatusOr<SlurmExecutorOptions> ChooseSlurm(const ExecutorChoice& choice);
 // What is handed out where Slurm decides what runs when: more than anybody asks for, but for the
 // slots that are `limited` by whoever opens the engine.
 NodeDescription UnlimitedNode(const std::vector<SlotRequest>& limited, NodeDescription given);
+// Adds nodes like the first, for gangs whose members are to be on different ones; which these
+// really are, Slurm decides.
+void AddNodesOfSlurm(std::vector<NodeDescription>* nodes);
 
 }  // namespace trackbed

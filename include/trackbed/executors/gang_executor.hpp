@@ -9,6 +9,9 @@
 // member did, and its message names it: "member sub1: exited with code 3". It is reported once
 // nothing of it runs any more, so nothing of one try meets the next.
 //
+// A gang that is given up (GiveUp) is given up member by member where nodes are silent, and killed
+// elsewhere; it is reported as lost once what can end has ended. The engine counts on that.
+//
 // Attempts that are no gangs are passed on as they are. What holds for the other executor holds
 // here: no thread, no signal handler, and a key starts at most once, whoever asks how often.
 #pragma once

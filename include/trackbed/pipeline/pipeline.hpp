@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "trackbed/base/quantity.hpp"
+#include "trackbed/base/slot_type.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/pipeline/sparse.hpp"
 #include "trackbed/pipeline/value.hpp"
@@ -134,6 +135,8 @@ struct Task {
   int16_t priority = 0;        // added to that of the run; higher goes first
   uint16_t cluster_size = 1;   // members of the gang
   bool multi_node = false;     // the members are to be on different nodes
+  // Devices that keep it to its amounts less strictly are refused.
+  Enforcement enforcement = Enforcement::accounting;
 
   std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
   Sparse<std::string> when;               // a condition (expression.hpp); empty: always

@@ -131,6 +131,8 @@ class SlotAllocator {
   // The same without a reason. No heap is used once the allocator has held as many allocations, and
   // while these have at most eight parts.
   [[nodiscard]] bool TryAllocate(const SlotDemand& demand, Allocation* allocation);
+  // The same for who keeps the id alone, or asks for the parts by ForEachPart; 0: not possible.
+  [[nodiscard]] uint64_t TryAllocate(const SlotDemand& demand);
   Shortfall Explain(const SlotDemand& demand) const;
   // Takes just these parts, as who chose them, or held them before, wants them back; of a part,
   // slot, device and amount count. kInvalidArgument for what is not there or not free.
@@ -148,14 +150,28 @@ class SlotAllocator {
   // kNotFound when no device has that id.
   Status SetHealthy(std::string_view device, bool healthy);
 
+  bool IsLive(uint64_t id) const {
+    const uint64_t place = id & kPlaces;
+    return id != 0 && place < live_.size() && live_[place].id == id;
+  }
   // What is held under this id; false when it is not live.
   bool Find(uint64_t id, Allocation* allocation) const;
+  // Calls tell(const AllocationPart&) for each part of a live allocation.
+  template <typename Tell>
+  void ForEachPart(uint64_t id, Tell&& tell) const {
+    for (const Placed& placed : live_[id & kPlaces].placement) tell(PartOf(placed));
+  }
   // All live allocations, for Restore; in no particular order.
   std::vector<Allocation> Live() const;
   std::vector<DeviceUsage> Usage() const;
   size_t live_count() const { return live_count_; }
 
  private:
+  // An id is a serial number and, in its last bits, a place in live_.
+  static constexpr uint64_t kPlaceBits = 16;
+  static constexpr uint64_t kMaxLive = uint64_t{1} << kPlaceBits;
+  static constexpr uint64_t kPlaces = kMaxLive - 1;
+
   // A device, or the processors or the memory of a NUMA node.
   struct Device {
     std::string_view id;
@@ -235,7 +251,17 @@ class SlotAllocator {
   void UpdateOpen(uint32_t device);
   void Take(const Placed& placed);
   void Give(const Placed& placed);
-  void Commit(const Placement& placement, Allocation* allocation);
+  // Gets all the memory that is needed for an allocation, so that nothing is taken when it is out:
+  // the entry that is used next.
+  Entry& NextEntry(const Placement& placement);
+  // Takes what the next entry says; its id.
+  uint64_t Commit();
+  AllocationPart PartOf(const Placed& placed) const {
+    const Device& device = devices_[placed.device];
+    const Slot& slot = slots_[device.slot];
+    return {slot.name, device.id, Quantity::FromThousandths(placed.amount), device.numa_node,
+            slot.type->enforcement};
+  }
   void Describe(const Entry& entry, Allocation* allocation) const;
   Status Locate(std::span<const AllocationPart> parts, Placement* placement) const;
   Status RestoreOne(const Allocation& allocation);

@@ -38,11 +38,16 @@ struct PlacerOptions {
 // spread            the emptiest node
 // round-robin       the next node, in order
 // topology-aware    where the equal demand before went, else a location in use; the fullest node
+// locality-aware    the node with most of what the task reads, if any has room; else as default
 // cost-aware        what adds least to the price of the nodes in use
 // power-aware       what adds least to the watts drawn
-inline constexpr std::array<std::string_view, 13> kPlacerNames = {
-    "default", "fgd",    "best-fit",    "dot-product",    "gpu-packing", "gpu-clustering", "random",
-    "pack",    "spread", "round-robin", "topology-aware", "cost-aware",  "power-aware"};
+//
+// Of equal nodes each takes the one with most of what the task reads (LocalData); random,
+// round-robin and topology-aware do not look at that.
+inline constexpr std::array<std::string_view, 14> kPlacerNames = {
+    "default",        "fgd",        "best-fit",    "dot-product",   "gpu-packing",
+    "gpu-clustering", "random",     "pack",        "spread",        "round-robin",
+    "topology-aware", "cost-aware", "power-aware", "locality-aware"};
 
 // kInvalidArgument, with the nearest name that there is, for an unknown one.
 StatusOr<std::unique_ptr<Placer>> MakePlacer(std::string_view name,
@@ -53,8 +58,9 @@ struct WeightedPlacer {
   double weight = 1;
 };
 
-// Scores by the weighted sum of what the parts say, each brought to the same range. Devices are
-// chosen by the part with the largest weight, the first of equals.
+// Scores by the weighted sum of what the parts say, each brought to the same range; what
+// locality-aware says is the part of the data that lies there, and there must be another. Devices
+// are chosen by the part with the largest weight, the first of equals.
 StatusOr<std::unique_ptr<Placer>> MakeWeightedPlacer(const std::vector<WeightedPlacer>& parts,
                                                      const PlacerOptions& options = {});
 

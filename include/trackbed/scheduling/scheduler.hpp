@@ -28,6 +28,7 @@
 #include "trackbed/base/status.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/scheduling/cluster.hpp"
+#include "trackbed/scheduling/enforcement.hpp"
 #include "trackbed/scheduling/order.hpp"
 #include "trackbed/scheduling/placer.hpp"
 #include "trackbed/scheduling/tenancy.hpp"
@@ -49,9 +50,14 @@ struct TaskRequest {
   uint32_t members = 1;
   bool on_different_nodes = false;  // no two members on one node
   bool preemptible = true;          // may be stopped for others, as the policy allows
-  Duration run_time{0};             // expected; 0: learned from `history`, or the policy's default
-  uint64_t history = 0;             // tasks that run about equally long share a number; 0: none
+  // Devices and counted resources that are enforced more weakly are refused.
+  Enforcement at_least = Enforcement::accounting;
+  Duration run_time{0};  // expected; 0: learned from `history`, or the policy's default
+  uint64_t history = 0;  // tasks that run about equally long share a number; 0: none
   Time not_before{};
+  // Where its inputs lie: of nodes that have room, a placer may prefer these. It never waits for
+  // one.
+  std::vector<LocalData> data;
 };
 
 enum class QueueOrder : uint8_t {
@@ -94,6 +100,9 @@ struct SchedulerOptions {
   std::unique_ptr<Order> order;
   // Names for sentences: of resources, by number ("cpu", "mem", "cuda.shares", …).
   std::vector<std::string> resources = {"cpu", "mem"};
+  EnforcementTable enforcement;
+  // Looks at all that waits, anew, in each Schedule: the same plans, slowly. For tests.
+  bool scan = false;
 };
 
 using Placements = absl::InlinedVector<Placement, 1>;  // of the members, in order
@@ -101,6 +110,8 @@ using Placements = absl::InlinedVector<Placement, 1>;  // of the members, in ord
 struct Start {
   TaskId task = 0;
   Placements members;
+  // Of the devices and counted resources that it got, the weakest; none: it got none.
+  std::optional<Enforcement> enforcement;
 };
 
 // `victim` is to be stopped; report its end with Finish. To run it again, submit it again.
@@ -139,6 +150,7 @@ struct WaitReason {
     strict_order,   // `ahead` is before it and nobody overtakes
     claiming,       // the tasks that make room for it are stopping
     next,           // nothing is in its way: the next Schedule starts it
+    enforcement,    // it would fit, but on devices only that are enforced more weakly than it asks
   };
   Rule rule = Rule::none;
   size_t resource = 0;    // what is short
@@ -158,7 +170,8 @@ struct Prediction {
   bool starts_now = false;
   Time start = kNever;  // the earliest time that it would start; kNever: never on these nodes
   Placements members;   // when it starts now
-  WaitReason reason;    // when it does not
+  std::optional<Enforcement> enforcement;  // as Start's, when it starts now
+  WaitReason reason;                       // when it does not
 };
 
 // Nodes as they might be.
@@ -197,7 +210,8 @@ class Scheduler {
 
   // Adds a task to the queue. kAlreadyExists for a known id; kInvalidArgument for a demand that
   // makes no sense or a kind of work that the group does not take; kResourceExhausted when it
-  // could not run on the empty nodes, or a quota could never admit it: the message says which.
+  // could not run on the empty nodes, or a quota could never admit it: the message says which;
+  // kFailedPrecondition when it could, but only on what is enforced more weakly than it asks.
   Status Submit(const TaskRequest& task, Time now);
   // Counts a task as running there: rebuilds the state after a restart. kFailedPrecondition, with
   // nothing changed, when the room is not free.

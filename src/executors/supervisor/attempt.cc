@@ -346,7 +346,15 @@ void Attempt::Beat() {
   next_beat_ns_ = now + int64_t{seat_ == nullptr ? kBeatMs : kGangBeatMs} * 1'000'000;
   futimens(record_, nullptr);
   if (faccessat(folder_, kFenceFile, F_OK, 0) == 0) SignalAll(SIGKILL);
-  if (seat_ == nullptr || !seat_->HasFailed()) return;
+  if (seat_ == nullptr) return;
+  const std::string stop = seat_->StopWord();
+  if (stop == kStopByForce) {
+    forced_to_end_ = true;
+    SignalAll(SIGKILL);
+  } else if (stop == kStopPolitely && !asked_to_end_) {
+    AskToEnd();
+  }
+  if (!seat_->HasFailed()) return;
   if (gang_failed_at_ns_ == 0) {
     gang_failed_at_ns_ = now;
     AskToEnd();

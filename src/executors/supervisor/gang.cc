@@ -11,6 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+
 #include "executors/attempt_records.hpp"
 
 namespace trackbed {
@@ -18,6 +22,7 @@ namespace {
 
 constexpr int kCannotRun = 71;
 constexpr size_t kMaxWord = 4096;
+constexpr size_t kMaxHosts = size_t{1} << 20;
 constexpr int kMeetPeriodMs = 50;
 constexpr time_t kMeetPatienceSeconds = 120;
 constexpr long kMaxMembers = 100'000;
@@ -60,6 +65,23 @@ std::string OwnAddress() {
   return text;
 }
 
+// All are on this machine: each gets an address of its own here, other ones than another gang has,
+// so that both can use the same ports.
+void UseLoopback(const std::string& gang_folder, std::vector<std::string>* addresses) {
+  constexpr uint32_t kFirstBlock = 256;  // what begins with 127.0 is left to others
+  constexpr uint32_t kBlocks = 0xf000 - kFirstBlock;
+  uint32_t hash = 2166136261U;  // FNV-1a
+  for (const char c : gang_folder) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
+  }
+  const uint32_t block = kFirstBlock + hash % kBlocks;
+  for (size_t rank = 0; rank < addresses->size(); ++rank) {
+    const uint32_t host = (block << 8U) + static_cast<uint32_t>(rank / 250 * 256 + rank % 250) + 1;
+    (*addresses)[rank] = "127." + std::to_string(host >> 16U) + "." +
+                         std::to_string(host >> 8U & 0xffU) + "." + std::to_string(host & 0xffU);
+  }
+}
+
 }  // namespace
 
 int RunGang(const std::string& program, const std::string& folder, const std::string& count,
@@ -72,7 +94,10 @@ int RunGang(const std::string& program, const std::string& folder, const std::st
             strerror(error));
     return kCannotRun;
   }
+  // Which sbatch puts into a job's environment, and slurmrestd does not.
+  const std::string nodes = Variable("SLURM_JOB_NUM_NODES");
   std::vector<std::string> words = {"srun",
+                                    "--nodes=" + (nodes.empty() ? "1" : nodes),
                                     "--ntasks=" + count,
                                     "--cpus-per-task=" + processors,
                                     "--kill-on-bad-exit=0",
@@ -97,7 +122,7 @@ bool GangSeat::Take(const std::string& gang_folder) {
   for (long i = 0; i < count; ++i) {
     names_.push_back(i == 0 ? "main1" : "sub" + std::to_string(i));
     folders_.push_back(i == 0 ? gang_folder
-                              : gang_folder + "/" + kGangMembersFolder + "/" + names_.back());
+                              : gang_folder + "/" + kMembersFolder + "/" + names_.back());
   }
   return true;
 }
@@ -109,11 +134,9 @@ bool GangSeat::Meet(std::vector<std::string>* environment, std::string* message)
     return false;
   }
   const time_t deadline = time(nullptr) + kMeetPatienceSeconds;
-  std::string addresses;
-  std::string hosts;
+  std::vector<std::string> addresses(names_.size());
   for (size_t i = 0; i < names_.size(); ++i) {
-    std::string address;
-    while (ReadSmallFile(folders_[i] + "/" + kAddressFile, kMaxWord, &address) != 0) {
+    while (ReadSmallFile(folders_[i] + "/" + kAddressFile, kMaxWord, &addresses[i]) != 0) {
       const bool failed = HasFailed();
       if (failed || time(nullptr) > deadline) {
         *message = failed ? "another member of the gang could not start"
@@ -122,14 +145,29 @@ bool GangSeat::Meet(std::vector<std::string>* environment, std::string* message)
       }
       poll(nullptr, 0, kMeetPeriodMs);
     }
-    addresses += (addresses.empty() ? "" : ",") + address;
-    hosts += address + " " + names_[i] + "\n";
+  }
+  if (std::adjacent_find(addresses.begin(), addresses.end(), std::not_equal_to<>()) ==
+      addresses.end()) {
+    UseLoopback(gang_folder_, &addresses);
+  }
+  std::string list;
+  std::string hosts;
+  for (size_t i = 0; i < names_.size(); ++i) {
+    list += (i == 0 ? "" : ",") + addresses[i];
+    hosts += addresses[i] + " " + names_[i] + "\n";
   }
   // Of each member its own: what is read while another writes it would not be whole.
-  WriteWholeFile(folder() + "/" + kGangHostsFile, "127.0.0.1 localhost\n::1 localhost\n" + hosts,
-                 false);
-  environment->push_back("TRACKBED_GANG_ADDRESSES=" + addresses);
+  std::string known;
+  ReadSmallFile("/etc/hosts", kMaxHosts, &known);
+  if (!known.empty() && !known.ends_with('\n')) known += '\n';
+  WriteWholeFile(folder() + "/" + kHostsFile, known + hosts, false);
+  environment->push_back("TRACKBED_GANG_ADDRESSES=" + list);
   return true;
+}
+
+std::string GangSeat::StopWord() const {
+  std::string word;
+  return ReadSmallFile(gang_folder_ + "/" + kStopFile, kMaxWord, &word) == 0 ? word : "";
 }
 
 bool GangSeat::HasFailed() const {

@@ -3,6 +3,7 @@
 //
 //   gang          made once, by the job whose members run
 //   NAME/address  made by each member before it starts: where it is
+//   stop          made by the executor: how the gang is to end
 //   failed        made once, by the first member that failed: its name
 //
 // NAME is the attempt's folder itself for the first member, members/sub1 and so on for the others.
@@ -13,6 +14,10 @@
 #include <vector>
 
 namespace trackbed {
+
+inline constexpr const char* kStopFile = "stop";
+inline constexpr const char* kStopPolitely = "terminate";
+inline constexpr const char* kStopByForce = "kill";
 
 // `trackbed-supervisor --gang FOLDER COUNT PROCESSORS`: becomes srun with COUNT supervisors of this
 // program, unless somebody has claimed the gang. The exit code, when it does not.
@@ -31,6 +36,9 @@ class GangSeat {
   // Says that this member is here and waits for the others; false with *message when they do not
   // come, or one has failed. *environment gets what tells the command where they are.
   bool Meet(std::vector<std::string>* environment, std::string* message) const;
+
+  // What kStopFile says; empty: nothing.
+  std::string StopWord() const;
 
   // Whether a member has failed.
   bool HasFailed() const;

@@ -33,6 +33,7 @@ inline std::unique_ptr<Executor> NewSlurmSubject() {
   options.poll_interval = std::chrono::milliseconds(300);
   options.record_patience = std::chrono::seconds(1);
   options.rest.endpoint = Setting("TRACKBED_SUITE_ENDPOINT");
+  options.groups["many"].partition = "many";  // of small nodes
   auto executor = SlurmExecutor::Create(std::move(options));
   INFO(executor.status());
   REQUIRE(executor.ok());

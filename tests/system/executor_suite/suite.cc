@@ -492,5 +492,63 @@ TEST_CASE("suite: what cannot be run is refused, and says why") {
   CHECK(refused.message == "the device tpu0 of tpu.device cannot be handed to a container");
 }
 
+std::string MemberLog(const AttemptSpec& spec, const std::string& name) {
+  return ReadAll(spec.folder + (name == "main1" ? "" : "/members/" + name) + "/log");
+}
+
+TEST_CASE("suite: a gang starts whole, ends whole, and its members know where the others are") {
+  const ScratchFolder scratch;
+  const auto executor = NewSubject();
+  if (executor->MaxClusterSize() < 2) return;
+  const bool apart = GENERATE(true, false);
+  AttemptSpec spec = NewAttempt(scratch, "");
+  spec.resource_group = "many";
+  spec.gang = {{"main1", "a", {}}, {"sub1", apart ? "b" : "a", {}}};
+  const std::string ready = scratch / "ready";
+  SECTION("it succeeds when all members do") {
+    spec.command = {"echo $TRACKBED_GANG_ADDRESSES; echo $SLURM_NODEID > node; touch made"};
+    const AttemptReport report = RunToEnd(executor.get(), spec);
+    INFO(report.message << MemberLog(spec, "main1"));
+    CHECK(report.kind == Kind::exited);
+    CHECK(report.exit_code == 0);
+    // On one machine each has an address of its own.
+    const std::string addresses = MemberLog(spec, "main1");
+    CHECK(MemberLog(spec, "sub1") == addresses);
+    const size_t comma = addresses.find(',');
+    REQUIRE(comma != std::string::npos);
+    CHECK(addresses.substr(0, comma) + "\n" != addresses.substr(comma + 1));
+    CHECK(std::filesystem::exists(spec.folder + "/members/sub1/work/made"));
+    const bool differ =
+        ReadAll(WorkFile(spec, "node")) != ReadAll(spec.folder + "/members/sub1/work/node");
+    CHECK(differ == apart);
+  }
+  SECTION("when one fails the others end, and it is named") {
+    spec.command = {"case $PWD in */sub1/work) exit 7;; esac; exec sleep 1000"};
+    const AttemptReport report = RunToEnd(executor.get(), spec);
+    CHECK(report.exit_code == 7);
+    CHECK(report.message == "member sub1: exited with code 7");
+  }
+  SECTION("a stop reaches all members") {
+    spec.command = {"echo x >> " + ready + "; exec sleep 1000"};
+    REQUIRE(executor->Start(spec).ok());
+    std::vector<AttemptReport> reports;
+    REQUIRE(PollUntil(executor.get(), &reports, [&] { return ReadAll(ready) == "x\nx\n"; }));
+    const bool force = GENERATE(true, false);
+    REQUIRE(executor->Stop(spec.key, force ? StopMode::kill : StopMode::terminate).ok());
+    CHECK(WaitForEnd(executor.get(), spec.key).signal == (force ? SIGKILL : SIGTERM));
+  }
+  SECTION("it outlives the engine") {
+    const std::string go = scratch / "go";
+    spec.command = {"echo x >> " + ready + "; touch ready; while ! test -e " + go +
+                    "; do sleep 0.01; done; exit 4"};
+    StartAndDie({spec}, {WorkFile(spec, "ready"), spec.folder + "/members/sub1/work/ready"});
+    const auto next = NewSubject();
+    REQUIRE(next->Adopt(spec.key, spec.folder).ok());
+    WriteAll(go, "");
+    CHECK(WaitForEnd(next.get(), spec.key).exit_code == 4);
+    CHECK(ReadAll(ready) == "x\nx\n");
+  }
+}
+
 }  // namespace
 }  // namespace trackbed

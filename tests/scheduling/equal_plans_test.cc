@@ -1,0 +1,203 @@
+// The scheduler, which looks at what has changed only, beside itself looking at all that waits in
+// each Schedule: every plan has to be the same, whatever happens. But for two kinds of policies:
+// where tasks are stopped for others, who could not have any stopped is not asked again when others
+// are; and where shares decide, who goes before whom is no total order, so that it matters who is
+// asked.
+//
+// TRACKBED_SCHEDULER_STEPS makes the stories longer, TRACKBED_SCHEDULER_SEED lets them begin
+// elsewhere.
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "scheduling/first_fit.hpp"
+#include "scheduling/story.hpp"
+#include "support/catch.hpp"
+#include "trackbed/scheduling/scheduler.hpp"
+
+namespace trackbed {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+GroupPolicy AnyPolicy(Draw* draw) {
+  GroupPolicy policy;
+  policy.order = draw->OneIn(2) ? QueueOrder::fifo : QueueOrder::lifo;
+  policy.backfill = static_cast<Backfill>(draw->Below(4));
+  policy.reservation_depth = static_cast<uint32_t>(draw->Below(5));
+  policy.ageing = draw->OneIn(2) ? Duration{0} : Duration{minutes(20)};
+  policy.gang_grace = minutes(draw->Below(30));
+  policy.default_run_time = minutes(15);
+  return policy;
+}
+
+Quota AnyQuota(Draw* draw) {
+  Quota quota;
+  if (draw->OneIn(4)) quota.max_running = static_cast<uint32_t>(1 + draw->Below(6));
+  if (draw->OneIn(3)) quota.limit[kCpu] = (4 + draw->Below(16)) * 1000;
+  quota.weight = 1 + draw->Below(3);
+  return quota;
+}
+
+TaskRequest AnyTask(Draw* draw, TaskId id, Time now) {
+  TaskRequest task;
+  task.id = id;
+  task.tenant = static_cast<TenantIndex>(draw->Below(5));
+  task.priority = draw->Below(4) - 1;
+  // Few demands, so that many tasks share one, and gangs with them.
+  task.demand.cpu = (1 + draw->Below(4)) * 1000;
+  const int devices = draw->Below(4);
+  if (devices == 1) task.demand.whole_devices = static_cast<int16_t>(1 + draw->Below(2));
+  if (devices == 2) task.demand.share = static_cast<int16_t>(300 + 300 * draw->Below(2));
+  if (draw->OneIn(5)) {
+    task.members = static_cast<uint32_t>(2 + draw->Below(3));
+    task.on_different_nodes = draw->OneIn(2);
+  }
+  task.run_time = draw->OneIn(6) ? Duration{0} : Duration{minutes(1 + draw->Below(40))};
+  if (draw->OneIn(6)) task.history = static_cast<uint64_t>(1 + draw->Below(2));
+  if (draw->OneIn(12)) task.not_before = now + minutes(draw->Below(10));
+  return task;
+}
+
+std::string Text(const Plan& plan) {
+  std::string text;
+  const auto add = [&](const Placement& place) {
+    absl::StrAppend(&text, " ", place.node, ":", place.whole_devices, ":", place.shared_device);
+  };
+  for (const Start& start : plan.starts) {
+    absl::StrAppend(&text, "start ", start.task);
+    for (const Placement& member : start.members) add(member);
+    text += '\n';
+  }
+  for (const Repair& repair : plan.repairs) {
+    absl::StrAppend(&text, "repair ", repair.task, " ", repair.member);
+    add(repair.placement);
+    text += '\n';
+  }
+  for (const TaskId task : plan.released) absl::StrAppend(&text, "release ", task, "\n");
+  absl::StrAppend(&text, "next ", ToNanoseconds(plan.next));
+  return text;
+}
+
+// Both schedulers, which are told the same.
+class Pair {
+ public:
+  explicit Pair(const GroupPolicy& policy)
+      : quick_(Options(policy, false)), slow_(Options(policy, true)) {}
+
+  template <typename Act>
+  void Both(Act&& act) {
+    act(quick_);
+    act(slow_);
+  }
+
+  // What was planned; the test fails when the two do not agree.
+  Plan Schedule(Time now) {
+    Plan plan = quick_.Schedule(now);
+    const std::string quick = Text(plan);
+    const std::string slow = Text(slow_.Schedule(now));
+    if (quick != slow) REQUIRE(quick == slow);
+    return plan;
+  }
+
+  Scheduler& quick() { return quick_; }
+
+ private:
+  static SchedulerOptions Options(const GroupPolicy& policy, bool scan) {
+    SchedulerOptions options;
+    options.policy = policy;
+    options.placer = std::make_unique<FirstFit>();
+    options.scan = scan;
+    return options;
+  }
+  Scheduler quick_;
+  Scheduler slow_;
+};
+
+struct Counts {
+  size_t starts = 0;
+  size_t repairs = 0;
+};
+
+void RunStory(uint64_t seed, Counts* counts) {
+  Draw draw(seed);
+  const GroupPolicy policy = AnyPolicy(&draw);
+  INFO("order " << static_cast<int>(policy.order) << " backfill "
+                << static_cast<int>(policy.backfill) << " depth " << policy.reservation_depth
+                << " ageing " << policy.ageing.count());
+  Pair pair(policy);
+  const int nodes = 1 + draw.Below(5);
+  for (int i = 0; i < nodes; ++i) {
+    NodeCapacity capacity;
+    capacity.cpu = (2 + draw.Below(8)) * 1000;
+    capacity.device_count = static_cast<uint8_t>(draw.Below(5));
+    pair.Both([&](Scheduler& one) { REQUIRE(one.AddNode(absl::StrCat(i), capacity).ok()); });
+  }
+  for (int i = 0; i < 4; ++i) {
+    const auto parent = static_cast<TenantIndex>(draw.Below(i + 1));
+    const Quota quota = AnyQuota(&draw);
+    pair.Both([&](Scheduler& one) { REQUIRE(one.AddTenant(parent, absl::StrCat(i), quota).ok()); });
+  }
+  Time now = kStoryStart;
+  TaskId last = 0;
+  std::set<TaskId> known;
+  const auto any_known = [&] {
+    auto found = known.begin();
+    std::advance(found, draw.Below(static_cast<int>(known.size())));
+    return *found;
+  };
+  const auto finish = [&](TaskId task) {
+    known.erase(task);
+    pair.Both([&](Scheduler& one) { REQUIRE(one.Finish(task, now).ok()); });
+  };
+  for (int step = 0; step < 150; ++step) {
+    INFO("step " << step);
+    now += draw.OneIn(3) ? Duration{minutes(draw.Below(6))} : Duration{seconds(draw.Below(20))};
+    const int what = draw.Below(40);
+    if (what < 20) {
+      const TaskRequest task = AnyTask(&draw, ++last, now);
+      const bool taken = pair.quick().Submit(task, now).ok();
+      pair.Both([&](Scheduler& one) { (void)one.Submit(task, now); });  // the quick one has it
+      if (taken) known.insert(task.id);
+    } else if (what < 35) {
+      if (!known.empty()) finish(any_known());
+    } else if (what == 35) {
+      const auto node = static_cast<NodeIndex>(draw.Below(nodes));
+      const bool open = draw.OneIn(2);
+      pair.Both([&](Scheduler& one) { open ? one.OpenNode(node) : one.DrainNode(node); });
+    } else if (what == 36) {
+      const auto node = static_cast<NodeIndex>(draw.Below(nodes));
+      std::vector<TaskId> ended;
+      pair.Both([&](Scheduler& one) { ended = one.LoseNode(node, now); });
+      for (const TaskId task : ended) known.erase(task);
+    } else if (what == 37) {
+      const auto tenant = static_cast<TenantIndex>(draw.Below(5));
+      const Quota quota = AnyQuota(&draw);
+      pair.Both([&](Scheduler& one) { (void)one.SetQuota(tenant, quota); });
+    }
+    const Plan plan = pair.Schedule(now);
+    counts->starts += plan.starts.size();
+    counts->repairs += plan.repairs.size();
+    for (const TaskId task : plan.released) known.erase(task);
+  }
+  REQUIRE(pair.quick().Recount().ok());
+}
+
+TEST_CASE("Plans are what looking at everything anew would give") {
+  Counts counts;
+  const size_t stories = StorySteps(30'000) / 150;
+  for (uint64_t seed = FirstSeed(); seed < FirstSeed() + stories; ++seed) {
+    INFO("seed " << seed);
+    RunStory(seed, &counts);
+  }
+  CHECK(counts.starts > stories * 10);
+  CHECK(counts.repairs > 0);
+}
+
+}  // namespace
+}  // namespace trackbed

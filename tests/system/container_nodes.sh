@@ -1,0 +1,91 @@
+#!/bin/sh
+# trackbed run --on docker over two nodes, each with a Podman of its own: work goes to both, a gang is
+# over both, a drained one gets nothing.
+set -eu
+# shellcheck source=tests/support/podman_service.sh
+. "$ROOT/tests/support/podman_service.sh"
+unset DOCKER_HOST
+
+# The second: the same again with folders of its own.
+FIRST=$PODMAN_FOLDER
+SECOND=$PODMAN_FOLDER-2
+second_client() {
+  podman --root "$SECOND/store" --runroot "$SECOND/run" --storage-driver vfs "$@"
+}
+mkdir "$SECOND"
+end_both() {
+  second_client rm --all --force --time 0 > /dev/null 2>&1 || true
+  kill -9 "$second_pid" 2> /dev/null || true
+  rm -rf "$SECOND"
+  podman_end
+}
+second_pid=
+trap end_both EXIT
+podman_client save "$IMAGE" 2> /dev/null | second_client load > /dev/null 2>&1 || skip "the image cannot be copied"
+second_client system service --time=0 "unix://$SECOND/socket" > "$SECOND/log" 2>&1 &
+second_pid=$!
+tries=0
+until [ -S "$SECOND/socket" ] && podman --url "unix://$SECOND/socket" version > /dev/null 2>&1; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 100 ] || skip "the second Podman does not answer: $(cat "$SECOND/log")"
+  sleep 0.1
+done
+
+fail() {
+  echo "FAILED: $*" >&2
+  tail -n 30 ./*.out >&2
+  exit 1
+}
+on_docker() { "$TRACKBED" run "$1" --plain --on docker --image "$IMAGE" --network host; }
+nodes_of() { # RUN: the nodes that its attempts ran on
+  "$TRACKBED" events "$1" | sed -n 's/.*"event":"attempt_intended".*"node":"\([^"]*\)".*/\1/p' | sort -u | tr '\n' ' '
+}
+
+cat > nodes.yaml << EOF
+- {name: a, cpu: 1, mem: 1g, endpoint: "unix://$FIRST/socket"}
+- {name: b, cpu: 1, mem: 1g, endpoint: "unix://$SECOND/socket"}
+EOF
+"$TRACKBED" nodes add nodes.yaml
+cat > wide.yaml << 'EOF'
+name: wide
+defaults: {cache: false}
+tasks:
+- {name: t1, command: sleep 1; echo one}
+- {name: t2, command: sleep 1; echo two}
+- {name: t3, command: echo three}
+EOF
+on_docker wide.yaml > wide.out 2>&1 || fail "wide"
+[ "$(nodes_of latest)" = "a b " ] || fail "ran on $(nodes_of latest)"
+[ "$("$TRACKBED" logs latest t2)" = two ] || fail "no log of t2"
+
+"$TRACKBED" nodes drain a
+on_docker wide.yaml > drained.out 2>&1 || fail "drained"
+[ "$(nodes_of latest)" = "b " ] || fail "ran on $(nodes_of latest)"
+"$TRACKBED" nodes undrain a
+
+# Members on different nodes know each other's names.
+cat > gang.yaml << 'EOF'
+name: gang
+defaults: {cache: false}
+tasks:
+- name: pair
+  command: |
+    echo "$TRACKBED_GANG_HOST is $TRACKBED_GANG_RANK of $TRACKBED_GANG_HOSTS"
+    grep -c -w -e main1 -e sub1 /etc/hosts
+  cluster: {size: 2, multi_node: true}
+- name: bad
+  command: '[ "$TRACKBED_GANG_RANK" = 0 ] && exec sleep 60; exit 7'
+  cluster: {size: 2, multi_node: true}
+  allow_failure: true
+EOF
+on_docker gang.yaml > gang.out 2>&1 || fail "gang"
+"$TRACKBED" events latest | grep -q '"gang":\[{"host":"main1","node":"a"},{"host":"sub1","node":"b"}\]' ||
+  fail "$("$TRACKBED" events latest)"
+"$TRACKBED" logs latest pair | grep -q '^main1 is 0 of main1,sub1$' || fail "log of main1"
+"$TRACKBED" logs latest pair --member sub1 > sub1.out
+grep -q '^sub1 is 1 of main1,sub1$' sub1.out || fail "log of sub1"
+grep -q '^[2-9]$' sub1.out || fail "names do not resolve"
+"$TRACKBED" show latest | grep -q 'member sub1: exited with code 7' || fail "$("$TRACKBED" show latest)"
+
+# No container is left on either.
+[ -z "$(podman_client ps --all --quiet)$(second_client ps --all --quiet)" ] || fail "containers are left"
