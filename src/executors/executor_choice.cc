@@ -190,11 +190,11 @@ NodeDescription UnlimitedNode(const std::vector<SlotRequest>& limited, NodeDescr
   std::vector<SlotRequest> all;
   const std::pair<const char*, int64_t> amounts[] = {
       {"cpu", kProcessors}, {"mem", kMemory}, {"cuda.device", kDevices}};
-  for (const auto& [name, amount] : amounts) {
+  for (const auto& amount : amounts) {
     const bool is_limited =
         std::any_of(limited.begin(), limited.end(),
-                    [&name = name](const SlotRequest& slot) { return slot.slot == name; });
-    if (!is_limited) all.push_back({name, *Quantity::FromUnits(amount)});
+                    [&](const SlotRequest& slot) { return slot.slot == amount.first; });
+    if (!is_limited) all.push_back({amount.first, *Quantity::FromUnits(amount.second)});
   }
   OfferSlots(all, &given);
   return given;
