@@ -317,8 +317,8 @@ TRACKBED_API trackbed_status trackbed_node_check(const char* data, size_t size,
 /* Every model of GPU that can be partitioned, and into what, as JSON:
  *   [{"model":"A100-40GB","profiles":[{"profile":"1g.5gb","slot":"cuda.device:1g.5gb-mig",
  *     "id":19,"compute_slices":1,"memory_slices":1,"starts":[0,1,2,3,4,5,6],"max_instances":7}]}]
- * `id` is the driver's number (nvidia-smi mig -cgi), `starts` the memory slices at which an instance
- * may begin, `slot` what one counts as. Thread: any. */
+ * `id` is the driver's number (nvidia-smi mig -cgi), `starts` the memory slices at which an
+ * instance may begin, `slot` what one counts as. Thread: any. */
 TRACKBED_API trackbed_status trackbed_mig_models(trackbed_bytes* json,
                                                  trackbed_error** error) TRACKBED_NOEXCEPT;
 /* How to partition GPUs so that each of these profiles gets an instance. Only plans; nothing is
@@ -604,13 +604,13 @@ typedef struct trackbed_device_probe {
   trackbed_status (*probe)(void* user_data, trackbed_answer* node, trackbed_error** error);
 } trackbed_device_probe;
 
-/* Keeps the files that outlive their attempt and this machine, each a folder addressed by the digest
- * of its content ("sha256:…", or what trackbed_attempt_report.output_digest says): outputs of tasks
- * and copies of source code. An attempt succeeds once its outputs are kept, and is lost when they
- * cannot be; a submission fails when its code cannot be. What is gone from `home` comes back when a
- * run is resumed or retried, a cached result is used, or outputs are asked for.
- * The caller waits meanwhile. Thread: that which steps, submits, resumes, retries or asks; never two
- * at a time. Re-entry: trackbed_engine_report only. */
+/* Keeps the files that outlive their attempt and this machine, each a folder addressed by the
+ * digest of its content ("sha256:…", or what trackbed_attempt_report.output_digest says): outputs
+ * of tasks and copies of source code. An attempt succeeds once its outputs are kept, and is lost
+ * when they cannot be; a submission fails when its code cannot be. What is gone from `home` comes
+ * back when a run is resumed or retried, a cached result is used, or outputs are asked for. The
+ * caller waits meanwhile. Thread: that which steps, submits, resumes, retries or asks; never two at
+ * a time. Re-entry: trackbed_engine_report only. */
 typedef struct trackbed_artifact_store {
   uint32_t struct_size;
   uint32_t reserved;
@@ -687,7 +687,7 @@ enum {
 };
 typedef struct trackbed_executor_choice {
   uint32_t struct_size;
-  int32_t kind;             /* TRACKBED_RUN_… */
+  int32_t kind; /* TRACKBED_RUN_… */
   /* Containers: */
   trackbed_string endpoint; /* "unix:///PATH", "tcp://HOST:PORT", "https://HOST:PORT"; empty: as
                                Docker's own program finds it */
@@ -765,7 +765,8 @@ typedef struct trackbed_engine_options {
    * TRACKBED_ORDER_LIFO and host_order are INVALID_ARGUMENT. NULL: defaults. */
   const struct trackbed_scheduler_options* policy;
   const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
-  trackbed_string artifacts; /* folder that keeps files beside `home`; empty: none. Or the host's: */
+  trackbed_string
+      artifacts; /* folder that keeps files beside `home`; empty: none. Or the host's: */
   const trackbed_artifact_store* artifact_store;
 } trackbed_engine_options;
 
@@ -984,7 +985,7 @@ typedef struct trackbed_node_capacity {
   uint8_t device_kind[TRACKBED_MAX_DEVICES]; /* type and model of each, of the host's: 0 to 63 */
   float price_per_hour;
   float idle_watts;
-  float watts_per_device; /* drawn by a device in use, on top */
+  float watts_per_device;                /* drawn by a device in use, on top */
   int64_t counted[TRACKBED_MAX_COUNTED]; /* beside devices of the same resource these are parts of
                                             the devices and add nothing to what the group has */
 } trackbed_node_capacity;
@@ -1113,8 +1114,9 @@ typedef struct trackbed_order {
   trackbed_status (*rank)(void* user_data, const trackbed_task* task, int64_t submitted_ns,
                           int64_t* rank, trackbed_error** error);
   /* What the tenant has had, in any unit: of two siblings, at each level of the tree, the one with
-   * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what is
-   * no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone decide. */
+   * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what
+   * is no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone
+   * decide. */
   trackbed_status (*share)(void* user_data, uint32_t tenant, const trackbed_tenant_usage* usage,
                            int64_t now_ns, double* share, trackbed_error** error);
 } trackbed_order;
@@ -1152,7 +1154,7 @@ typedef struct trackbed_scheduler_options {
   const trackbed_placer* host_placer; /* instead of `placer`; NULL: none */
   const trackbed_string* resources;   /* names for sentences: "cpu", "mem", "cuda.shares", … */
   size_t resource_count;
-  int64_t half_life_ns; /* of past use; 0: 7 days */
+  int64_t half_life_ns;             /* of past use; 0: 7 days */
   const trackbed_order* host_order; /* instead of `order`; NULL: none */
 } trackbed_scheduler_options;
 

@@ -88,8 +88,8 @@ StatusOr<RegistryCredentials> ReadCredentialsFile(const std::string& path,
   return credentials;
 }
 
-template <size_t count>
-bool HoldsAny(const std::string& text, const std::array<std::string_view, count>& words) {
+template <size_t Count>
+bool HoldsAny(const std::string& text, const std::array<std::string_view, Count>& words) {
   return std::any_of(words.begin(), words.end(), [&](std::string_view word) {
     return absl::StrContains(text, AbslView(word));
   });

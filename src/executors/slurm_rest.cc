@@ -251,7 +251,7 @@ Status SlurmRest::Cancel(CancelMode mode, const std::vector<SlurmTarget>& jobs,
 void SlurmRest::CancelOne(CancelMode mode, const SlurmTarget& job,
                           std::function<void(Status)> done) {
   if (job.id.empty()) {
-    CancelNamed(job.name, std::move(done));
+    CancelNamed(job.name, done);
     return;
   }
   if (mode != CancelMode::withdraw && job.name.empty()) {
@@ -259,11 +259,10 @@ void SlurmRest::CancelOne(CancelMode mode, const SlurmTarget& job,
     return;
   }
   // Only if it waits, or has this name.
-  const SlurmTarget target = job;
   Ask({"GET",
        "job/" + job.id,
        {},
-       [this, mode, target, done = std::move(done)](const HttpOutcome& outcome) {
+       [this, mode, target = job, done = std::move(done)](const HttpOutcome& outcome) {
          if (outcome.status == 0) {
            done(Failure(outcome));
            return;
@@ -284,7 +283,7 @@ void SlurmRest::CancelOne(CancelMode mode, const SlurmTarget& job,
        }});
 }
 
-void SlurmRest::CancelNamed(const std::string& name, std::function<void(Status)> done) {
+void SlurmRest::CancelNamed(const std::string& name, const std::function<void(Status)>& done) {
   const Status asked = Query([this, name, done](const auto& jobs) {
     if (!jobs.ok()) {
       done(jobs.status());

@@ -55,7 +55,7 @@ class SlurmRest : public SlurmCluster {
   StatusOr<std::vector<std::string>> Headers() const;
 
   void CancelOne(CancelMode mode, const SlurmTarget& job, std::function<void(Status)> done);
-  void CancelNamed(const std::string& name, std::function<void(Status)> done);
+  void CancelNamed(const std::string& name, const std::function<void(Status)>& done);
   void Delete(CancelMode mode, const std::string& id, std::function<void(Status)> done);
 
   const SlurmRestOptions options_;

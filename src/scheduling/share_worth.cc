@@ -31,7 +31,8 @@ class CuttingStock {
     prices_.resize(count);
     for (size_t i = 0; i < count; ++i) {
       // To begin with each size has devices of its own.
-      const auto fit = static_cast<double>(device_ / sizes_[i].units);
+      const size_t whole = device_ / sizes_[i].units;
+      const auto fit = static_cast<double>(whole);
       inverse_[i][i] = 1 / fit;
       devices_.push_back(sizes_[i].weight / fit);
     }

@@ -158,7 +158,7 @@ struct AttemptIntended {
   std::vector<HeldSlot> slots;  // all that it holds; empty when there is no device among it
   std::string node;             // that it runs on; empty: the first, or only one, of the engine
   std::vector<IntendedMember> gang;  // of a gang, in place of node and slots: main1, sub1, …
-  RunId map_run = {};           // of a task with a map: the run of its batches
+  RunId map_run = {};                // of a task with a map: the run of its batches
   friend bool operator==(const AttemptIntended&, const AttemptIntended&) = default;
 };
 

@@ -63,7 +63,7 @@ struct EnforcementTable {
         weaken(whole[capacity.device_kind[device]]);
     }
     if (placement.shared_device >= 0) {
-      weaken(share[capacity.device_kind[static_cast<size_t>(placement.shared_device)]]);
+      weaken(share[capacity.device_kind[static_cast<uint8_t>(placement.shared_device)]]);
     }
     return weakest;
   }
