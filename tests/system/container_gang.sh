@@ -23,7 +23,8 @@ tasks:
   outputs: {heard: string}
   command: |
     if [ "\$TRACKBED_GANG_RANK" = 0 ]; then
-      echo "heard=\$(nc -l -p $port)" >> "\$TRACKBED_OUTPUT"
+      mkfifo hold # an input that does not end: else nc hangs up, perhaps before it has heard anything
+      echo "heard=\$(nc -l -p $port <>hold)" >> "\$TRACKBED_OUTPUT"
     else
       until echo "hello from \$(hostname)" | nc -w 5 main1 $port 2>/dev/null; do sleep 0.2; done
     fi
