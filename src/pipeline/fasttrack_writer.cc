@@ -117,6 +117,10 @@ class FastTrackWriter {
       if (waits && task.retry.jitter != 0.0F) Lose(owner, "retry.jitter");
       if (task.retry.delay > task.retry.max_delay) Lose(owner, "retry.max_delay");
     }
+    for (const SlotRequest& request : task.resources) {
+      // To FastTrack, none of a slot is no request.
+      if (request.amount == Quantity()) Lose(owner, "resources: 0 " + request.slot);
+    }
     for (const auto& [key, value] : task.labels) {
       const bool kept = key == fasttrack::kNameLabel || key == fasttrack::kTypeLabel ||
                         key == fasttrack::kModuleLabel || key == fasttrack::kSharedMemoryLabel ||
@@ -323,7 +327,7 @@ class FastTrackWriter {
       if (!mount.path.starts_with('/')) {
         Lose(owner, what + ": relative to the working folder of the task");
       }
-      const std::string alias = AliasOf(mount.path);
+      const std::string alias = AliasOf(NormalizePath(mount.path));
       const std::string label = std::string(fasttrack::kFolderPrefix) + mount.folder;
       std::string folder = FindLabel(pipeline_.labels, label);
       if (folder.empty()) folder = mount.folder;
