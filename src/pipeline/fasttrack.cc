@@ -36,7 +36,6 @@ std::optional<MountText> SplitMount(std::string_view text) {
   const size_t colon = std::min(text.find(':'), text.size());
   MountText mount{std::string(text.substr(0, colon)), ""};
   mount.alias = colon == text.size() ? mount.folder : std::string(text.substr(colon + 1));
-  while (mount.alias.size() > 1 && mount.alias.ends_with('/')) mount.alias.pop_back();
   if (mount.folder.empty() || mount.alias.empty()) return std::nullopt;
   if (mount.alias.find(':') != std::string::npos) return std::nullopt;
   return mount;
@@ -590,8 +589,8 @@ class FastTrackReader {
       const std::string& folder = *folder_names_->Find(mount->folder);
       DeclareFolder(item, NodePath(list_path, i), mount->folder, folder);
       const bool absolute = mount->alias.starts_with('/');
-      task->mounts.push_back(
-          {folder, (absolute ? "" : std::string(fasttrack::kMountRoot)) + mount->alias, false});
+      const std::string place = (absolute ? "" : std::string(fasttrack::kMountRoot)) + mount->alias;
+      task->mounts.push_back({folder, NormalizePath(place), false});
     }
   }
 

@@ -339,7 +339,7 @@ class FastTrackWriter {
 
   void WriteOutcome(const Task& task) {
     if (task.allow_failure) out_.Raw("continue_on_failure", "true");
-    if (task.retry.max_attempts <= 1) return;
+    if (task.retry == Retry()) return;
     out_.OpenMap("retry");
     out_.Raw("max_attempts", std::to_string(task.retry.max_attempts));
     if (task.retry.delay % std::chrono::seconds(1) == Duration(0)) {
