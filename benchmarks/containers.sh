@@ -19,9 +19,7 @@ cd "$folder"
   echo "name: many"
   echo "defaults: {cache: false}"
   echo "tasks:"
-  i=0
-  while [ "$i" -lt "$count" ]; do
-    i=$((i + 1))
+  for i in $(seq "$count"); do
     echo "- {name: t$i, resources: {cpu: 1}, command: [\"true\"]}"
   done
 } >many.yaml

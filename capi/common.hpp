@@ -11,6 +11,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "trackbed.h"
 #include "trackbed/base/diagnostic.hpp"
@@ -131,6 +132,15 @@ inline Status ReadText(const char* data, size_t size, std::string_view name, std
 }
 inline Status ReadText(const trackbed_string& given, std::string_view name, std::string* text) {
   return ReadText(given.data, given.size, name, text);
+}
+
+inline Status ReadTexts(const trackbed_string* texts, size_t count, std::string_view name,
+                        std::vector<std::string>* read) {
+  if (texts == nullptr && count != 0) return MissingArgument(name);
+  for (size_t i = 0; i < count; ++i) {
+    TRACKBED_RETURN_IF_ERROR(ReadText(texts[i], name, &read->emplace_back()));
+  }
+  return absl::OkStatus();
 }
 
 inline trackbed_string Borrow(std::string_view text) { return {text.data(), text.size()}; }

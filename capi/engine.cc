@@ -54,15 +54,6 @@ std::string FindBesideLibrary(const std::string& program) {
   return "";
 }
 
-Status ReadTexts(const trackbed_string* texts, size_t count, std::string_view name,
-                 std::vector<std::string>* read) {
-  if (texts == nullptr && count != 0) return MissingArgument(name);
-  for (size_t i = 0; i < count; ++i) {
-    TRACKBED_RETURN_IF_ERROR(ReadText(texts[i], name, &read->emplace_back()));
-  }
-  return absl::OkStatus();
-}
-
 SecretSource* SecretsOf(const EngineCore& core) {
   return core.host_secrets != nullptr ? static_cast<SecretSource*>(core.host_secrets.get())
                                       : core.local_secrets.get();

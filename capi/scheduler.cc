@@ -91,14 +91,9 @@ StatusOr<SchedulerOptions> ReadSchedulerOptions(const trackbed_scheduler_options
   if (read.resource_count > kMaxResources) {
     return InvalidArgument("options.resources: found more than 8");
   }
-  if (read.resources == nullptr && read.resource_count != 0) {
-    return MissingArgument("options.resources");
-  }
   if (read.resource_count != 0) options.resources.clear();
-  for (size_t i = 0; i < read.resource_count; ++i) {
-    TRACKBED_RETURN_IF_ERROR(
-        ReadText(read.resources[i], "options.resources", &options.resources.emplace_back()));
-  }
+  TRACKBED_RETURN_IF_ERROR(
+      ReadTexts(read.resources, read.resource_count, "options.resources", &options.resources));
   if (read.host_order != nullptr) {
     trackbed_order table;
     TRACKBED_RETURN_IF_ERROR(

@@ -13,6 +13,13 @@ Status CheckOwner(pid_t owner) {
   return FailedPrecondition("an executor cannot be used after fork() in the child");
 }
 
+int ClaimForNobody(const AttemptKey& key, const std::string& folder) {
+  ClaimRecord given_up;
+  given_up.key = key;
+  given_up.given_up = true;
+  return WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
+}
+
 Status CheckClaim(const ClaimRecord& claim, const AttemptKey& key, const std::string& folder) {
   if (claim.key != key) {
     return FailedPrecondition("the folder " + folder + " belongs to the attempt " + claim.key);
@@ -30,9 +37,6 @@ StatusOr<Found> FindStarted(const std::string& folder, WatchExistingAttempt watc
 
 Status AdoptOrGiveUp(const AttemptKey& key, const std::string& folder,
                      WatchExistingAttempt watch_existing) {
-  ClaimRecord given_up;
-  given_up.key = key;
-  given_up.given_up = true;
   // Twice: somebody may claim the attempt between our look and our own claim.
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (PathExists(folder)) {
@@ -42,7 +46,7 @@ Status AdoptOrGiveUp(const AttemptKey& key, const std::string& folder,
       TRACKBED_RETURN_IF_ERROR(MakeFolders(folder));
       chmod(folder.c_str(), 0700);
     }
-    const int error = WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true);
+    const int error = ClaimForNobody(key, folder);
     if (error == 0) return NotFound("the attempt " + key + " was never started");
     if (error != EEXIST) return HostStatus(error, "cannot write to the folder " + folder);
   }

@@ -17,6 +17,9 @@ namespace trackbed {
 // kFailedPrecondition in a child that fork() made of the process `owner`.
 Status CheckOwner(pid_t owner);
 
+// Claims the attempt for nobody: 0, or errno; EEXIST when somebody was first.
+int ClaimForNobody(const AttemptKey& key, const std::string& folder);
+
 // OK when the claim is the attempt's own. kFailedPrecondition when it is another's; kNotFound when
 // it says that the attempt was given up.
 Status CheckClaim(const ClaimRecord& claim, const AttemptKey& key, const std::string& folder);

@@ -228,11 +228,11 @@ bool Decode(std::string_view text, std::string_view title, bool (*line)(Reader*,
 
 }  // namespace
 
-std::string ShortTemporaryPath(const ClaimRecord& claim) {
+std::string ShortTemporaryPath(pid_t supervisor, uint64_t start_time) {
   // In memory where possible: on a disk, the link costs a short attempt a fifth of its time.
   const char* folder = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
-  return std::string(folder) + "/trackbed-" + std::to_string(claim.pid) + "-" +
-         std::to_string(claim.start_time);
+  return std::string(folder) + "/trackbed-" + std::to_string(supervisor) + "-" +
+         std::to_string(start_time);
 }
 
 std::string EncodeLaunch(const LaunchRecord& record) {

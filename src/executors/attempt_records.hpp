@@ -75,7 +75,7 @@ struct ExitRecord {
 inline constexpr int kOutputsNotKept = 74;
 
 // A link to the attempt's tmp/ that its supervisor makes when that lies deep.
-std::string ShortTemporaryPath(const ClaimRecord& claim);
+std::string ShortTemporaryPath(pid_t supervisor, uint64_t start_time);
 
 std::string EncodeLaunch(const LaunchRecord& record);
 std::string EncodeClaim(const ClaimRecord& record);

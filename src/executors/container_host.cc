@@ -1,13 +1,13 @@
 #include "executors/container_host.hpp"
 
 #include <absl/strings/str_cat.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "executors/attempt_end.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/container_end.hpp"
 #include "executors/container_files.hpp"
@@ -1009,29 +1009,14 @@ void ContainerHost::ReportStarted(Watch* watch) {
 
 AttemptReport ContainerHost::FromExit(const Watch& watch, const ExitRecord& record) const {
   AttemptReport report;
-  report.key = watch.key;
-  report.message = record.message;
-  report.image_digest = watch.image_digest;
-  if (!record.ran) {
+  if (record.ran) {
+    report = ReportOfEnd(watch.key, watch.folder, record);
+  } else {
+    report.key = watch.key;
     report.kind = AttemptReport::Kind::failed_to_start;
-    return report;
+    report.message = record.message;
   }
-  report.kind = AttemptReport::Kind::exited;
-  report.exit_code = record.exit_code;
-  report.signal = record.signal;
-  report.out_of_memory = record.out_of_memory;
-  report.output_digest = record.output_digest;
-  report.wall_time = Duration(record.wall_ns);
-  report.cpu_time = Duration(record.cpu_ns);
-  report.max_rss_bytes = record.max_rss_bytes;
-  const int error =
-      ReadSmallFile(watch.folder + "/" + kOutputFile, kMaxOutputBytes, &report.output_text);
-  if (error == EFBIG) {
-    absl::StrAppend(&report.message, report.message.empty() ? "" : "; ",
-                    "the output file has more than 1 MiB; the rest is left out");
-    // Not half a line: half a value would look like a whole one.
-    report.output_text.resize(report.output_text.rfind('\n') + 1);
-  }
+  report.image_digest = watch.image_digest;
   return report;
 }
 

@@ -385,11 +385,7 @@ void ProcessExecutor::Impl::Refused(Watch* watch, int error) {
 
 // Sees to it that nobody starts the attempt any more. False when somebody has; then it is resolved.
 bool ProcessExecutor::Impl::GiveUp(Watch* watch) {
-  ClaimRecord given_up;
-  given_up.key = watch->key;
-  given_up.given_up = true;
-  const int error = WriteWholeFile(watch->folder + "/" + kClaimFile, EncodeClaim(given_up), true);
-  return error != EEXIST || !ResolveByClaim(watch);
+  return ClaimForNobody(watch->key, watch->folder) != EEXIST || !ResolveByClaim(watch);
 }
 
 void ProcessExecutor::Impl::OnNews(const SupervisorPool::News& news) {
@@ -559,7 +555,7 @@ void ProcessExecutor::Impl::ReportGone(Watch* watch, const ClaimRecord& claim,
     return;
   }
   KillByEnvironment("TRACKBED_ATTEMPT_FOLDER=" + watch->folder);
-  unlink(ShortTemporaryPath(claim).c_str());  // if it made one
+  unlink(ShortTemporaryPath(claim.pid, claim.start_time).c_str());  // if it made one
   // The record lies where the command could have written: believe only what we would have made.
   const std::string ours = plan_options_.cgroup_parent + "/attempt-";
   if (!plan_options_.cgroup_parent.empty() && claim.cgroup.starts_with(ours) &&

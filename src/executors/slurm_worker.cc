@@ -15,6 +15,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "executors/adoption.hpp"
 #include "executors/attempt_end.hpp"
 #include "executors/container_order.hpp"
 #include "executors/host_files.hpp"
@@ -468,8 +469,7 @@ void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
     targets.push_back({job->id, ""});
     keys.push_back(job->order.key);
   }
-  // What Slurm could not be told about is tried again.
-  const auto failed = [this, mode, keys] {
+  SendCancel(mode, targets, [this, mode, keys] {
     for (const AttemptKey& key : keys) {
       const auto found = jobs_.find(key);
       if (found == jobs_.end()) continue;
@@ -479,29 +479,24 @@ void SlurmWorker::Cancel(CancelMode mode, const std::vector<Job*>& jobs) {
       if (mode == CancelMode::kill) job->killed_at.reset();
       if (mode == CancelMode::end) job->cancelled = false;
     }
-  };
-  const Status status = cluster_->Cancel(mode, targets, [this, failed](const Status& told) {
-    --cancelling_;
-    if (!told.ok()) failed();
   });
-  if (status.ok()) {
-    ++cancelling_;
-  } else {
-    failed();
-  }
 }
 
 void SlurmWorker::CancelAbandoned() {
   if (abandoned_.empty()) return;
   const std::vector<SlurmTarget> targets = std::exchange(abandoned_, {});
-  const auto failed = [this, targets] {
+  SendCancel(CancelMode::end, targets, [this, targets] {
     abandoned_.insert(abandoned_.end(), targets.begin(), targets.end());
-  };
-  const Status status =
-      cluster_->Cancel(CancelMode::end, targets, [this, failed](const Status& told) {
-        --cancelling_;
-        if (!told.ok()) failed();
-      });
+  });
+}
+
+// `failed` is called when Slurm could not be told, now or later: so that it is tried again.
+void SlurmWorker::SendCancel(CancelMode mode, const std::vector<SlurmTarget>& targets,
+                             const std::function<void()>& failed) {
+  const Status status = cluster_->Cancel(mode, targets, [this, failed](const Status& told) {
+    --cancelling_;
+    if (!told.ok()) failed();
+  });
   if (status.ok()) {
     ++cancelling_;
   } else {
@@ -759,16 +754,11 @@ void SlurmWorker::SettleUnclaimed(Job* job) {
 
 // Sees to it that nobody starts the attempt any more. False when somebody has, which is then known.
 bool SlurmWorker::GiveUp(Job* job) {
-  ClaimRecord given_up;
-  given_up.key = job->order.key;
-  given_up.given_up = true;
   const std::string& folder = job->order.folder;
   // Members of a gang start after the gang has been claimed.
   const bool taken = !job->order.gang.empty() &&
                      WriteWholeFile(folder + "/" + kGangFile, kGivenUpGang, true) == EEXIST;
-  if (!taken && WriteWholeFile(folder + "/" + kClaimFile, EncodeClaim(given_up), true) != EEXIST) {
-    return true;
-  }
+  if (!taken && ClaimForNobody(job->order.key, folder) != EEXIST) return true;
   job->phase = Job::Phase::submitted;
   Read(job);
   return false;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -123,6 +124,8 @@ class SlurmWorker {
   static void Tell(CancelMode mode, Job* job, std::vector<Job*>* batch);
   void Cancel(CancelMode mode, const std::vector<Job*>& jobs);
   void CancelAbandoned();
+  void SendCancel(CancelMode mode, const std::vector<SlurmTarget>& targets,
+                  const std::function<void()>& failed);
   void WithdrawAbandoned();
   void Abandon(const Job& job) { abandoned_.push_back({"", job.name}); }
   void WithdrawStrays(const std::multimap<std::string, JobLine>& lines);

@@ -387,7 +387,7 @@ TEST_CASE("an image that is missing is pulled once for all who want it") {
   SECTION("with a login") {
     lab.instead["/images/ghcr.io"] = {missing, missing};
     lab.instead["/images/create"] = {
-        {200, "{\"status\":\"Pulling\"}\n{\"status\":\"Done\"}\n", "", false, {}}};
+        {200, "{\"status\":\"Pulling\"}\n{\"status\":\"Done\"}\n", "", true, {}}};
     AttemptSpec other = lab.spec;
     other.key = "run/other/1";
     other.folder = lab.scratch / "attempts/other";
@@ -397,6 +397,12 @@ TEST_CASE("an image that is missing is pulled once for all who want it") {
     std::vector<AttemptReport> reports;
     REQUIRE(Eventually([&] {
       REQUIRE(lab.executor->Poll(&reports).ok());
+      return lab.engine->Count("GET", "/images/ghcr.io") == 2;
+    }));
+    REQUIRE(lab.executor->Poll(&reports).ok());  // the answer to the second
+    REQUIRE(Eventually([&] {
+      REQUIRE(lab.executor->Poll(&reports).ok());
+      lab.engine->End("/images/create");
       return lab.engine->Count("POST", "/create?name=") == 2;
     }));
     REQUIRE(lab.engine->Count("POST", "/images/create") == 1);

@@ -182,14 +182,17 @@ TEST_CASE("processes of a gang know each other, and end together") {
   const auto processes = MakeExecutor();
   auto gangs = GangExecutor::Create(processes.get());
   REQUIRE(gangs.ok());
-  AttemptSpec spec = GangSpec(
-      ScriptSpec(scratch,
-                 "echo $BACKENDAI_CLUSTER_HOST $BACKENDAI_CLUSTER_SIZE $BACKENDAI_CLUSTER_REPLICAS "
-                 "$BACKENDAI_CLUSTER_ROLE $BACKENDAI_CLUSTER_IDX $BACKENDAI_CLUSTER_LOCAL_RANK "
-                 "$TRACKBED_GANG_RANK $TRACKBED_GANG_HOSTS; echo $BACKENDAI_SESSION_ID "
-                 "$BACKENDAI_SESSION_NAME >> id; [ $TRACKBED_GANG_RANK != 1 ] || kill -KILL $$; "
-                 "[ $TRACKBED_GANG_RANK = 1 ] || sleep 60"),
-      3);
+  AttemptSpec spec = GangSpec(ScriptSpec(scratch, ""), 3);
+  const std::string main1 = spec.folder + "/work/id";
+  const std::string sub2 = spec.folder + "/members/sub2/work/id";
+  spec.command = {
+      "echo $BACKENDAI_CLUSTER_HOST $BACKENDAI_CLUSTER_SIZE $BACKENDAI_CLUSTER_REPLICAS "
+      "$BACKENDAI_CLUSTER_ROLE $BACKENDAI_CLUSTER_IDX $BACKENDAI_CLUSTER_LOCAL_RANK "
+      "$TRACKBED_GANG_RANK $TRACKBED_GANG_HOSTS; "
+      "echo $BACKENDAI_SESSION_ID $BACKENDAI_SESSION_NAME >> id; "
+      "[ $TRACKBED_GANG_RANK = 1 ] || exec sleep 60; "
+      "until [ -s " +
+      main1 + " ] && [ -s " + sub2 + " ]; do sleep 0.01; done; kill -KILL $$"};
   REQUIRE((*gangs)->Start(spec).ok());
   const AttemptReport report = WaitForEnd(gangs->get(), spec.key);
   CHECK(report.signal == 9);
@@ -198,7 +201,7 @@ TEST_CASE("processes of a gang know each other, and end together") {
         std::string::npos);
   CHECK(ReadAll(spec.folder + "/members/sub2/log")
             .find("sub2 3 main:1,sub:2 sub 2 2 2 main1,sub1,sub2\n") != std::string::npos);
-  CHECK(ReadAll(spec.folder + "/work/id") == ReadAll(spec.folder + "/members/sub2/work/id"));
+  CHECK(ReadAll(main1) == ReadAll(sub2));
 }
 
 }  // namespace

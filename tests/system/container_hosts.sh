@@ -26,9 +26,7 @@ Y
   echo "folders: {shared: {path: counters}}"
   echo 'defaults: {mounts: ["shared:/data"], cache: false, resources: {cpu: 1}}'
   echo "tasks:"
-  i=0
-  while [ "$i" -lt "$count" ]; do
-    i=$((i + 1))
+  for i in $(seq "$count"); do
     echo "- {name: t$i, command: 'echo t$i >> /data/begun; sleep 0.1; echo t$i >> /data/ended'}"
   done
 } >many.yaml

@@ -20,9 +20,7 @@ fail() {
   echo "folders: {shared: {path: counters}}"
   echo 'defaults: {mounts: ["shared:/data"], cache: false, resources: {cpu: 1}}'
   echo "tasks:"
-  i=0
-  while [ "$i" -lt "$count" ]; do
-    i=$((i + 1))
+  for i in $(seq "$count"); do
     echo "- {name: t$i, command: 'echo t$i >> /data/ran; sleep 0.05; echo t$i ends'}"
   done
   echo "- {name: last, trigger: all_succeeded, dependencies: [t1, t$count], command: 'echo last >> /data/ran'}"

@@ -6,30 +6,9 @@ set -eu
 . "$ROOT/tests/support/podman_service.sh"
 unset DOCKER_HOST
 
-# The second: the same again with folders of its own.
-FIRST=$PODMAN_FOLDER
-SECOND=$PODMAN_FOLDER-2
-second_client() {
-  podman --root "$SECOND/store" --runroot "$SECOND/run" --storage-driver vfs "$@"
-}
-mkdir "$SECOND"
-end_both() {
-  second_client rm --all --force --time 0 > /dev/null 2>&1 || true
-  kill -9 "$second_pid" 2> /dev/null || true
-  rm -rf "$SECOND"
-  podman_end
-}
-second_pid=
-trap end_both EXIT
-podman_client save "$IMAGE" 2> /dev/null | second_client load > /dev/null 2>&1 || skip "the image cannot be copied"
-second_client system service --time=0 "unix://$SECOND/socket" > "$SECOND/log" 2>&1 &
-second_pid=$!
-tries=0
-until [ -S "$SECOND/socket" ] && podman --url "unix://$SECOND/socket" version > /dev/null 2>&1; do
-  tries=$((tries + 1))
-  [ "$tries" -lt 100 ] || skip "the second Podman does not answer: $(cat "$SECOND/log")"
-  sleep 0.1
-done
+first=$PODMAN_FOLDER
+podman_new
+second=$PODMAN_FOLDER
 
 fail() {
   echo "FAILED: $*" >&2
@@ -42,8 +21,8 @@ nodes_of() { # RUN: the nodes that its attempts ran on
 }
 
 cat > nodes.yaml << EOF
-- {name: a, cpu: 1, mem: 1g, endpoint: "unix://$FIRST/socket"}
-- {name: b, cpu: 1, mem: 1g, endpoint: "unix://$SECOND/socket"}
+- {name: a, cpu: 1, mem: 1g, endpoint: "unix://$first/socket"}
+- {name: b, cpu: 1, mem: 1g, endpoint: "unix://$second/socket"}
 EOF
 "$TRACKBED" nodes add nodes.yaml
 cat > wide.yaml << 'EOF'
@@ -88,4 +67,7 @@ grep -q '^[2-9]$' sub1.out || fail "names do not resolve"
 "$TRACKBED" show latest | grep -q 'member sub1: exited with code 7' || fail "$("$TRACKBED" show latest)"
 
 # No container is left on either.
-[ -z "$(podman_client ps --all --quiet)$(second_client ps --all --quiet)" ] || fail "containers are left"
+for folder in "$first" "$second"; do
+  podman_use "$folder"
+  [ -z "$(podman_client ps --all --quiet)" ] || fail "containers are left"
+done

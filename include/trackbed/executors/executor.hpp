@@ -150,9 +150,11 @@ class Executor {
   // comes until the node answers again. Nothing should be started there meanwhile.
   virtual std::vector<std::string> SilentNodes() const { return {}; }
 
-  // Gives up an attempt whose node is silent, so that it may be tried elsewhere: no report of it
-  // comes any more. What has not begun yet never does; what runs ends as soon as it sees its folder
-  // or its node answers, and what is left of it is removed then, also by an executor made later.
+  // Gives up an attempt whose node is silent, so that it may be tried elsewhere. What has not begun
+  // yet never does; what runs ends as soon as it sees its folder or its node answers, and what is
+  // left of it is removed then, also by an executor made later; until then the node stays silent.
+  // No report of it comes any more, unless parts of it run on nodes that answer (a gang): these are
+  // killed, and the report that follows says when they have ended.
   // kNotFound when the attempt is not being watched. Otherwise that of Stop with StopMode::kill.
   virtual Status GiveUp(const AttemptKey& key) { return Stop(key, StopMode::kill); }
 

@@ -115,7 +115,6 @@ int Attempt::Claim() {
                   std::to_string(claim.start_time) + "-" + std::to_string(station_.orders_taken());
   }
   claim.cgroup = group_name_;
-  short_tmp_ = ShortTemporaryPath(claim);
   claim_ = EncodeClaim(claim);
   return MakeWholeFile(kClaimFile, claim_, kRecordSpace, &record_);
 }
@@ -193,11 +192,11 @@ void Attempt::CollectJobEnvironment() {
 
 // Programs put sockets into TMPDIR, whose paths may have 107 bytes; folders of attempts lie deep.
 std::string Attempt::ShortenTmp(const std::string& path) {
-  if (path.size() <= kMaxTmpPath || symlink(path.c_str(), short_tmp_.c_str()) != 0) {
-    short_tmp_.clear();
-    return path;
-  }
-  return short_tmp_;
+  if (path.size() <= kMaxTmpPath) return path;
+  const std::string link = ShortTemporaryPath(station_.pid(), station_.start_time());
+  if (symlink(path.c_str(), link.c_str()) != 0) return path;
+  short_tmp_ = link;
+  return link;
 }
 
 void Attempt::MakeControlGroup() {
