@@ -362,7 +362,7 @@ Status SqliteStore::PrepareStatements() {
 
 Status SqliteStore::Run(Statement& statement, std::string_view doing) {
   const int code = statement.Step();
-  Status status = code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus() : Error(doing);
+  Status status = code == SQLITE_DONE ? absl::OkStatus() : Error(doing);
   statement.Reset();
   return status;
 }
@@ -602,7 +602,7 @@ StatusOr<RunRecord> SqliteStore::FindRun(const RunId& id) {
     const int code = row.Step();
     if (code == SQLITE_ROW) {
       RunRecord record = ReadRunRecord(row);
-      if (!row.IsTrue(7) || record.id != id) return Damaged(absl::StrCat("run ", id));
+      if (!row.IsTrue(7)) return Damaged(absl::StrCat("run ", id));
       return record;
     }
     if (code != SQLITE_DONE) return Error("read the runs");

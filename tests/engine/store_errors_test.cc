@@ -130,6 +130,46 @@ TEST_CASE("Each code of SQLite's is told in our words") {
   CHECK(OpenSqliteStore(path).ok());
 }
 
+// While it lives, it knows the database that was opened last.
+class OpenedDatabase {
+ public:
+  OpenedDatabase() {
+    REQUIRE(sqlite3_auto_extension(reinterpret_cast<void (*)()>(Note)) == SQLITE_OK);
+  }
+  ~OpenedDatabase() { sqlite3_cancel_auto_extension(reinterpret_cast<void (*)()>(Note)); }
+  OpenedDatabase(const OpenedDatabase&) = delete;
+  OpenedDatabase& operator=(const OpenedDatabase&) = delete;
+
+  static inline sqlite3* last = nullptr;
+
+ private:
+  static int Note(sqlite3* database, char** /*message*/, const void* /*routines*/) {
+    last = database;
+    return SQLITE_OK;
+  }
+};
+
+TEST_CASE("What a host interrupts is told, and the store goes on") {
+  TemporaryFolder folder;
+  const OpenedDatabase opened;
+  const auto store = OpenSqliteStore(folder / "trackbed.db");
+  REQUIRE(store.ok());
+  RunRecord record;
+  record.id = "p-1";
+  REQUIRE((*store)->AddRun(record, "", {Time{}, kNoTask, 0, EventType::run_submitted, ""}).ok());
+  int visited = 0;
+  const Status status = (*store)->ReadEvents(1, 1, [&](uint64_t, const Event&) {
+    ++visited;
+    sqlite3_interrupt(OpenedDatabase::last);
+    CHECK(absl::IsUnavailable((*store)->ListRuns(10).status()));
+  });
+  CHECK(visited == 1);
+  CHECK(absl::IsUnavailable(status));
+  CHECK((*store)->ListRuns(10)->size() == 1);
+  CHECK((*store)->ReadEvents(1, 1, [&](uint64_t, const Event&) { ++visited; }).ok());
+  CHECK(visited == 2);
+}
+
 TEST_CASE("A file that cannot be made for want of room is told so") {
   TemporaryFolder folder;
   const std::string path = folder / "trackbed.db";

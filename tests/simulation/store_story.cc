@@ -129,9 +129,13 @@ std::vector<Step> MakeSteps() {
       {batches, {At(41), kNoTask, 0, EventType::run_submitted, Encode(RunSubmitted{})}});
   batch.lease_node = "cpu: 16\n";
   steps.push_back(Commits(2, batch));
-  steps.push_back([batch](Store& store) {
-    return Expect(StatusCode::kAlreadyExists, store.Commit(2, batch));
-  });
+  steps.push_back(
+      [batch](Store& store) { return Expect(StatusCode::kAlreadyExists, store.Commit(2, batch)); });
+  // An event that does not follow.
+  batch.clear();
+  AddEvents(&batch, 2, 303, 303, 5);
+  steps.push_back(
+      [batch](Store& store) { return Expect(StatusCode::kInternal, store.Commit(2, batch)); });
   steps.push_back([](Store& store) {
     return store.ChangeNodes({{"gpu2", "cpu: 8\nmem: 16g\n", false}}, {"gpu1", "gpu9"}, At(42));
   });
@@ -193,7 +197,12 @@ StatusOr<Picture> Read(Store& store) {
   for (const Request& request : requests)
     picture.requests.emplace_back(request.number, request.run);
   TRACKBED_ASSIGN_OR_RETURN(picture.nodes, store.ListNodes());
+  // Of runs that there are not.
   TRACKBED_RETURN_IF_ERROR(Expect(StatusCode::kNotFound, store.FindRun("nowhere").status()));
+  bool is_there = false;
+  TRACKBED_RETURN_IF_ERROR(
+      store.ReadEvents(999, 1, [&](uint64_t, const Event&) { is_there = true; }));
+  if (is_there) return Internal("a run that there is not has events");
   return picture;
 }
 
