@@ -642,7 +642,11 @@ enum {
   TRACKBED_EVENT_ATTEMPT_CANCELLED = 14,
   TRACKBED_EVENT_TASK_SKIPPED = 20,
   TRACKBED_EVENT_TASK_CACHED = 21,
-  TRACKBED_EVENT_TASK_FAILED = 22
+  TRACKBED_EVENT_TASK_FAILED = 22,
+  TRACKBED_EVENT_ATTEMPT_PREEMPTING = 15, /* it is to be stopped for another task */
+  TRACKBED_EVENT_ATTEMPT_PREEMPTED = 16,  /* it has ended for that; its task waits again */
+  TRACKBED_EVENT_APPROVAL_REQUESTED = 30, /* a task waits for somebody's approval */
+  TRACKBED_EVENT_APPROVAL_DECIDED = 31
 };
 
 #define TRACKBED_NO_TASK UINT32_MAX
@@ -846,6 +850,23 @@ TRACKBED_API trackbed_status trackbed_engine_retry(trackbed_engine* engine, cons
                                                    size_t run_size, const trackbed_string* tasks,
                                                    size_t task_count,
                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
+/* Approves of a task that waits for somebody's approval, or rejects it: it succeeds or fails,
+ * durably and once. `by` says who decides; the host has made sure of that. `comment` may be empty. A
+ * run that nobody drives goes on when it is resumed. Thread: any. Errors: NOT_FOUND;
+ * INVALID_ARGUMENT nobody decides, or more than 256 bytes of `by` or 16384 of `comment`;
+ * FAILED_PRECONDITION the task does not wait for approval, or not for that of `by`. */
+TRACKBED_API trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run,
+                                                     size_t run_size, const char* task,
+                                                     size_t task_size, const char* by,
+                                                     size_t by_size, const char* comment,
+                                                     size_t comment_size,
+                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
+TRACKBED_API trackbed_status trackbed_engine_reject(trackbed_engine* engine, const char* run,
+                                                    size_t run_size, const char* task,
+                                                    size_t task_size, const char* by,
+                                                    size_t by_size, const char* comment,
+                                                    size_t comment_size,
+                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
 /* 1 when this engine drives the run, or any run when `run` is NULL and run_size 0. Thread: any. */
 TRACKBED_API int32_t trackbed_engine_is_active(const trackbed_engine* engine, const char* run,
                                                size_t run_size) TRACKBED_NOEXCEPT;

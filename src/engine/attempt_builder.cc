@@ -281,6 +281,12 @@ StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task) {
                 "map.over");
 }
 
+StatusOr<std::string> RenderQuestion(const RunState& run, TaskIndex task) {
+  const RunResolver names(run, task, run.task(task).attempt + 1);
+  return Render(run.pipeline().tasks[task].approval->message, std::cref(names),
+                Template::Quoting::none, "approval.message");
+}
+
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec) {
   for (EnvironmentVariable& variable : spec->environment) {
     if (!std::binary_search(spec->secret_names.begin(), spec->secret_names.end(), variable.name)) {

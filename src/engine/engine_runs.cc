@@ -142,7 +142,7 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
   std::optional<size_t> last;  // the task that was given a line last
   for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     const Task& task = pipeline.tasks[i];
-    if (task.skip) continue;
+    if (task.skip || task.approval) continue;
     if (task.kind != TaskKind::command) {
       problems.push_back(
           absl::StrCat("task \"", task.name, "\": this version does not run services"));
@@ -288,6 +288,10 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     if (status.state == TaskState::pending) {
       const bool ready = run.waiting_for[task] == 0 && run.map == nullptr;
       if (ready) to_consider_.push_back({run.record.number, task});
+      continue;
+    }
+    if (status.state == TaskState::waiting) {
+      ExpectAnswer(run, task);
       continue;
     }
     if (const AttemptIntended* intended = run.state.Intended(task);

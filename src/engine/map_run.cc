@@ -268,17 +268,13 @@ TaskIndex FirstHeldBack(const RunState& run) {
   size_t room = run.map()->concurrency;
   for (TaskIndex batch = 0; batch < count; ++batch) {
     const TaskStatus& status = run.task(batch);
-    const bool tried = status.failed_attempts > 0 || status.lost_attempts > 0;
-    const bool under_way =
-        status.state == TaskState::running || (status.state == TaskState::pending && tried);
+    const bool under_way = status.state == TaskState::running ||
+                           (status.state == TaskState::pending && status.tried());
     if (under_way && room > 0) --room;
   }
   for (TaskIndex batch = 0; batch < count; ++batch) {
     const TaskStatus& status = run.task(batch);
-    if (status.state != TaskState::pending || status.failed_attempts > 0 ||
-        status.lost_attempts > 0) {
-      continue;
-    }
+    if (status.state != TaskState::pending || status.tried()) continue;
     if (room == 0) return batch;
     --room;
   }

@@ -123,6 +123,22 @@ bool IsDriven(Store& store, Time now) {
   return lease.ok() && lease->fence != 0 && lease->expires > now;
 }
 
+StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run) {
+  std::vector<std::string> names;
+  if (run.status != RunStatus::running) return names;
+  TRACKBED_ASSIGN_OR_RETURN(const Pipeline pipeline, ReadPipelineOf(store, run));
+  const bool can_ask = std::any_of(pipeline.tasks.begin(), pipeline.tasks.end(),
+                                   [](const Task& task) { return bool{task.approval}; });
+  if (!can_ask) return names;
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
+  for (TaskIndex task = 0; task < pipeline.tasks.size(); ++task) {
+    if (stored.state->task(task).state == TaskState::waiting) {
+      names.push_back(pipeline.tasks[task].name);
+    }
+  }
+  return names;
+}
+
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
   const bool driven = IsDriven(store, now);
@@ -136,6 +152,8 @@ StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Tim
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
+    const StatusOr<std::vector<std::string>> asking = TasksThatAsk(store, run);
+    if (asking.ok() && !asking->empty()) one["asks_for_approval"] = *asking;
     lines.push_back(Dump(one));
   }
   return lines;
@@ -194,6 +212,10 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   const TaskStatus& status = state.task(found.task);
   const AttemptIntended* intended = state.Intended(found.task);
   Json json = {{"run", state.id()}, {"task", std::string(task)}, {"cached", status.cached}};
+  if (state.pipeline().tasks[found.task].approval) {
+    json["reason"] = "it asks somebody each time";
+    return Dump(json);
+  }
   if (status.attempt == 0 && !status.cached) {
     json["reason"] = "it has not run, so the cache was not asked";
     return Dump(json);
@@ -242,6 +264,10 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
 }
 
 Status CheckHasLog(const RunState& run, TaskIndex task) {
+  if (run.pipeline().tasks[task].approval) {
+    return NotFound(absl::StrCat("task \"", run.pipeline().tasks[task].name, "\" of run ", run.id(),
+                                 " is an approval, which has no log"));
+  }
   if (!run.pipeline().tasks[task].map) return absl::OkStatus();
   const std::string& name = run.pipeline().tasks[task].name;
   return NotFound(absl::StrCat("task \"", name, "\" of run ", run.id(),

@@ -147,6 +147,12 @@ void EncodeTask(const Task& task, v1::Task* message) {
     map->set_batches(task.map->batches);
     map->set_concurrency(task.map->concurrency);
   }
+  if (task.approval) {
+    v1::Approval* approval = message->mutable_approval();
+    approval->set_message(task.approval->message);
+    for (const std::string& name : task.approval->approvers) approval->add_approvers(name);
+    approval->set_timeout_ns(task.approval->timeout.count());
+  }
   message->mutable_labels()->insert(task.labels.begin(), task.labels.end());
 }
 
@@ -312,6 +318,12 @@ Status DecodeTask(v1::Task* message, Task* task) {
     task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U), map->batches(),
                         map->concurrency()};
   }
+  if (message->has_approval()) {
+    v1::Approval* approval = message->mutable_approval();
+    task->approval =
+        Approval{std::move(*approval->mutable_message()), DecodeList(approval->mutable_approvers()),
+                 Duration(approval->timeout_ns())};
+  }
   if (!message->labels().empty()) task->labels = DecodeTexts(message->mutable_labels());
   return absl::OkStatus();
 }
@@ -422,7 +434,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   pipeline.tasks.resize(split.tasks.size());
   v1::Task message;
   for (size_t i = 0; i < split.tasks.size(); ++i) {
-    if (!HasOnlyFieldsUpTo(v1::Task::kEnforcementFieldNumber, split.tasks[i])) return unknown;
+    if (!HasOnlyFieldsUpTo(v1::Task::kApprovalFieldNumber, split.tasks[i])) return unknown;
     if (!Parse(split.tasks[i], &message)) return broken;
     TRACKBED_RETURN_IF_ERROR(DecodeTask(&message, &pipeline.tasks[i]));
   }

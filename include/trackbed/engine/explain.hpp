@@ -32,6 +32,8 @@ enum class TaskSituation : uint8_t {
   order,          // `ahead` is before it, and the policy lets nobody overtake
   next,           // nothing is in its way but those before it
   enforcement,    // it refuses devices enforced as weakly as those that there are
+  approval,       // somebody has to approve of it
+  preempting,     // those in `waits_for` are being stopped for it
 };
 
 // "ended", "running", …

@@ -32,6 +32,8 @@ StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_vie
 // Whether somebody holds the lease of the store: else no run is running, whatever its last event
 // says, but "interrupted".
 bool IsDriven(Store& store, Time now);
+// The tasks of a run that wait for approval, by name. Reads its events only if it can have some.
+StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run);
 // The newest first, an object each, on one line.
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now);
 // The same as an array.
