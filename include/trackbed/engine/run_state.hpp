@@ -65,6 +65,9 @@ class RunState {
   // The run of the map of a task: of its latest attempt, or, before it has one since it was reset,
   // of the one before; "" when there is none.
   const RunId& MapRun(TaskIndex index) const;
+  // The batches of that run that are to be run again, until the task's next attempt; none: all, or
+  // those that failed.
+  std::vector<TaskIndex> RetriedBatches(TaskIndex index) const;
 
   const TaskStatus& task(TaskIndex index) const { return tasks_[index]; }
   size_t unfinished() const { return unfinished_; }  // tasks that are pending or running
@@ -108,6 +111,7 @@ class RunState {
   absl::flat_hash_map<TaskIndex, TaskSkipped> skips_;
   absl::flat_hash_map<TaskIndex, AttemptIntended> intended_;
   absl::flat_hash_map<TaskIndex, RunId> map_runs_;
+  absl::flat_hash_map<TaskIndex, std::vector<TaskIndex>> retried_batches_;
 };
 
 }  // namespace trackbed
