@@ -765,8 +765,14 @@ typedef struct trackbed_engine_options {
   size_t tenant_count;
   size_t tenant_size; /* of one of these, in bytes */
   /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
-   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim,
-   * TRACKBED_ORDER_LIFO and host_order are INVALID_ARGUMENT. NULL: defaults. */
+   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim and
+   * TRACKBED_ORDER_LIFO are INVALID_ARGUMENT. NULL: defaults.
+   * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
+   * the task together, resources, gang, expected run time), which go first come first served; not
+   * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from
+   * 1; ids of tasks mean nothing. Asked anew whenever tasks come up or a wait is explained. Thread:
+   * that which steps, submits, resumes, retries or explains; never two at a time. A rank that fails
+   * refuses a submission, resumption or retry with that status; after that, it counts as 0. */
   const struct trackbed_scheduler_options* policy;
   const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
   trackbed_string
@@ -1123,21 +1129,22 @@ typedef struct trackbed_placer {
 
 /* Decides who of those that wait goes first, in place of trackbed_scheduler_options.order, of
  * priorities and of ageing, which it may look at itself. The same story must give the same answers.
- * Thread: that of the call on the scheduler. Re-entry: none, not even trackbed_scheduler_…. */
+ * For a scheduler, or an engine (trackbed_engine_options.policy). Thread: that of the call on the
+ * scheduler. Re-entry: none, not even trackbed_scheduler_…. */
 typedef struct trackbed_order {
   uint32_t struct_size;
   uint32_t reserved;
   void* user_data;
   void (*drop)(void* user_data);
   /* Where the task stands: among those of one tenant, or of tenants with equal shares, the smaller
-   * *rank goes first, then who was submitted first. Asked once for each task that is submitted,
-   * predicted or restored; a failure refuses it with that status. */
+   * *rank goes first, then who was submitted first. A scheduler asks once for each task that is
+   * submitted, predicted or restored; a failure refuses it with that status. */
   trackbed_status (*rank)(void* user_data, const trackbed_task* task, int64_t submitted_ns,
                           int64_t* rank, trackbed_error** error);
   /* What the tenant has had, in any unit: of two siblings, at each level of the tree, the one with
    * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what
-   * is no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone
-   * decide. */
+   * is no number, counts as 0 and is what the call on a scheduler that needed it returns. NULL:
+   * ranks alone decide. */
   trackbed_status (*share)(void* user_data, uint32_t tenant, const trackbed_tenant_usage* usage,
                            int64_t now_ns, double* share, trackbed_error** error);
 } trackbed_order;

@@ -280,8 +280,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
   }
-  const auto possible =
-      NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), [](const auto&) { return true; });
+  const auto possible = NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), nullptr,
+                                          [](const auto&) { return true; });
   if (!possible.ok()) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));

@@ -133,6 +133,7 @@ class Engine::Impl {
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
   Status Retry(const RunId& id, const std::vector<std::string>& tasks);
+  Status AddRetried(const RunState& run, const std::string& name, RunRetried* detail);
   Status Cancel(const RunId& id);
   // `find` says which task is meant.
   Status Decide(const RunId& id, const std::function<StatusOr<TaskIndex>(const RunState&)>& find,

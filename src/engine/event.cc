@@ -330,6 +330,11 @@ Status Decode(std::string_view bytes, RunFinished* detail) {
 std::string Encode(const RunRetried& detail) {
   v1::RunRetried proto;
   for (TaskIndex task : detail.tasks) proto.add_tasks(task);
+  for (const RetriedBatch& retried : detail.batches) {
+    v1::RetriedBatch* added = proto.add_batches();
+    added->set_task(retried.task);
+    added->set_batch(retried.batch);
+  }
   return Serialize(proto);
 }
 
@@ -337,6 +342,10 @@ Status Decode(std::string_view bytes, RunRetried* detail) {
   v1::RunRetried proto;
   TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
   detail->tasks.assign(proto.tasks().begin(), proto.tasks().end());
+  detail->batches.clear();
+  for (const v1::RetriedBatch& retried : proto.batches()) {
+    detail->batches.push_back({retried.task(), retried.batch()});
+  }
   return absl::OkStatus();
 }
 

@@ -436,7 +436,8 @@ namespace {
 StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, TaskIndex task,
                                          TaskExplanation explanation, Time now,
                                          const std::function<bool(const LeaseHolder&)>& is_gone,
-                                         const Tenancy& tenancy, const GroupPolicy& policy) {
+                                         const Tenancy& tenancy, const GroupPolicy& policy,
+                                         Order* order) {
   const RunId& id = asked.record.id;
   // People may answer whether somebody drives the run or not.
   if (explanation.situation == TaskSituation::approval) return explanation;
@@ -451,7 +452,7 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
   if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
   StatusOr<std::unique_ptr<EngineNodes>> nodes =
       EngineNodes::Create(std::move(known.nodes), EngineNodes::Naming::where_needed, tenancy,
-                          policy, [](const ReadyTask&) { return true; });
+                          policy, order, [](const ReadyTask&) { return true; });
   if (!nodes.ok()) return explanation;
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
   std::set<std::string> drained;
@@ -481,13 +482,14 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
 
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex task, Time now,
                                       const std::function<bool(const LeaseHolder&)>& is_gone,
-                                      const Tenancy& tenancy, const GroupPolicy& policy) {
+                                      const Tenancy& tenancy, const GroupPolicy& policy,
+                                      Order* order) {
   TRACKBED_ASSIGN_OR_RETURN(const StoredRun asked, LoadRun(store, id));
   TaskExplanation state = ExplainState(*asked.state, task, now);
   if (state.situation == TaskSituation::ended) return state;
   TRACKBED_ASSIGN_OR_RETURN(
       TaskExplanation explanation,
-      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy));
+      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy, order));
   explanation.enforcement = WeakestEnforcement(asked.state->pipeline().tasks[task].resources);
   return explanation;
 }

@@ -83,10 +83,12 @@ class NodeQueue {
     NodeIndex node = kNoNode;
     std::vector<AllocationPart> parts;
   };
-  // `wanted` says whether a task that was pushed is still to be started. kInvalidArgument for a
-  // wrong description, and for two of one name.
+  // `order`, which outlives the queue, decides in place of the policy's; null: the policy. `wanted`
+  // says whether a task that was pushed is still to be started. kInvalidArgument for a wrong
+  // description, and for two of one name.
   static StatusOr<std::unique_ptr<NodeQueue>> Create(std::span<const NodeDescription> nodes,
                                                      Tenancy tenancy, const GroupPolicy& policy,
+                                                     Order* order,
                                                      std::function<bool(const ReadyTask&)> wanted);
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
@@ -95,6 +97,8 @@ class NodeQueue {
   // what is enforced more weakly than at_least; kResourceExhausted when
   // the nodes, empty and open, or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
+  // Whether the order knows where the tasks of this line stand; its error if not.
+  Status CheckRank(Line line, Time now);
 
   // `since`: when it became ready. Who is pushed later waits behind, whatever this says.
   void Push(Line line, ReadyTask task, Time since);
@@ -124,6 +128,7 @@ class NodeQueue {
 
  private:
   class NodePlacer;
+  class LenientOrder;
 
   struct Waiting {
     ReadyTask task;
@@ -174,7 +179,7 @@ class NodeQueue {
   };
 
   NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
-            const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
+            const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted);
 
   StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
                                 Enforcement at_least);
@@ -219,6 +224,7 @@ class NodeQueue {
   std::vector<Node> nodes_;
   Tenancy tenancy_;
   GroupPolicy policy_;
+  Order* order_;
   std::function<bool(const ReadyTask&)> wanted_;
   bool unlimited_ = false;  // no quota can refuse anything
   std::unique_ptr<Scheduler> scheduler_;

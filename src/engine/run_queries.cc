@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
 #include <utility>
 
+#include "engine/map_run.hpp"
 #include "trackbed/base/diagnostic.hpp"
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
@@ -33,18 +33,6 @@ StatusOr<FoundTask> Load(Store& store, const std::string& run, std::string_view 
   TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(store, run));
   TRACKBED_ASSIGN_OR_RETURN(StoredRun stored, LoadRun(store, id));
   return FindTaskOrBatch(store, std::move(stored), task);
-}
-
-// 17 of "score[17]", which it cuts down to "score".
-std::optional<uint64_t> CutBatch(std::string_view* name) {
-  const size_t open = name->rfind('[');
-  if (open == std::string_view::npos || !name->ends_with(']')) return std::nullopt;
-  uint64_t batch = 0;
-  const char* end = name->data() + name->size() - 1;
-  const auto [stop, error] = std::from_chars(name->data() + open + 1, end, batch);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  *name = name->substr(0, open);
-  return batch;
 }
 
 std::string StateName(const TaskStatus& status) {
@@ -198,11 +186,13 @@ std::string ExplanationToJson(const RunState& run, TaskIndex task,
 StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
                                         Time now,
                                         const std::function<bool(const LeaseHolder&)>& is_gone,
-                                        const Tenancy& tenancy, const GroupPolicy& policy) {
+                                        const Tenancy& tenancy, const GroupPolicy& policy,
+                                        Order* order) {
   TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
   const RunId& id = found.run.record.id;
-  TRACKBED_ASSIGN_OR_RETURN(const TaskExplanation explained,
-                            ExplainTask(store, id, found.task, now, is_gone, tenancy, policy));
+  TRACKBED_ASSIGN_OR_RETURN(
+      const TaskExplanation explained,
+      ExplainTask(store, id, found.task, now, is_gone, tenancy, policy, order));
   return ExplanationToJson(*found.run.state, found.task, explained);
 }
 

@@ -79,6 +79,9 @@ Status RunState::ApplyRunEvent(const Event& event) {
         if (task >= tasks_.size()) return Unexpected(event);
       }
       ResetForRetry(detail.tasks);
+      for (const RetriedBatch& retried : detail.batches) {
+        retried_batches_[retried.task].push_back(retried.batch);
+      }
       return absl::OkStatus();
     }
     case EventType::run_finished: {
@@ -143,6 +146,7 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       } else if (!intended_.empty()) {
         intended_.erase(event.task);
       }
+      if (!retried_batches_.empty()) retried_batches_.erase(event.task);
       task.state = TaskState::running;
       task.attempt = event.attempt;
       task.started = event.time;
@@ -282,6 +286,7 @@ void RunState::ResetTask(TaskIndex index, bool fresh) {
   asked_.erase(index);
   decisions_.erase(index);
   preemptions_.erase(index);
+  retried_batches_.erase(index);
 }
 
 void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
@@ -344,6 +349,11 @@ const RunId& RunState::MapRun(TaskIndex index) const {
   static const RunId none;
   auto found = map_runs_.find(index);
   return found == map_runs_.end() ? none : found->second;
+}
+
+std::vector<TaskIndex> RunState::RetriedBatches(TaskIndex index) const {
+  auto found = retried_batches_.find(index);
+  return found == retried_batches_.end() ? std::vector<TaskIndex>() : found->second;
 }
 
 Time RunState::RetryAt(TaskIndex index) const {

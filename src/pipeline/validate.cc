@@ -42,14 +42,14 @@ std::string WithArticle(ValueType type) {
   return (type == ValueType::integer ? "an " : "a ") + std::string(ToString(type));
 }
 
-// What is expected of a "secret://SOURCE/NAME"; "" when it is one.
+// What is expected of a "secret://SOURCE/NAME"; "" when it is one. Which sources there are only the
+// engine knows that runs it.
 std::string ExpectedOfSecret(std::string_view value) {
   value.remove_prefix(std::string_view("secret://").size());
   const size_t slash = value.find('/');
-  const std::string_view source = value.substr(0, slash);
-  const bool ok = (source == "env" || source == "file") && slash != std::string_view::npos &&
-                  slash + 1 < value.size();
-  return ok ? "" : "secret://env/NAME or secret://file/PATH";
+  const bool ok = ExpectedOfReferenceName(value.substr(0, slash)).empty() &&
+                  slash != std::string_view::npos && slash + 1 < value.size();
+  return ok ? "" : "secret://SOURCE/NAME, such as secret://env/NAME or secret://file/NAME";
 }
 
 class Validator {

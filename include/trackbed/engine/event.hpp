@@ -136,8 +136,16 @@ struct RunFinished {
   friend bool operator==(const RunFinished&, const RunFinished&) = default;
 };
 
+struct RetriedBatch {
+  TaskIndex task = 0;
+  TaskIndex batch = 0;  // of its map
+  friend bool operator==(const RetriedBatch&, const RetriedBatch&) = default;
+};
+
 struct RunRetried {
   std::vector<TaskIndex> tasks;  // these and all that depend on them start afresh
+  // Of some of `tasks`, which have maps: only these batches do, and those that failed.
+  std::vector<RetriedBatch> batches = {};
   friend bool operator==(const RunRetried&, const RunRetried&) = default;
 };
 

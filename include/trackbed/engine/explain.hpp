@@ -66,11 +66,12 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
 std::string DescribeDevices(const RunState& run, TaskIndex task);
 
 // As ExplainState, and what the scheduler of the engine that drives the run has to say: it is made
-// again from what is stored. `is_gone`, `tenancy` and `policy` are those of its EngineOptions; the
-// first two it does not store. kNotFound for an unknown run.
+// again from what is stored. `is_gone`, `tenancy`, `policy` and `order` are those of its
+// EngineOptions, which it does not store. kNotFound for an unknown run.
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& run, TaskIndex task, Time now,
                                       const std::function<bool(const LeaseHolder&)>& is_gone,
                                       const Tenancy& tenancy = Tenancy(),
-                                      const GroupPolicy& policy = GroupPolicy());
+                                      const GroupPolicy& policy = GroupPolicy(),
+                                      Order* order = nullptr);
 
 }  // namespace trackbed

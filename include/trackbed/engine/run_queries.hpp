@@ -48,7 +48,8 @@ StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, st
                                         Time now,
                                         const std::function<bool(const LeaseHolder&)>& is_gone,
                                         const Tenancy& tenancy = Tenancy(),
-                                        const GroupPolicy& policy = GroupPolicy());
+                                        const GroupPolicy& policy = GroupPolicy(),
+                                        Order* order = nullptr);
 // Why a task did or did not use an earlier result, field by field.
 StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::string_view task);
 

@@ -76,6 +76,9 @@ class RunState {
   // The run of the map of a task: of its latest attempt, or, before it has one since it was reset,
   // of the one before; "" when there is none.
   const RunId& MapRun(TaskIndex index) const;
+  // The batches of that run that are to be run again, until the task's next attempt; none: all, or
+  // those that failed.
+  std::vector<TaskIndex> RetriedBatches(TaskIndex index) const;
 
   const TaskStatus& task(TaskIndex index) const { return tasks_[index]; }
   size_t unfinished() const { return unfinished_; }  // tasks that are pending, waiting or running
@@ -131,6 +134,7 @@ class RunState {
   absl::flat_hash_map<TaskIndex, ApprovalRequested> asked_;
   absl::flat_hash_map<TaskIndex, ApprovalDecided> decisions_;
   absl::flat_hash_map<TaskIndex, AttemptPreempting> preemptions_;
+  absl::flat_hash_map<TaskIndex, std::vector<TaskIndex>> retried_batches_;
 };
 
 }  // namespace trackbed
