@@ -88,7 +88,10 @@ int ListRuns(const CommonOptions& common, size_t limit, bool json) {
   const bool driven = IsDriven(**store, now);
   std::vector<std::vector<std::string>> rows{{"RUN", "STATUS", "SUBMITTED", "TOOK"}};
   for (const RunRecord& run : *runs) {
-    rows.push_back({run.id, StatusText(run.status, driven), LocalTime(run.submitted),
+    const StatusOr<size_t> unknown = CountUnknown(**store, run, now);
+    std::string status = StatusText(run.status, driven);
+    if (unknown.value_or(0) > 0) absl::StrAppend(&status, ", ", *unknown, " unknown");
+    rows.push_back({run.id, std::move(status), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }
   std::fputs(Table(std::move(rows)).c_str(), stdout);

@@ -106,7 +106,7 @@ std::string_view Mark(const TaskStatus& status) {
     case TaskState::pending:
       return "·";
     case TaskState::running:
-      return "▸";
+      return status.unknown ? "?" : "▸";
     case TaskState::succeeded:
       return status.cached ? "=" : "✓";
     case TaskState::failed:
@@ -128,7 +128,7 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
       code = "2";
       break;
     case TaskState::running:
-      code = "36";
+      code = status.unknown ? "33" : "36";
       break;
     case TaskState::succeeded:
       code = "32";
@@ -144,6 +144,7 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
 }
 
 std::string_view StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   return status.cached && status.state == TaskState::succeeded ? "cached" : ToString(status.state);
 }
 

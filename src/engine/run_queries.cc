@@ -19,6 +19,7 @@
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
+#include "trackbed/resources/node_reader.hpp"
 
 namespace trackbed {
 namespace {
@@ -48,6 +49,7 @@ std::optional<uint64_t> CutBatch(std::string_view* name) {
 }
 
 std::string StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   const bool cached = status.cached && status.state == TaskState::succeeded;
   return cached ? "cached" : std::string(ToString(status.state));
 }
@@ -123,6 +125,21 @@ bool IsDriven(Store& store, Time now) {
   return lease.ok() && lease->fence != 0 && lease->expires > now;
 }
 
+StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now) {
+  if (run.status != RunStatus::running) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
+  if (lease.fence == 0 || lease.expires <= now) return 0;
+  const ParsedNodes used = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
+  const bool only_here = used.nodes.size() == 1 && used.nodes.front().endpoint.empty();
+  if (only_here) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
+  size_t count = 0;
+  for (TaskIndex task = 0; task < stored.state->pipeline().tasks.size(); ++task) {
+    if (stored.state->task(task).unknown) ++count;
+  }
+  return count;
+}
+
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
   const bool driven = IsDriven(store, now);
@@ -136,6 +153,8 @@ StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Tim
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
+    TRACKBED_ASSIGN_OR_RETURN(const size_t unknown, CountUnknown(store, run, now));
+    if (unknown > 0) one["unknown"] = unknown;
     lines.push_back(Dump(one));
   }
   return lines;

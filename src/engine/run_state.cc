@@ -60,6 +60,7 @@ Status RunState::ApplyRunEvent(const Event& event) {
         if (tasks_[i].state == TaskState::cancelled) ResetTask(i, tasks_[i].fresh);
         // It was told to stop; how it ends says nothing about the task itself.
         if (cancel_requested_ && tasks_[i].state == TaskState::running) tasks_[i].stopping = true;
+        MakeKnown(i);
       }
       status_ = RunStatus::running;
       finished_at_ = Time{};
@@ -108,11 +109,14 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   const bool ends_attempt = event.type == EventType::attempt_succeeded ||
                             event.type == EventType::attempt_failed ||
                             event.type == EventType::attempt_cancelled;
-  if (task.state != (ends_attempt ? TaskState::running : TaskState::pending)) {
+  const bool during_attempt =
+      event.type == EventType::attempt_unknown || event.type == EventType::attempt_known;
+  const bool of_attempt = ends_attempt || during_attempt;
+  if (task.state != (of_attempt ? TaskState::running : TaskState::pending)) {
     return Unexpected(event);
   }
-  if (ends_attempt && event.attempt != task.attempt) return Unexpected(event);
-  if (!ends_attempt) {
+  if (of_attempt && event.attempt != task.attempt) return Unexpected(event);
+  if (!of_attempt) {
     for (TaskIndex dependency : graph_.Predecessors(event.task)) {
       if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
     }
@@ -124,6 +128,7 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &ended));
   }
   if (has_ended) task.stopping = false;
+  if (has_ended) MakeKnown(event.task);
   switch (event.type) {
     case EventType::attempt_intended: {
       if (event.attempt != task.attempt + 1) return Unexpected(event);
@@ -167,6 +172,14 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       failures_[event.task] = std::move(ended);
       Finish(event.task, TaskState::cancelled, event.time);
       return absl::OkStatus();
+    case EventType::attempt_unknown:
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &unknown_[event.task]));
+      task.unknown = true;
+      return absl::OkStatus();
+    case EventType::attempt_known:
+      if (!task.unknown) return Unexpected(event);
+      MakeKnown(event.task);
+      return absl::OkStatus();
     case EventType::task_failed:
       failures_[event.task] = std::move(ended);
       task.started = event.time;
@@ -202,6 +215,12 @@ void RunState::Finish(TaskIndex index, TaskState state, Time time) {
   task.finished = time;
   --unfinished_;
   if (state == TaskState::failed && !pipeline_->tasks[index].allow_failure) ++failed_;
+}
+
+void RunState::MakeKnown(TaskIndex index) {
+  if (!tasks_[index].unknown) return;
+  tasks_[index].unknown = false;
+  unknown_.erase(index);
 }
 
 void RunState::ResetTask(TaskIndex index, bool fresh) {
@@ -256,6 +275,11 @@ const TaskSkipped* RunState::Skip(TaskIndex index) const {
 const AttemptIntended* RunState::Intended(TaskIndex index) const {
   auto found = intended_.find(index);
   return found == intended_.end() ? nullptr : &found->second;
+}
+
+const AttemptUnknown* RunState::Unknown(TaskIndex index) const {
+  auto found = unknown_.find(index);
+  return found == unknown_.end() ? nullptr : &found->second;
 }
 
 const RunId& RunState::MapRun(TaskIndex index) const {

@@ -34,6 +34,7 @@ struct TaskStatus {
   bool cached = false;    // succeeded by an earlier result
   bool stopping = false;  // running, and was asked to stop by a cancellation since taken back
   bool fresh = false;     // to be run again on request: do not look in the cache
+  bool unknown = false;   // running, on a node that does not answer: RunState::Unknown
   uint8_t lost_attempts = 0;
   uint32_t attempt = 0;          // the latest, from 1; 0: none yet
   uint32_t failed_attempts = 0;  // those that count as tries
@@ -76,6 +77,8 @@ class RunState {
   const TaskSkipped* Skip(TaskIndex index) const;
   // What the latest try of a task was keyed by; null when that is not recorded.
   const AttemptIntended* Intended(TaskIndex index) const;
+  // Which nodes of a running task do not answer; null when all do.
+  const AttemptUnknown* Unknown(TaskIndex index) const;
   // When the next try of a pending task is due; epoch: at once.
   Time RetryAt(TaskIndex index) const;
 
@@ -88,6 +91,7 @@ class RunState {
   void Finish(TaskIndex index, TaskState state, Time time);
   void ResetForRetry(const std::vector<TaskIndex>& roots);
   void ResetTask(TaskIndex index, bool fresh);
+  void MakeKnown(TaskIndex index);
   Status Unexpected(const Event& event) const;
 
   RunId id_;
@@ -108,6 +112,7 @@ class RunState {
   absl::flat_hash_map<TaskIndex, TaskSkipped> skips_;
   absl::flat_hash_map<TaskIndex, AttemptIntended> intended_;
   absl::flat_hash_map<TaskIndex, RunId> map_runs_;
+  absl::flat_hash_map<TaskIndex, AttemptUnknown> unknown_;
 };
 
 }  // namespace trackbed
