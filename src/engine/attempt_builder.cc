@@ -269,6 +269,7 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.pipeline_paths = IsFastTrack(pipeline);
   spec.image = task.image;
   spec.resources = task.resources;
+  spec.shared_memory = task.shared_memory.units();
   spec.resource_group = task.resource_group;
   spec.timeout = task.timeout;
   spec.grace_period = task.grace_period;

@@ -32,7 +32,7 @@ Status Engine::Impl::Step() {
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
     if (Status status = TakeRequests(); !status.ok()) return Broken(status);
     FireTimers();
-    WatchNodes();
+    if (Status status = WatchNodes(); !status.ok()) return Broken(status);
     if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
     if (Status status = StartReady(); !status.ok()) return Broken(status);
     FinishRuns();
@@ -176,10 +176,11 @@ void Engine::Impl::FireTimers() {
   }
 }
 
-void Engine::Impl::WatchNodes() {
+Status Engine::Impl::WatchNodes() {
   const std::vector<std::string> lost =
       nodes_->NoteSilent(options_.executor->SilentNodes(), now_, options_.node_lease);
-  if (lost.empty()) return;
+  TRACKBED_RETURN_IF_ERROR(NoteUnknown());
+  if (lost.empty()) return absl::OkStatus();
   for (auto& [key, attempt] : attempts_) {
     const AttemptIntended* intended = attempt.run->state.Intended(attempt.task);
     if (attempt.given_up || !nodes_->RunsOn(intended, lost)) continue;
@@ -188,6 +189,28 @@ void Engine::Impl::WatchNodes() {
   }
   std::sort(give_ups_.begin(), give_ups_.end(),
             [](const PendingGiveUp& a, const PendingGiveUp& b) { return a.key < b.key; });
+  return absl::OkStatus();
+}
+
+// Whether attempts on silent nodes go on is not known, until these answer.
+Status Engine::Impl::NoteUnknown() {
+  if (!nodes_->any_silent() && !any_unknown_) return absl::OkStatus();
+  std::vector<std::pair<AttemptKey, const ActiveAttempt*>> under_way;
+  for (const auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
+  std::sort(under_way.begin(), under_way.end());
+  any_unknown_ = false;
+  for (const auto& [key, attempt] : under_way) {
+    ActiveRun& run = *attempt->run;
+    const AttemptUnknown unknown = nodes_->UnknownOf(run.state.Intended(attempt->task));
+    const AttemptUnknown* known = run.state.Unknown(attempt->task);
+    any_unknown_ = any_unknown_ || !unknown.nodes.empty();
+    if (known == nullptr ? unknown.nodes.empty() : unknown.nodes == known->nodes) continue;
+    const bool answers = unknown.nodes.empty();
+    TRACKBED_RETURN_IF_ERROR(
+        Record(run, answers ? EventType::attempt_known : EventType::attempt_unknown, attempt->task,
+               run.state.task(attempt->task).attempt, answers ? "" : Encode(unknown)));
+  }
+  return absl::OkStatus();
 }
 
 Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,

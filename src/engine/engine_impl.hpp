@@ -189,7 +189,8 @@ class Engine::Impl {
   Status TakeRequests();
   Status TakeUpNodes();
   void FireTimers();
-  void WatchNodes();
+  Status WatchNodes();
+  Status NoteUnknown();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -243,6 +244,7 @@ class Engine::Impl {
   // Attempts of runs that were interrupted and that nobody has taken up: what they hold.
   absl::flat_hash_map<AttemptKey, uint32_t> others_;
   bool counted_others_ = false;
+  bool any_unknown_ = false;                          // of attempts_, as far as their events say
   absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
   std::deque<ReadyTask> to_consider_;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;

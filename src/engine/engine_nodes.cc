@@ -106,6 +106,16 @@ void EngineNodes::OpenOrClose(NodeIndex node) {
   if (queue_->is_open(node) != open) queue_->SetOpen(node, open);
 }
 
+AttemptUnknown EngineNodes::UnknownOf(const AttemptIntended* intended) const {
+  AttemptUnknown unknown;
+  for (const auto& [name, since] : silent_) {
+    if (!RunsOn(intended, {name})) continue;
+    unknown.since = unknown.nodes.empty() ? since : std::min(unknown.since, since);
+    unknown.nodes.push_back(name);
+  }
+  return unknown;
+}
+
 bool EngineNodes::RunsOn(const AttemptIntended* intended,
                          const std::vector<std::string>& names) const {
   const auto is_named = [&](const std::string& node) {

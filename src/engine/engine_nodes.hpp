@@ -43,6 +43,9 @@ class EngineNodes {
   // that have been silent for `lease`.
   std::vector<std::string> NoteSilent(const std::vector<std::string>& names, Time now,
                                       Duration lease);
+  // Those of the nodes that the attempt runs on which are silent, and since when; none: all answer.
+  AttemptUnknown UnknownOf(const AttemptIntended* intended) const;
+  bool any_silent() const { return !silent_.empty(); }
   // Whether a member of the attempt runs on one of them.
   bool RunsOn(const AttemptIntended* intended, const std::vector<std::string>& names) const;
 

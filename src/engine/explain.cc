@@ -231,6 +231,8 @@ std::string_view ToString(TaskSituation situation) {
       return "ended";
     case TaskSituation::running:
       return "running";
+    case TaskSituation::unknown:
+      return "unknown";
     case TaskSituation::dependencies:
       return "dependencies";
     case TaskSituation::same_work:
@@ -279,6 +281,14 @@ std::string DescribeDevices(const RunState& run, TaskIndex task) {
   return text;
 }
 
+std::string DescribeUnknown(const RunState& run, TaskIndex task) {
+  const AttemptUnknown* unknown = run.Unknown(task);
+  if (unknown == nullptr) return "";
+  const bool one = unknown->nodes.size() == 1;
+  return absl::StrCat(one ? "node " : "nodes ", Names(unknown->nodes), one ? " has" : " have",
+                      " not answered since ", FormatTime(unknown->since));
+}
+
 std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& request) {
   std::optional<Enforcement> weakest;
   for (const SlotRequest& wanted : request) {
@@ -322,6 +332,11 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
           TaskSituation::running,
           absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
                        ": that of its batches, run ", run.MapRun(index)));
+    }
+    if (status.unknown) {
+      return Say(TaskSituation::unknown,
+                 absl::StrCat("whether attempt ", status.attempt,
+                              " goes on is not known: ", DescribeUnknown(run, index)));
     }
     const std::string held = DescribeDevices(run, index);
     std::string sentence =

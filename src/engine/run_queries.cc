@@ -19,6 +19,7 @@
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
+#include "trackbed/resources/node_reader.hpp"
 
 namespace trackbed {
 namespace {
@@ -36,6 +37,7 @@ StatusOr<FoundTask> Load(Store& store, const std::string& run, std::string_view 
 }
 
 std::string StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   const bool cached = status.cached && status.state == TaskState::succeeded;
   return cached ? "cached" : std::string(ToString(status.state));
 }
@@ -127,6 +129,21 @@ StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& r
   return names;
 }
 
+StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now) {
+  if (run.status != RunStatus::running) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
+  if (lease.fence == 0 || lease.expires <= now) return 0;
+  const ParsedNodes used = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
+  const bool only_here = used.nodes.size() == 1 && used.nodes.front().endpoint.empty();
+  if (only_here) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
+  size_t count = 0;
+  for (TaskIndex task = 0; task < stored.state->pipeline().tasks.size(); ++task) {
+    if (stored.state->task(task).unknown) ++count;
+  }
+  return count;
+}
+
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
   const bool driven = IsDriven(store, now);
@@ -142,6 +159,8 @@ StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Tim
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
     const StatusOr<std::vector<std::string>> asking = TasksThatAsk(store, run);
     if (asking.ok() && !asking->empty()) one["asks_for_approval"] = *asking;
+    TRACKBED_ASSIGN_OR_RETURN(const size_t unknown, CountUnknown(store, run, now));
+    if (unknown > 0) one["unknown"] = unknown;
     lines.push_back(Dump(one));
   }
   return lines;

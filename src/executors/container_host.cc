@@ -204,9 +204,10 @@ void ContainerHost::PlanNetwork(Watch* watch) {
   using Planned = StatusOr<GangNetwork>;
   const auto planned = std::make_shared<Planned>(GangNetwork());
   shared_.worker->Submit(
-      [planned, spec = watch->order->spec, options = &options_, owner = shared_.owner,
+      // A copy: nodes may be added meanwhile.
+      [planned, spec = watch->order->spec, options = options_, owner = shared_.owner,
        has_networks = has_networks_] {
-        *planned = PlanGangNetwork(spec, *options, owner, has_networks);
+        *planned = PlanGangNetwork(spec, options, owner, has_networks);
       },
       [this, id = watch->id, planned] {
         Watch* waiting = Find(id);

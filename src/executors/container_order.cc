@@ -201,7 +201,8 @@ StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOp
   host["LogConfig"] = {{"Type", "json-file"}};
   host["SecurityOpt"] = Json::array({"no-new-privileges"});
   host["RestartPolicy"] = {{"Name", "no"}};
-  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) host["IpcMode"] = "host";
+  const bool shares_ipc = !options.mps_folder.empty() && HasPartOfGpu(order.spec);
+  if (shares_ipc) host["IpcMode"] = "host";
   if (!options.network.empty()) host["NetworkMode"] = options.network;
   if (order.launch.memory_bytes > 0) {
     const int64_t bytes = std::max(order.launch.memory_bytes, kLeastMemory);
@@ -211,7 +212,10 @@ StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOp
   if (order.launch.cpu_thousandths > 0) {
     host["NanoCpus"] = order.launch.cpu_thousandths * kNanoCpusPerThousandth;
   }
-  if (options.shared_memory > 0) host["ShmSize"] = options.shared_memory;
+  const int64_t shared =
+      order.spec.shared_memory > 0 ? order.spec.shared_memory : options.shared_memory;
+  // With the machine's IPC comes its /dev/shm, whose size is not ours to set.
+  if (shared > 0 && !shares_ipc) host["ShmSize"] = shared;
   if (options.read_only_root) {
     host["ReadonlyRootfs"] = true;
     host["Tmpfs"] = {{"/tmp", ""}};

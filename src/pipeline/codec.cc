@@ -134,6 +134,7 @@ void EncodeTask(const Task& task, v1::Task* message) {
   message->set_allow_failure(task.allow_failure);
   message->set_priority(task.priority);
   message->set_enforcement(static_cast<v1::Enforcement>(task.enforcement));
+  message->set_shared_memory(task.shared_memory.thousandths());
   message->set_image(task.image);
   message->set_resource_group(task.resource_group);
   if (task.cluster_size != 1 || task.multi_node) {
@@ -308,6 +309,7 @@ Status DecodeTask(v1::Task* message, Task* task) {
   task->skip = message->skip();
   task->allow_failure = message->allow_failure();
   TRACKBED_RETURN_IF_ERROR(DecodePriority(message->priority(), &task->priority));
+  task->shared_memory = Quantity::FromThousandths(message->shared_memory());
   task->image = std::move(*message->mutable_image());
   task->resource_group = std::move(*message->mutable_resource_group());
   if (message->has_cluster()) {
@@ -434,7 +436,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   pipeline.tasks.resize(split.tasks.size());
   v1::Task message;
   for (size_t i = 0; i < split.tasks.size(); ++i) {
-    if (!HasOnlyFieldsUpTo(v1::Task::kApprovalFieldNumber, split.tasks[i])) return unknown;
+    if (!HasOnlyFieldsUpTo(v1::Task::kSharedMemoryFieldNumber, split.tasks[i])) return unknown;
     if (!Parse(split.tasks[i], &message)) return broken;
     TRACKBED_RETURN_IF_ERROR(DecodeTask(&message, &pipeline.tasks[i]));
   }

@@ -539,12 +539,13 @@ class FastTrackReader {
     if (node == nullptr) return;
     const NodePath shmem_path(path, "shmem");
     const std::string text = GetText(options, path, "shmem");
-    SetLabel(&task->labels.Mutable(), fasttrack::kSharedMemoryLabel, text);
     const StatusOr<Quantity> amount = Quantity::ParseBytes(text);
     if (!amount.ok()) {
       reader_.Error(*node, shmem_path, std::string(Message(amount.status())));
     } else if (*amount != Quantity()) {
-      Warning(*node, shmem_path, kNotActedOn);
+      task->shared_memory = *amount;
+    } else {  // none asked for, and said so
+      SetLabel(&task->labels.Mutable(), fasttrack::kSharedMemoryLabel, text);
     }
   }
 

@@ -302,7 +302,9 @@ class FastTrackWriter {
     }
     out_.CloseMap();
     out_.OpenMap("resource_opts");
-    const std::string shmem = FindLabel(task.labels, fasttrack::kSharedMemoryLabel);
+    const std::string shmem = task.shared_memory != Quantity()
+                                  ? task.shared_memory.ToBytesString()
+                                  : FindLabel(task.labels, fasttrack::kSharedMemoryLabel);
     if (!shmem.empty()) out_.Raw("shmem", shmem);
     WriteLabels(task.labels, fasttrack::kResourceOptionPrefix);
     out_.CloseMap();

@@ -136,6 +136,18 @@ void ReadEnforcement(SchemaReader& reader, const DocumentNode& node, const NodeP
   ReadChoice(reader, node, path, kChoices, &task->enforcement);
 }
 
+void ReadSharedMemory(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                      Task* task) {
+  std::string text;
+  if (!reader.Text(node, path, &text)) return;
+  const StatusOr<Quantity> amount = Quantity::ParseBytes(text);
+  if (amount.ok()) {
+    task->shared_memory = *amount;
+  } else {
+    reader.Error(node, path, std::string(Message(amount.status())));
+  }
+}
+
 // "FOLDER[:PATH[:ro|rw]]".
 bool ParseShortMount(std::string_view text, Mount* mount) {
   const size_t first = text.find(':');
@@ -389,6 +401,7 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"environment", ReadTaskEnvironment},
     {"resources", ReadResources},
     {"enforcement", ReadEnforcement},
+    {"shared_memory", ReadSharedMemory},
     {"mounts", ReadMounts},
     {"files", ReadFiles},
     {"retry", ReadRetry},

@@ -291,6 +291,11 @@ class Validator {
     for (const size_t i : FindDuplicates(task.resources, &SlotRequest::slot)) {
       TaskError("resources." + task.resources[i].slot, "duplicate slot");
     }
+    const int64_t shared = task.shared_memory.thousandths();
+    if (shared < 0 || shared % 1000 != 0) {
+      TaskError("shared_memory", FoundExpected(task.shared_memory.ToString(),
+                                               "a whole number of bytes, not negative"));
+    }
   }
 
   void CheckEnforcement(const Task& task, const SlotRequest& request, const SlotType* type) {

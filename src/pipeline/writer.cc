@@ -191,6 +191,9 @@ Json FromTask(const Task& task) {
   if (task.enforcement != defaults.enforcement) {
     Put(&map, "enforcement", std::string(ToString(task.enforcement)));
   }
+  if (task.shared_memory != Quantity()) {
+    Put(&map, "shared_memory", task.shared_memory.ToBytesString());
+  }
   PutNonEmpty(&map, "mounts", FromMounts(task.mounts));
   PutNonEmpty(&map, "outputs", FromOutputs(task.outputs));
   PutNonEmpty(&map, "files", Texts(task.files));

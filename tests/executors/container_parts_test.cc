@@ -312,18 +312,76 @@ TEST_CASE("a part of a GPU has its limits, and reaches the service that keeps th
       {"cuda.shares", "GPU-1", "GPU-1", 0, Quantity::FromThousandths(250), int64_t{80} << 30}};
   ContainerExecutorOptions options;
   options.mps_folder = "/run/nvidia-mps";
+  options.shared_memory = 1 << 20;  // of the machine, then
   const Json body = BodyFor(spec, ContainerDevices::nvidia, false, options);
   CHECK(Holds(body["Env"], "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25"));
   CHECK(Holds(body["Env"], "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=20480M"));
   CHECK(Holds(body["Env"], "CUDA_MPS_PIPE_DIRECTORY=/run/nvidia-mps"));
   CHECK(Holds(body["Env"], "CUDA_VISIBLE_DEVICES=GPU-1"));
   CHECK(body["HostConfig"]["IpcMode"] == "host");
+  CHECK_FALSE(body["HostConfig"].contains("ShmSize"));
   CHECK(body["HostConfig"]["Mounts"].back()["Source"] == "/run/nvidia-mps");
   // A whole one needs no sharing.
   spec.devices[0].amount = *Quantity::FromUnits(1);
   const Json whole = BodyFor(spec, ContainerDevices::nvidia, false, options);
   CHECK_FALSE(whole["HostConfig"].contains("IpcMode"));
   CHECK(whole["HostConfig"]["Mounts"].dump().find("mps") == std::string::npos);
+}
+
+TEST_CASE("a container has its limits and its user, gains nothing and sees nothing by accident") {
+  ContainerOrder order;
+  order.spec.key = "run/task/1";
+  order.spec.folder = "/f";
+  order.spec.shared_memory = int64_t{2} << 30;
+  order.launch.memory_bytes = int64_t{4} << 30;
+  order.launch.cpu_thousandths = 2500;
+  order.user = "1000:100";
+  order.view = {
+      {"/f/work", "/f/work", false}, {"/data", "/srv/data", true}, {"/pipeline", "", false}};
+  ContainerExecutorOptions options;
+  options.init_path = "/init";
+  options.shared_memory = 1 << 20;  // of attempts that say nothing
+  options.read_only_root = true;
+  const Json body = Json::parse(*CreationBody(order, "sha256:abc", options, false));
+  const Json& host = body["HostConfig"];
+  CHECK(host["Memory"] == int64_t{4} << 30);
+  CHECK(host["MemorySwap"] == int64_t{4} << 30);
+  CHECK(host["NanoCpus"] == 2'500'000'000);
+  CHECK(host["ShmSize"] == int64_t{2} << 30);
+  CHECK(body["User"] == "1000:100");
+  CHECK(host["SecurityOpt"] == Json::array({"no-new-privileges"}));
+  CHECK(host["ReadonlyRootfs"] == true);
+  CHECK(host["Tmpfs"] == Json{{"/tmp", ""}});
+  for (const char* name : {"Privileged", "CapAdd", "Binds", "PidMode", "UsernsMode", "IpcMode",
+                           "Devices", "DeviceRequests", "VolumesFrom", "PublishAllPorts"}) {
+    INFO(name);
+    CHECK_FALSE(host.contains(name));
+  }
+  std::vector<std::string> seen;
+  for (const Json& mount : host["Mounts"]) {
+    seen.push_back(mount["Target"].get<std::string>() + " " + mount.value("Source", "") +
+                   (mount.value("ReadOnly", false) ? " ro" : ""));
+  }
+  CHECK(seen == std::vector<std::string>{"/f/work /f/work", "/data /srv/data ro", "/pipeline ",
+                                         "/f/container /f/container", "/init /init ro"});
+
+  order.spec.shared_memory = 0;
+  options.read_only_root = false;
+  const Json plain = Json::parse(*CreationBody(order, "sha256:abc", options, false));
+  CHECK(plain["HostConfig"]["ShmSize"] == 1 << 20);
+  CHECK_FALSE(plain["HostConfig"].contains("ReadonlyRootfs"));
+}
+
+TEST_CASE("who a task is inside") {
+  ContainerExecutorOptions options;
+  ContainerEndpoint endpoint;
+  endpoint.url = "https://node1:2376";
+  const std::string ours = std::to_string(geteuid()) + ":" + std::to_string(getegid());
+  CHECK(UserInside(options, endpoint) == ours);
+  options.user = "1000:100";
+  CHECK(UserInside(options, endpoint) == "1000:100");
+  options.user = "image";
+  CHECK(UserInside(options, endpoint).empty());
 }
 
 TEST_CASE("endpoints are read as Docker's own program reads them") {

@@ -44,6 +44,7 @@ Pipeline MakePipeline() {
   train.retry = {3, std::chrono::seconds(5), std::chrono::minutes(1), 1.5F, 0.1F};
   train.timeout = std::chrono::minutes(10);
   train.grace_period = Duration(0);
+  train.shared_memory = *Quantity::ParseBytes("1.5g");
   train.cache = CacheMode::off;
   train.skip = true;
   train.allow_failure = true;

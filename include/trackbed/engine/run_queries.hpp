@@ -34,6 +34,9 @@ StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_vie
 bool IsDriven(Store& store, Time now);
 // The tasks of a run that wait for approval, by name. Reads its events only if it can have some.
 StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run);
+// How many attempts of a run that goes on are on nodes that do not answer. Reads the run, but only
+// where the engine that drives it has nodes of which some could.
+StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now);
 // The newest first, an object each, on one line.
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now);
 // The same as an array.

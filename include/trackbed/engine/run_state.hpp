@@ -36,6 +36,7 @@ struct TaskStatus {
   bool stopping = false;    // running, and was asked to stop by a cancellation since taken back
   bool fresh = false;       // to be run again on request: do not look in the cache
   bool preempting = false;  // running, and to be stopped for another task (Preemption)
+  bool unknown = false;     // running, on a node that does not answer: RunState::Unknown
   uint8_t lost_attempts = 0;
   uint32_t attempt = 0;  // the latest, from 1; 0: none yet. Of an approval: how often it has asked
   uint32_t failed_attempts = 0;  // those that count as tries
@@ -98,6 +99,8 @@ class RunState {
   const ApprovalDecided* Decision(TaskIndex index) const;
   // For whom its latest attempt is, or was, stopped; else null.
   const AttemptPreempting* Preemption(TaskIndex index) const;
+  // Which nodes of a running task do not answer; null when all do.
+  const AttemptUnknown* Unknown(TaskIndex index) const;
   // When the next try of a pending task is due; epoch: at once.
   Time RetryAt(TaskIndex index) const;
 
@@ -111,6 +114,7 @@ class RunState {
   void Finish(TaskIndex index, TaskState state, Time time);
   void ResetForRetry(const std::vector<TaskIndex>& roots);
   void ResetTask(TaskIndex index, bool fresh);
+  void MakeKnown(TaskIndex index);
   Status Unexpected(const Event& event) const;
 
   RunId id_;
@@ -135,6 +139,7 @@ class RunState {
   absl::flat_hash_map<TaskIndex, ApprovalDecided> decisions_;
   absl::flat_hash_map<TaskIndex, AttemptPreempting> preemptions_;
   absl::flat_hash_map<TaskIndex, std::vector<TaskIndex>> retried_batches_;
+  absl::flat_hash_map<TaskIndex, AttemptUnknown> unknown_;
 };
 
 }  // namespace trackbed

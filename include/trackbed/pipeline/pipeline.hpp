@@ -146,6 +146,7 @@ struct Task {
   bool multi_node = false;     // the members are to be on different nodes
   // Devices that keep it to its amounts less strictly are refused.
   Enforcement enforcement = Enforcement::accounting;
+  Quantity shared_memory;  // bytes of /dev/shm in a container; 0: as the container engine has it
 
   std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
   Sparse<std::string> when;               // a condition (expression.hpp); empty: always

@@ -186,7 +186,8 @@ void Attempt::CollectJobEnvironment() {
         std::any_of(environment_.begin(), environment_.end(),
                     [&](const std::string& other) { return other.starts_with(name); });
     // The login of who submitted is none of a task's business.
-    if (passed && !known && name != "SLURM_JWT=") environment_.emplace_back(text);
+    if (!passed || known || name == "SLURM_JWT=") continue;
+    environment_.push_back(seat_ == nullptr ? std::string(text) : seat_->OwnPart(text));
   }
 }
 
