@@ -25,10 +25,24 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-GroupPolicy AnyPolicy(Draw* draw) {
+// What a story is about.
+enum class About : uint8_t { ranks, evictions, shares };
+
+GroupPolicy AnyPolicy(Draw* draw, About about) {
   GroupPolicy policy;
-  policy.order = draw->OneIn(2) ? QueueOrder::fifo : QueueOrder::lifo;
-  policy.backfill = static_cast<Backfill>(draw->Below(4));
+  if (about == About::shares) {
+    policy.order = draw->OneIn(2) ? QueueOrder::drf : QueueOrder::fair_share;
+    policy.backfill = draw->OneIn(2) ? Backfill::strict : Backfill::any;
+  } else {
+    policy.order = draw->OneIn(2) ? QueueOrder::fifo : QueueOrder::lifo;
+    policy.backfill = static_cast<Backfill>(draw->Below(4));
+  }
+  if (about == About::evictions) {
+    policy.preempt_by_priority = !draw->OneIn(3);
+    policy.reclaim = !policy.preempt_by_priority || draw->OneIn(2);
+    if (draw->OneIn(3)) policy.minimum_run_time = minutes(draw->Below(10));
+    policy.claim_time = minutes(1 + draw->Below(30));
+  }
   policy.reservation_depth = static_cast<uint32_t>(draw->Below(5));
   policy.ageing = draw->OneIn(2) ? Duration{0} : Duration{minutes(20)};
   policy.gang_grace = minutes(draw->Below(30));
@@ -36,18 +50,20 @@ GroupPolicy AnyPolicy(Draw* draw) {
   return policy;
 }
 
-Quota AnyQuota(Draw* draw) {
+Quota AnyQuota(Draw* draw, About about) {
   Quota quota;
   if (draw->OneIn(4)) quota.max_running = static_cast<uint32_t>(1 + draw->Below(6));
   if (draw->OneIn(3)) quota.limit[kCpu] = (4 + draw->Below(16)) * 1000;
   quota.weight = 1 + draw->Below(3);
+  if (about == About::evictions && draw->OneIn(2)) {
+    quota.guaranteed[kCpu] = std::min<int64_t>(draw->Below(8) * 1000, quota.limit[kCpu]);
+  }
   return quota;
 }
 
 TaskRequest AnyTask(Draw* draw, TaskId id, Time now) {
   TaskRequest task;
   task.id = id;
-  task.tenant = static_cast<TenantIndex>(draw->Below(5));
   task.priority = draw->Below(4) - 1;
   // Few demands, so that many tasks share one, and gangs with them.
   task.demand.cpu = (1 + draw->Below(4)) * 1000;
@@ -80,6 +96,9 @@ std::string Text(const Plan& plan) {
     text += '\n';
   }
   for (const TaskId task : plan.released) absl::StrAppend(&text, "release ", task, "\n");
+  for (const Eviction& eviction : plan.evictions) {
+    absl::StrAppend(&text, "evict ", eviction.victim, " for ", eviction.beneficiary, "\n");
+  }
   absl::StrAppend(&text, "next ", ToNanoseconds(plan.next));
   return text;
 }
@@ -122,11 +141,12 @@ class Pair {
 struct Counts {
   size_t starts = 0;
   size_t repairs = 0;
+  size_t evictions = 0;
 };
 
-void RunStory(uint64_t seed, Counts* counts) {
+void RunStory(uint64_t seed, About about, Counts* counts) {
   Draw draw(seed);
-  const GroupPolicy policy = AnyPolicy(&draw);
+  const GroupPolicy policy = AnyPolicy(&draw, about);
   INFO("order " << static_cast<int>(policy.order) << " backfill "
                 << static_cast<int>(policy.backfill) << " depth " << policy.reservation_depth
                 << " ageing " << policy.ageing.count());
@@ -138,14 +158,23 @@ void RunStory(uint64_t seed, Counts* counts) {
     capacity.device_count = static_cast<uint8_t>(draw.Below(5));
     pair.Both([&](Scheduler& one) { REQUIRE(one.AddNode(absl::StrCat(i), capacity).ok()); });
   }
-  for (int i = 0; i < 4; ++i) {
-    const auto parent = static_cast<TenantIndex>(draw.Below(i + 1));
-    const Quota quota = AnyQuota(&draw);
-    pair.Both([&](Scheduler& one) { REQUIRE(one.AddTenant(parent, absl::StrCat(i), quota).ok()); });
+  // Where shares decide, tasks are of users that are equally deep: two domains with two each.
+  const bool users_only = about == About::shares;
+  const int tenants = users_only ? 6 : 4;
+  for (int i = 0; i < tenants; ++i) {
+    const int parent = !users_only ? draw.Below(i + 1) : i < 2 ? 0 : 1 + i % 2;
+    const Quota quota = AnyQuota(&draw, about);
+    pair.Both([&](Scheduler& one) {
+      REQUIRE(one.AddTenant(static_cast<TenantIndex>(parent), absl::StrCat(i), quota).ok());
+    });
   }
+  const auto any_tenant = [&] {
+    return static_cast<TenantIndex>(users_only ? 3 + draw.Below(4) : draw.Below(5));
+  };
   Time now = kStoryStart;
   TaskId last = 0;
   std::set<TaskId> known;
+  std::set<TaskId> stopping;
   const auto any_known = [&] {
     auto found = known.begin();
     std::advance(found, draw.Below(static_cast<int>(known.size())));
@@ -153,6 +182,7 @@ void RunStory(uint64_t seed, Counts* counts) {
   };
   const auto finish = [&](TaskId task) {
     known.erase(task);
+    stopping.erase(task);
     pair.Both([&](Scheduler& one) { REQUIRE(one.Finish(task, now).ok()); });
   };
   for (int step = 0; step < 150; ++step) {
@@ -160,12 +190,17 @@ void RunStory(uint64_t seed, Counts* counts) {
     now += draw.OneIn(3) ? Duration{minutes(draw.Below(6))} : Duration{seconds(draw.Below(20))};
     const int what = draw.Below(40);
     if (what < 20) {
-      const TaskRequest task = AnyTask(&draw, ++last, now);
+      TaskRequest task = AnyTask(&draw, ++last, now);
+      task.tenant = any_tenant();
       const bool taken = pair.quick().Submit(task, now).ok();
       pair.Both([&](Scheduler& one) { (void)one.Submit(task, now); });  // the quick one has it
       if (taken) known.insert(task.id);
     } else if (what < 35) {
-      if (!known.empty()) finish(any_known());
+      if (!stopping.empty()) {
+        finish(*stopping.begin());
+      } else if (!known.empty()) {
+        finish(any_known());
+      }
     } else if (what == 35) {
       const auto node = static_cast<NodeIndex>(draw.Below(nodes));
       const bool open = draw.OneIn(2);
@@ -174,30 +209,47 @@ void RunStory(uint64_t seed, Counts* counts) {
       const auto node = static_cast<NodeIndex>(draw.Below(nodes));
       std::vector<TaskId> ended;
       pair.Both([&](Scheduler& one) { ended = one.LoseNode(node, now); });
-      for (const TaskId task : ended) known.erase(task);
+      for (const TaskId task : ended) {
+        known.erase(task);
+        stopping.erase(task);
+      }
     } else if (what == 37) {
-      const auto tenant = static_cast<TenantIndex>(draw.Below(5));
-      const Quota quota = AnyQuota(&draw);
+      const TenantIndex tenant = any_tenant();
+      const Quota quota = AnyQuota(&draw, about);
       pair.Both([&](Scheduler& one) { (void)one.SetQuota(tenant, quota); });
     }
     const Plan plan = pair.Schedule(now);
     counts->starts += plan.starts.size();
     counts->repairs += plan.repairs.size();
-    for (const TaskId task : plan.released) known.erase(task);
+    counts->evictions += plan.evictions.size();
+    for (const Eviction& eviction : plan.evictions) stopping.insert(eviction.victim);
+    for (const TaskId task : plan.released) {
+      known.erase(task);
+      stopping.erase(task);
+    }
   }
   REQUIRE(pair.quick().Recount().ok());
 }
 
-TEST_CASE("Plans are what looking at everything anew would give") {
+Counts RunStories(About about) {
   Counts counts;
   const size_t stories = StorySteps(30'000) / 150;
   for (uint64_t seed = FirstSeed(); seed < FirstSeed() + stories; ++seed) {
     INFO("seed " << seed);
-    RunStory(seed, &counts);
+    RunStory(seed, about, &counts);
   }
   CHECK(counts.starts > stories * 10);
   CHECK(counts.repairs > 0);
+  return counts;
 }
+
+TEST_CASE("Plans are what looking at everything anew would give") { RunStories(About::ranks); }
+
+TEST_CASE("So they are where tasks are stopped for others") {
+  CHECK(RunStories(About::evictions).evictions > 0);
+}
+
+TEST_CASE("So they are where shares decide and nothing is reserved") { RunStories(About::shares); }
 
 }  // namespace
 }  // namespace trackbed

@@ -113,6 +113,8 @@ class Tenancy {
   // it. Resources without a guarantee do not count beside one that has; what has none of a
   // guaranteed resource borrows always.
   bool WouldBorrow(TenantIndex tenant, const Amounts& amounts) const;
+  // True when anything is guaranteed to any tenant.
+  bool HasGuarantees() const;
 
   // What there is of each resource: shares are measured against it.
   void SetCapacity(const Amounts& capacity) { capacity_ = capacity; }
