@@ -74,11 +74,16 @@ bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex
     const int64_t band_a = Band(a, now);
     const int64_t band_b = Band(b, now);
     if (band_a != band_b) return band_a > band_b;
-    const auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
-    if (rival_a != rival_b) {
+    // Where siblings have equal shares the levels below them decide, as far as both have any: so
+    // that tenants that are equally deep are in one order, whoever is compared with whom.
+    auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
+    while (rival_a != rival_b) {
       const double share_a = ShareOf(rival_a, now);
       const double share_b = ShareOf(rival_b, now);
       if (share_a != share_b) return share_a < share_b;
+      if (rival_a == tenant_a || rival_b == tenant_b) break;
+      rival_a = tenancy.Towards(rival_a, tenant_a);
+      rival_b = tenancy.Towards(rival_b, tenant_b);
     }
   }
   return a < b;

@@ -129,6 +129,11 @@ class Tenancy {
   // The two tenants, siblings below the lowest common ancestor, whose shares decide between two:
   // fair at every level of the tree. Equal when one is above the other.
   std::pair<TenantIndex, TenantIndex> Rivals(TenantIndex a, TenantIndex b) const;
+  // The child of `above` on the way down to `tenant`, which is below it.
+  TenantIndex Towards(TenantIndex above, TenantIndex tenant) const {
+    while (tenants_[tenant].parent != above) tenant = tenants_[tenant].parent;
+    return tenant;
+  }
 
  private:
   struct Tenant {
