@@ -1,8 +1,7 @@
 // The scheduler, which looks at what has changed only, beside itself looking at all that waits in
-// each Schedule: every plan has to be the same, whatever happens. But for two kinds of policies:
-// where tasks are stopped for others, who could not have any stopped is not asked again when others
-// are; and where shares decide, who goes before whom is no total order, so that it matters who is
-// asked.
+// each Schedule: every plan has to be the same, whatever happens. But for two kinds of policies,
+// for reasons that DECISIONS.md has ("What wakes for nothing"): where tasks are stopped for others,
+// and where shares decide and room is reserved.
 //
 // TRACKBED_SCHEDULER_STEPS makes the stories longer, TRACKBED_SCHEDULER_SEED lets them begin
 // elsewhere.
@@ -26,7 +25,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 // What a story is about.
-enum class About : uint8_t { ranks, evictions, shares };
+enum class About : uint8_t { ranks, shares };
 
 GroupPolicy AnyPolicy(Draw* draw, About about) {
   GroupPolicy policy;
@@ -37,12 +36,6 @@ GroupPolicy AnyPolicy(Draw* draw, About about) {
     policy.order = draw->OneIn(2) ? QueueOrder::fifo : QueueOrder::lifo;
     policy.backfill = static_cast<Backfill>(draw->Below(4));
   }
-  if (about == About::evictions) {
-    policy.preempt_by_priority = !draw->OneIn(3);
-    policy.reclaim = !policy.preempt_by_priority || draw->OneIn(2);
-    if (draw->OneIn(3)) policy.minimum_run_time = minutes(draw->Below(10));
-    policy.claim_time = minutes(1 + draw->Below(30));
-  }
   policy.reservation_depth = static_cast<uint32_t>(draw->Below(5));
   policy.ageing = draw->OneIn(2) ? Duration{0} : Duration{minutes(20)};
   policy.gang_grace = minutes(draw->Below(30));
@@ -50,14 +43,11 @@ GroupPolicy AnyPolicy(Draw* draw, About about) {
   return policy;
 }
 
-Quota AnyQuota(Draw* draw, About about) {
+Quota AnyQuota(Draw* draw) {
   Quota quota;
   if (draw->OneIn(4)) quota.max_running = static_cast<uint32_t>(1 + draw->Below(6));
   if (draw->OneIn(3)) quota.limit[kCpu] = (4 + draw->Below(16)) * 1000;
   quota.weight = 1 + draw->Below(3);
-  if (about == About::evictions && draw->OneIn(2)) {
-    quota.guaranteed[kCpu] = std::min<int64_t>(draw->Below(8) * 1000, quota.limit[kCpu]);
-  }
   return quota;
 }
 
@@ -96,9 +86,6 @@ std::string Text(const Plan& plan) {
     text += '\n';
   }
   for (const TaskId task : plan.released) absl::StrAppend(&text, "release ", task, "\n");
-  for (const Eviction& eviction : plan.evictions) {
-    absl::StrAppend(&text, "evict ", eviction.victim, " for ", eviction.beneficiary, "\n");
-  }
   absl::StrAppend(&text, "next ", ToNanoseconds(plan.next));
   return text;
 }
@@ -141,7 +128,6 @@ class Pair {
 struct Counts {
   size_t starts = 0;
   size_t repairs = 0;
-  size_t evictions = 0;
 };
 
 void RunStory(uint64_t seed, About about, Counts* counts) {
@@ -163,7 +149,7 @@ void RunStory(uint64_t seed, About about, Counts* counts) {
   const int tenants = users_only ? 6 : 4;
   for (int i = 0; i < tenants; ++i) {
     const int parent = !users_only ? draw.Below(i + 1) : i < 2 ? 0 : 1 + i % 2;
-    const Quota quota = AnyQuota(&draw, about);
+    const Quota quota = AnyQuota(&draw);
     pair.Both([&](Scheduler& one) {
       REQUIRE(one.AddTenant(static_cast<TenantIndex>(parent), absl::StrCat(i), quota).ok());
     });
@@ -174,7 +160,6 @@ void RunStory(uint64_t seed, About about, Counts* counts) {
   Time now = kStoryStart;
   TaskId last = 0;
   std::set<TaskId> known;
-  std::set<TaskId> stopping;
   const auto any_known = [&] {
     auto found = known.begin();
     std::advance(found, draw.Below(static_cast<int>(known.size())));
@@ -182,7 +167,6 @@ void RunStory(uint64_t seed, About about, Counts* counts) {
   };
   const auto finish = [&](TaskId task) {
     known.erase(task);
-    stopping.erase(task);
     pair.Both([&](Scheduler& one) { REQUIRE(one.Finish(task, now).ok()); });
   };
   for (int step = 0; step < 150; ++step) {
@@ -196,11 +180,7 @@ void RunStory(uint64_t seed, About about, Counts* counts) {
       pair.Both([&](Scheduler& one) { (void)one.Submit(task, now); });  // the quick one has it
       if (taken) known.insert(task.id);
     } else if (what < 35) {
-      if (!stopping.empty()) {
-        finish(*stopping.begin());
-      } else if (!known.empty()) {
-        finish(any_known());
-      }
+      if (!known.empty()) finish(any_known());
     } else if (what == 35) {
       const auto node = static_cast<NodeIndex>(draw.Below(nodes));
       const bool open = draw.OneIn(2);
@@ -209,29 +189,21 @@ void RunStory(uint64_t seed, About about, Counts* counts) {
       const auto node = static_cast<NodeIndex>(draw.Below(nodes));
       std::vector<TaskId> ended;
       pair.Both([&](Scheduler& one) { ended = one.LoseNode(node, now); });
-      for (const TaskId task : ended) {
-        known.erase(task);
-        stopping.erase(task);
-      }
+      for (const TaskId task : ended) known.erase(task);
     } else if (what == 37) {
       const TenantIndex tenant = any_tenant();
-      const Quota quota = AnyQuota(&draw, about);
+      const Quota quota = AnyQuota(&draw);
       pair.Both([&](Scheduler& one) { (void)one.SetQuota(tenant, quota); });
     }
     const Plan plan = pair.Schedule(now);
     counts->starts += plan.starts.size();
     counts->repairs += plan.repairs.size();
-    counts->evictions += plan.evictions.size();
-    for (const Eviction& eviction : plan.evictions) stopping.insert(eviction.victim);
-    for (const TaskId task : plan.released) {
-      known.erase(task);
-      stopping.erase(task);
-    }
+    for (const TaskId task : plan.released) known.erase(task);
   }
   REQUIRE(pair.quick().Recount().ok());
 }
 
-Counts RunStories(About about) {
+void RunStories(About about) {
   Counts counts;
   const size_t stories = StorySteps(30'000) / 150;
   for (uint64_t seed = FirstSeed(); seed < FirstSeed() + stories; ++seed) {
@@ -240,14 +212,9 @@ Counts RunStories(About about) {
   }
   CHECK(counts.starts > stories * 10);
   CHECK(counts.repairs > 0);
-  return counts;
 }
 
 TEST_CASE("Plans are what looking at everything anew would give") { RunStories(About::ranks); }
-
-TEST_CASE("So they are where tasks are stopped for others") {
-  CHECK(RunStories(About::evictions).evictions > 0);
-}
 
 TEST_CASE("So they are where shares decide and nothing is reserved") { RunStories(About::shares); }
 
