@@ -998,6 +998,7 @@ TRACKBED_API void trackbed_events_close(trackbed_events* events) TRACKBED_NOEXCE
 /* Resources that are only counted, numbered by the host: licences, a second kind of devices. In
  * thousandths; number i counts in quotas as resource 2 + i. */
 #define TRACKBED_MAX_COUNTED 6
+#define TRACKBED_MAX_DEVICE_KINDS 64
 #define TRACKBED_NEVER INT64_MAX
 
 typedef struct trackbed_scheduler trackbed_scheduler;
@@ -1080,6 +1081,8 @@ typedef struct trackbed_task {
   uint32_t architectures;
   uint32_t reserved;
   int64_t counted[TRACKBED_MAX_COUNTED]; /* each combination is kept until the scheduler is freed */
+  int32_t at_least; /* TRACKBED_ENFORCEMENT_…: what is enforced more weakly is refused */
+  uint32_t reserved_2;
 } trackbed_task;
 
 /* What a tenant may use, with all below it. */
@@ -1165,6 +1168,17 @@ enum {
   TRACKBED_BACKFILL_CONSERVATIVE = 4 /* … nor any that did */
 };
 
+/* How what a cluster hands out keeps a task to the amounts that it was given: of each a
+ * TRACKBED_ENFORCEMENT_…. What a table does not say is accounting. */
+typedef struct trackbed_enforcement {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint8_t whole[TRACKBED_MAX_DEVICE_KINDS]; /* of a device of the kind, given as a whole */
+  uint8_t share[TRACKBED_MAX_DEVICE_KINDS]; /* of a part of one */
+  uint8_t counted[TRACKBED_MAX_COUNTED];    /* of what is only counted */
+  uint8_t reserved_2[2];
+} trackbed_enforcement;
+
 typedef struct trackbed_scheduler_options {
   uint32_t struct_size;
   int32_t order;              /* TRACKBED_ORDER_… */
@@ -1186,6 +1200,8 @@ typedef struct trackbed_scheduler_options {
   size_t resource_count;
   int64_t half_life_ns;             /* of past use; 0: 7 days */
   const trackbed_order* host_order; /* instead of `order`; NULL: none */
+  /* NULL: a whole device hardware, a share advisory, what is only counted accounting. */
+  const trackbed_enforcement* enforcement;
 } trackbed_scheduler_options;
 
 enum {
@@ -1207,6 +1223,10 @@ typedef struct trackbed_plan_item {
   trackbed_placement placement;
   int32_t cause; /* of an eviction: TRACKBED_EVICTION_… */
   int32_t reserved;
+  /* Of a start: TRACKBED_ENFORCEMENT_…, the weakest of all that the task got of devices and of what
+   * is only counted; -1: it got none. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_plan_item;
 
 /* What a scheduler decided. Never changes. Members of one task follow each other. */
@@ -1230,7 +1250,9 @@ enum {
   TRACKBED_WAIT_RESERVED = 5,      /* it would delay `ahead`, for which room is kept */
   TRACKBED_WAIT_STRICT_ORDER = 6,
   TRACKBED_WAIT_CLAIMING = 7, /* the tasks that make room for it are stopping */
-  TRACKBED_WAIT_NEXT = 8      /* nothing is in its way */
+  TRACKBED_WAIT_NEXT = 8,     /* nothing is in its way */
+  /* It would fit, but only on devices that are enforced more weakly than it asks. */
+  TRACKBED_WAIT_ENFORCEMENT = 9
 };
 enum { TRACKBED_QUOTA_LIMIT = 1, TRACKBED_QUOTA_MAX_RUNNING = 2, TRACKBED_QUOTA_MAX_WAITING = 3 };
 
@@ -1251,6 +1273,9 @@ typedef struct trackbed_wait_reason {
   uint64_t ahead;
   int64_t until_ns;          /* TRACKBED_NEVER: none */
   int64_t expected_start_ns; /* TRACKBED_NEVER: not known */
+  /* Of a prediction to start now, as of trackbed_plan_item; else -1. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_wait_reason;
 
 enum { TRACKBED_TASK_UNKNOWN = 0, TRACKBED_TASK_WAITING = 1, TRACKBED_TASK_RUNNING = 2 };
@@ -1317,7 +1342,8 @@ TRACKBED_API trackbed_status trackbed_scheduler_tenant_usage(
     const trackbed_scheduler* scheduler, uint32_t tenant, trackbed_tenant_usage* out,
     trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Adds a task to the queue. Errors: ALREADY_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED it could
- * never run on these nodes or within its quotas: the message says which. */
+ * never run on these nodes or within its quotas: the message says which; FAILED_PRECONDITION it
+ * could, but only on what is enforced more weakly than it asks. */
 TRACKBED_API trackbed_status trackbed_scheduler_submit(trackbed_scheduler* scheduler,
                                                        const trackbed_task* task, int64_t now_ns,
                                                        trackbed_error** error) TRACKBED_NOEXCEPT;

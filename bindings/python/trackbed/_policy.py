@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
 BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
+ENFORCEMENTS = {"accounting": 0, "advisory": 1, "hardware": 2}
 WORK = {"batch": 0, "interactive": 1, "inference": 2, "system": 3}
 Amount = Union[int, float, str]
 Seconds = Union[int, float]
@@ -79,7 +80,7 @@ class OptionsStruct(Struct):
         ("gang_grace_ns", c_int64), ("claim_time_ns", c_int64), ("kinds", c_uint32),
         ("reserved", c_uint32), ("placer", Text), ("seed", c_uint64), ("host_placer", c_void_p),
         ("resources", c_void_p), ("resource_count", c_size_t), ("half_life_ns", c_int64),
-        ("host_order", c_void_p),
+        ("host_order", c_void_p), ("enforcement", c_void_p),
     ]  # fmt: skip
 
 
