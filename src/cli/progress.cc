@@ -82,7 +82,8 @@ std::string Count(const RunState& run) {
 }
 
 std::string Heading(const RunState& run) {
-  return absl::StrCat("run ", run.id(), "  ", run.pipeline().tasks.size(), " tasks");
+  const size_t count = run.pipeline().tasks.size();
+  return absl::StrCat("run ", run.id(), "  ", count, count == 1 ? " task" : " tasks");
 }
 
 std::string LastLine(const RunState& run, Time now) {

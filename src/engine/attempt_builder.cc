@@ -133,9 +133,9 @@ class RunResolver {
   uint32_t attempt_;
 };
 
-StatusOr<std::string> Render(const std::string& text, const Resolver& resolver,
+StatusOr<std::string> Render(std::string_view text, const Resolver& resolver,
                              Template::Quoting quoting, std::string_view where) {
-  if (text.find(kTemplateMark) == std::string::npos) return text;
+  if (text.find(kTemplateMark) == std::string_view::npos) return std::string(text);
   StatusOr<Template> parsed = Template::Parse(text);
   StatusOr<std::string> rendered =
       parsed.ok() ? parsed->Render(resolver, quoting) : StatusOr<std::string>(parsed.status());
@@ -232,10 +232,8 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.key = MakeAttemptKey(run.id(), task.name, attempt);
   spec.folder = workspace.AttemptFolder(run.id(), task.name, attempt);
   spec.shell = task.shell;
-  const std::vector<std::string>& command =
-      run.map() == nullptr ? task.command : pipeline.tasks[0].command;
-  spec.command.reserve(command.size());
-  for (const std::string& word : command) {
+  const TextList& command = run.map() == nullptr ? task.command : pipeline.tasks[0].command;
+  for (const std::string_view word : command) {
     TRACKBED_ASSIGN_OR_RETURN(
         std::string rendered,
         Render(word, resolver, task.shell ? Template::Quoting::shell : Template::Quoting::none,

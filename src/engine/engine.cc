@@ -18,6 +18,7 @@ namespace {
 
 constexpr Duration kLongestLease = std::chrono::hours(24 * 365);
 constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
+constexpr size_t kReportsKept = 64;  // the room for so many
 
 }  // namespace
 
@@ -114,7 +115,11 @@ void Engine::Impl::GiveUp(const PendingGiveUp& lost) {
 
 Status Engine::Impl::TakeReports() {
   if (next_report_ == reports_.size()) {
-    reports_.clear();
+    if (reports_.size() < kReportsKept) {
+      reports_.clear();
+    } else {
+      reports_ = {};  // gives back what many at once needed
+    }
     next_report_ = 0;
   }
   // Also when no attempt is under way: what an executor says twice must not keep it awake.

@@ -23,8 +23,9 @@
 
 namespace trackbed {
 
-// Bounds the work between two commits, and so what a crash can make us do again.
-inline constexpr size_t kEventsPerCommit = 4096;
+// Bounds the work between two commits, and so what a crash can make us do again, and what is held
+// until it is durable.
+inline constexpr size_t kEventsPerCommit = 1024;
 
 // The line of each task; one number where all have the same, as in most runs.
 class TaskLines {
@@ -255,7 +256,7 @@ class Engine::Impl {
   // Decided, and not yet durable.
   Batch batch_;
   absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
-  std::vector<PendingStart> starts_;
+  std::deque<PendingStart> starts_;  // which gives back what many at once needed
   std::vector<PendingStop> stops_;
   std::vector<PendingGiveUp> give_ups_;
   std::vector<Publication> publications_;

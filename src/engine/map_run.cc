@@ -23,7 +23,7 @@ namespace {
 class ReferredOutputs {
  public:
   explicit ReferredOutputs(const Task& task) {
-    for (const std::string& word : task.command) Add(word);
+    for (const std::string_view word : task.command) Add(word);
     for (const EnvironmentVariable& variable : task.environment.get()) Add(variable.value);
   }
 
@@ -33,7 +33,7 @@ class ReferredOutputs {
   }
 
  private:
-  void Add(const std::string& text) {
+  void Add(std::string_view text) {
     if (text.find("${{") == std::string::npos) return;
     const StatusOr<Template> parsed = Template::Parse(text);
     if (!parsed.ok()) return;

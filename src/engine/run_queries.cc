@@ -18,6 +18,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
+#include "trackbed/engine/local_host.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
 #include "trackbed/resources/node_reader.hpp"
 
@@ -110,7 +111,7 @@ StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_vie
 
 bool IsDriven(Store& store, Time now) {
   const StatusOr<Lease> lease = store.ReadLease();
-  return lease.ok() && lease->fence != 0 && lease->expires > now;
+  return lease.ok() && lease->fence != 0 && lease->expires > now && !HolderIsGone(lease->holder);
 }
 
 StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run) {

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "executors/adoption.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/container_files.hpp"
 #include "executors/container_host.hpp"
@@ -221,7 +222,7 @@ Status ContainerExecutor::Impl::Start(const AttemptSpec& spec) {
 StatusOr<std::unique_ptr<ContainerOrder>> ContainerExecutor::Impl::Plan(const AttemptSpec& spec,
                                                                         std::string* script) {
   auto order = std::make_unique<ContainerOrder>();
-  order->name = ContainerName(spec.key, spec.folder);
+  order->name = AttemptName(spec.key, spec.folder);
   order->image = spec.image.empty() ? options_.default_image : spec.image;
   if (order->image.empty()) {
     return InvalidArgument(

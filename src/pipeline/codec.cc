@@ -93,9 +93,11 @@ void EncodeRetry(const Retry& retry, v1::Retry* message) {
 void EncodeCommand(const Task& task, v1::Task* message) {
   if (!task.shell) {
     v1::Arguments* arguments = message->mutable_arguments();
-    for (const std::string& argument : task.command) arguments->add_values(argument);
+    for (const std::string_view argument : task.command) {
+      arguments->add_values(std::string(argument));
+    }
   } else if (!task.command.empty()) {
-    message->set_script(task.command.front());
+    message->set_script(std::string(task.command.front()));
   }
 }
 
@@ -105,7 +107,9 @@ void EncodeTask(const Task& task, v1::Task* message) {
   message->set_description(task.description);
   message->set_kind(static_cast<v1::TaskKind>(task.kind));
   EncodeCommand(task, message);
-  for (const std::string& name : task.dependencies) message->add_dependencies(name);
+  for (const std::string_view name : task.dependencies) {
+    message->add_dependencies(std::string(name));
+  }
   message->set_trigger(static_cast<v1::Trigger>(task.trigger));
   message->set_when(task.when);
   for (const EnvironmentVariable& variable : task.environment) {
@@ -277,7 +281,7 @@ Status DecodeCluster(const v1::Cluster& message, Task* task) {
 
 void DecodeCommand(v1::Task* message, Task* task) {
   if (message->has_script()) {
-    task->command.push_back(std::move(*message->mutable_script()));
+    task->command = {message->script()};
   } else if (message->has_arguments()) {
     task->shell = false;
     task->command = DecodeList(message->mutable_arguments()->mutable_values());

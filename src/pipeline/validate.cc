@@ -249,7 +249,7 @@ class Validator {
       TaskError("command", task.command.empty() ? "\"command\" is missing"
                                                 : "found nothing to run, expected a command");
     }
-    for (const std::string& text : task.command) {
+    for (const std::string_view text : task.command) {
       CheckText("command", text, &task);
       if (text.find("secret://") != std::string::npos) {
         TaskError("command", "a command may not hold a secret; pass it in an environment variable");
@@ -258,7 +258,7 @@ class Validator {
   }
 
   void CheckDependencies(const Task& task) {
-    const std::vector<std::string>& names = task.dependencies;
+    const std::vector<std::string> names(task.dependencies.begin(), task.dependencies.end());
     const auto report = [&](size_t i, std::string message) {
       TaskError(absl::StrCat("dependencies[", i, "]"), std::move(message));
       graph_is_sound_ = false;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "executors/attempt_fixture.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/container_log.hpp"
 #include "executors/container_order.hpp"
 #include "executors/device_environment.hpp"
@@ -38,16 +39,16 @@ TEST_CASE("frames of a container's log are taken apart, however they are cut") {
 }
 
 TEST_CASE("names of containers are legal, and an attempt's alone") {
-  const std::string name = ContainerName("digits-7kq2m4/train model/2", "/home/a");
+  const std::string name = AttemptName("digits-7kq2m4/train model/2", "/home/a");
   CHECK(name.starts_with("trackbed-digits-7kq2m4-train-model-2-"));
-  CHECK(name != ContainerName("digits-7kq2m4/train-model/2", "/home/a"));
-  CHECK(name != ContainerName("digits-7kq2m4/train model/2", "/home/b"));
-  CHECK(name == ContainerName("digits-7kq2m4/train model/2", "/home/a"));
-  const std::string odd = ContainerName("r/\xc3\xa9\xf0\x9f\x9a\x82/1", "/");
+  CHECK(name != AttemptName("digits-7kq2m4/train-model/2", "/home/a"));
+  CHECK(name != AttemptName("digits-7kq2m4/train model/2", "/home/b"));
+  CHECK(name == AttemptName("digits-7kq2m4/train model/2", "/home/a"));
+  const std::string odd = AttemptName("r/\xc3\xa9\xf0\x9f\x9a\x82/1", "/");
   CHECK(
       odd.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
       std::string::npos);
-  CHECK(ContainerName("r/" + std::string(5000, 'x') + "/1", "/").size() < 128);
+  CHECK(AttemptName("r/" + std::string(5000, 'x') + "/1", "/").size() < 128);
 }
 
 TEST_CASE("images: which registry, and what is no name") {

@@ -7,8 +7,8 @@
 #include <cstdlib>
 
 #include "executors/attempt_fixture.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/attempt_records.hpp"
-#include "executors/container_order.hpp"
 #include "executors/supervisor_process.hpp"
 
 namespace trackbed {
@@ -59,7 +59,7 @@ class StandIn {
   void Queue(const AttemptSpec& spec, const std::string& state, const std::string& reason = "None",
              const std::string& id = "1") const {
     const std::string draft = File("queue.draft");
-    WriteAll(draft, id + "|" + state + "|" + reason + "|" + ContainerName(spec.key, spec.folder) +
+    WriteAll(draft, id + "|" + state + "|" + reason + "|" + AttemptName(spec.key, spec.folder) +
                         "|" + spec.folder + "\n");
     std::filesystem::rename(draft, File("queue"));
   }
@@ -103,7 +103,7 @@ void Claim(const AttemptSpec& spec) {
 // By its name: its number may be another job's by now.
 bool WasCancelled(const StandIn& cluster, const AttemptSpec& spec) {
   return ReadAll(cluster.File("cancelled")) ==
-         "--quiet --name=" + ContainerName(spec.key, spec.folder) + "\n";
+         "--quiet --name=" + AttemptName(spec.key, spec.folder) + "\n";
 }
 
 AttemptSpec GangSpec(const StandIn& cluster, const std::string& script) {
@@ -498,7 +498,7 @@ TEST_CASE("slurm: one question serves all jobs, and there are no more of them wi
     std::string queue;
     for (int i = 0; i < jobs; ++i) {
       specs.push_back(ScriptSpec(cluster.scratch(), "true", "run/task/" + std::to_string(i + 1)));
-      queue += "1|RUNNING|None|" + ContainerName(specs.back().key, specs.back().folder) + "|/\n";
+      queue += "1|RUNNING|None|" + AttemptName(specs.back().key, specs.back().folder) + "|/\n";
     }
     WriteAll(cluster.File("queue"), queue);
     for (const AttemptSpec& spec : specs) REQUIRE(executor->Start(spec).ok());
@@ -536,7 +536,7 @@ TEST_CASE("slurm: a job that Slurm puts back although its attempt has ended is w
   }
   CHECK(Eventually([&] {
     return ReadAll(cluster.File("cancelled"))
-        .starts_with("--quiet --name=" + ContainerName(spec.key, spec.folder) + " 1\n");
+        .starts_with("--quiet --name=" + AttemptName(spec.key, spec.folder) + " 1\n");
   }));
 }
 

@@ -191,7 +191,7 @@ TEST_CASE("the older generation is read completely") {
                                            {"bird-data", "/mnt/again"},
                                            {"checkpoints", "/home/work/checkpoints"}});
   CHECK(train.shared_memory == *Quantity::ParseBytes("2g"));
-  CHECK_FALSE(train.labels.contains("fasttrack/shmem"));
+  CHECK_FALSE(train.labels.get().contains("fasttrack/shmem"));
   CHECK(train.retry == Retry());
 }
 
@@ -605,11 +605,12 @@ TEST_CASE("every text survives writing and reading") {
     task.description = text;
     pipeline.tasks = {task};
     // As the reader would have it.
-    for (std::string* value :
-         {&pipeline.tasks[0].command[0], &pipeline.tasks[0].environment[0].value}) {
-      const size_t open = value->find("${{");
-      if (open != std::string::npos) value->insert(open, "$");
-    }
+    const auto escaped = [](std::string value) {
+      const size_t open = value.find("${{");
+      return open == std::string::npos ? value : value.insert(open, "$");
+    };
+    pipeline.tasks[0].command = {escaped("echo\n" + text)};
+    pipeline.tasks[0].environment[0].value = escaped(text);
     const FastTrackDocument document = WriteFastTrack(pipeline);
     CHECK(document.lost.empty());
     const Pipeline back = ReadGood(document.yaml);

@@ -130,7 +130,7 @@ TEST_CASE("The version tells pipelines apart, not notations") {
   const Pipeline pipeline = MakePipeline();
   Pipeline other = pipeline;
   CHECK(PipelineVersion(other) == PipelineVersion(pipeline));
-  other.tasks[1].command[0] += " ";
+  other.tasks[1].command = {std::string(other.tasks[1].command.front()) + " "};
   CHECK(PipelineVersion(other) != PipelineVersion(pipeline));
   other = pipeline;
   other.parameters[0].minimum = -0.0;  // equals 0
