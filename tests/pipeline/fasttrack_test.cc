@@ -191,7 +191,7 @@ TEST_CASE("the older generation is read completely") {
                                            {"bird-data", "/mnt/again"},
                                            {"checkpoints", "/home/work/checkpoints"}});
   CHECK(train.shared_memory == *Quantity::ParseBytes("2g"));
-  CHECK_FALSE(train.labels.contains("fasttrack/shmem"));
+  CHECK_FALSE(train.labels.get().contains("fasttrack/shmem"));
   CHECK(train.retry == Retry());
 }
 
