@@ -32,6 +32,10 @@ const (
 	EventTaskSkipped        EventType = C.TRACKBED_EVENT_TASK_SKIPPED
 	EventTaskCached         EventType = C.TRACKBED_EVENT_TASK_CACHED
 	EventTaskFailed         EventType = C.TRACKBED_EVENT_TASK_FAILED
+	EventAttemptPreempting  EventType = C.TRACKBED_EVENT_ATTEMPT_PREEMPTING
+	EventAttemptPreempted   EventType = C.TRACKBED_EVENT_ATTEMPT_PREEMPTED
+	EventApprovalRequested  EventType = C.TRACKBED_EVENT_APPROVAL_REQUESTED
+	EventApprovalDecided    EventType = C.TRACKBED_EVENT_APPROVAL_DECIDED
 )
 
 var eventNames = map[EventType]string{
@@ -49,6 +53,10 @@ var eventNames = map[EventType]string{
 	EventTaskSkipped:        "task_skipped",
 	EventTaskCached:         "task_cached",
 	EventTaskFailed:         "task_failed",
+	EventAttemptPreempting:  "attempt_preempting",
+	EventAttemptPreempted:   "attempt_preempted",
+	EventApprovalRequested:  "approval_requested",
+	EventApprovalDecided:    "approval_decided",
 }
 
 var eventTypes = func() map[string]EventType {

@@ -162,6 +162,20 @@ int Main(int argc, char** argv) {
   AddEndpointOption(doctor, &executor);
   AddSlurmOptions(doctor, &executor);
 
+  DecideOptions decide;
+  const auto decide_command = [&](const char* name, const char* help, bool approve) {
+    CLI::App* added = command(name, help, [&, approve] {
+      decide.approve = approve;
+      return DecideTask(common, decide);
+    });
+    added->add_option("RUN", decide.run, "Run, or latest")->required();
+    added->add_option("TASK", decide.task, "Task that waits for approval")->required();
+    added->add_option("--comment,-m", decide.comment, "What to remember about it");
+    added->add_option("--by", decide.by, "Who decides (default: who runs this)");
+  };
+  decide_command("approve", "Let a task that waits for approval succeed", true);
+  decide_command("reject", "Let a task that waits for approval fail", false);
+
   size_t limit = 20;
   CLI::App* runs_command =
       command("runs", "List runs, newest first", [&] { return ListRuns(common, limit, json); });

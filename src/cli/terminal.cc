@@ -105,6 +105,8 @@ std::string_view Mark(const TaskStatus& status) {
   switch (status.state) {
     case TaskState::pending:
       return "·";
+    case TaskState::waiting:
+      return "?";
     case TaskState::running:
       return status.unknown ? "?" : "▸";
     case TaskState::succeeded:
@@ -116,7 +118,7 @@ std::string_view Mark(const TaskStatus& status) {
     case TaskState::cancelled:
       return "!";
   }
-  return "?";
+  return " ";
 }
 
 std::string Coloured(const TaskStatus& status, std::string_view text, bool colour) {
@@ -126,6 +128,9 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
     case TaskState::pending:
     case TaskState::skipped:
       code = "2";
+      break;
+    case TaskState::waiting:
+      code = "35";
       break;
     case TaskState::running:
       code = status.unknown ? "33" : "36";

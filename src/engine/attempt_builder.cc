@@ -282,6 +282,26 @@ StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task) {
                 "map.over");
 }
 
+StatusOr<std::string> RenderQuestion(const RunState& run, TaskIndex task) {
+  const RunResolver names(run, task, run.task(task).attempt + 1);
+  return Render(run.pipeline().tasks[task].approval->message, std::cref(names),
+                Template::Quoting::none, "approval.message");
+}
+
+Status CheckSecretSources(const SecretSource* secrets,
+                          const std::vector<EnvironmentVariable>& environment) {
+  if (secrets == nullptr) return absl::OkStatus();
+  for (const EnvironmentVariable& variable : environment) {
+    if (!IsSecretReference(variable.value)) continue;
+    const std::string_view rest = std::string_view(variable.value).substr(kSecretPrefix.size());
+    if (const Status known = secrets->CheckSource(rest.substr(0, rest.find('/'))); !known.ok()) {
+      return InvalidArgument(
+          absl::StrCat("environment.", variable.name, ": ", AbslView(Message(known))));
+    }
+  }
+  return absl::OkStatus();
+}
+
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec) {
   for (EnvironmentVariable& variable : spec->environment) {
     if (!std::binary_search(spec->secret_names.begin(), spec->secret_names.end(), variable.name)) {

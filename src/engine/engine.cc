@@ -9,6 +9,7 @@
 #include "engine/engine_impl.hpp"
 #include "engine/request.hpp"
 #include "trackbed/engine/explain.hpp"
+#include "trackbed/engine/run_queries.hpp"
 #include "trackbed/resources/local_node.hpp"
 #include "trackbed/resources/node_writer.hpp"
 
@@ -136,8 +137,10 @@ Status Engine::Impl::TakeRequests() {
       if (options_.takes_stored_node) TRACKBED_RETURN_IF_ERROR(TakeUpNodes());
       continue;
     }
-    // A request that cannot be met any more (the run has ended) is answered by doing nothing.
-    Status status = Cancel(request.run);
+    // A request that cannot be met any more (the run has ended, somebody else was first) is
+    // answered by doing nothing.
+    Status status =
+        request.kind == Request::Kind::decide ? DecideAsAsked(request) : Cancel(request.run);
     if (!broken_.ok()) return status;
   }
   return absl::OkStatus();
@@ -153,6 +156,12 @@ void Engine::Impl::FireTimers() {
     const TaskStatus& status = run->state.task(task);
     if (timer.kind == Timer::Kind::retry) {
       if (status.state == TaskState::pending) to_consider_.push_back(timer.task);
+      continue;
+    }
+    if (timer.kind == Timer::Kind::expiry) {
+      const bool waits = status.state == TaskState::waiting && status.attempt == timer.attempt;
+      if (!waits || run->state.cancel_requested()) continue;
+      if (Status decided = RecordDecision(*run, task, {}); !decided.ok()) broken_ = decided;
       continue;
     }
     if (status.state != TaskState::running || status.attempt != timer.attempt) continue;
@@ -238,8 +247,9 @@ Time Engine::Impl::NextDeadline() const {
 
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
   const ActiveRun* run = FindActive(id);
-  if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
-  if (run->state.pipeline().tasks[task].skip) return "";
+  if (run == nullptr || run->state.pipeline().tasks[task].skip) return "";
+  const TaskState state = run->state.task(task).state;
+  if (state != TaskState::pending && state != TaskState::waiting) return "";
   const Time now = ReadClock();
   const TaskExplanation explanation = ExplainState(run->state, task, now);
   if (explanation.situation != TaskSituation::next) return explanation.sentence;
@@ -293,8 +303,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
   }
-  const auto possible =
-      NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), [](const auto&) { return true; });
+  const auto possible = NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), nullptr,
+                                          [](const auto&) { return true; });
   if (!possible.ok()) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
@@ -318,6 +328,9 @@ Status Engine::Retry(const RunId& run, const std::vector<std::string>& tasks) {
 }
 Status Engine::Cancel(const RunId& run) { return impl_->Cancel(run); }
 Status Engine::Step() { return impl_->Step(); }
+Status Engine::Decide(const RunId& run, std::string_view task, const ApprovalDecided& decision) {
+  return impl_->Decide(run, [&](const RunState& state) { return FindTask(state, task); }, decision);
+}
 bool Engine::IsActive(const RunId& run) const { return impl_->FindActive(run) != nullptr; }
 bool Engine::HasActiveRuns() const { return impl_->HasActiveRuns(); }
 const RunState* Engine::Find(const RunId& run) const {

@@ -1,12 +1,13 @@
 // What the engine knows of the runs under way, and the steps it is made of. engine.cc has the step
 // itself; engine_runs.cc the life of runs; engine_tasks.cc the decisions about tasks;
-// engine_maps.cc the runs of maps.
+// engine_maps.cc the runs of maps; engine_approvals.cc the tasks that ask people.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -78,7 +79,7 @@ struct Flight {
 };
 
 struct Timer {
-  enum class Kind : uint8_t { retry, timeout, kill };
+  enum class Kind : uint8_t { retry, timeout, kill, expiry };
   Time at;
   Kind kind = Kind::retry;
   ReadyTask task;
@@ -132,7 +133,11 @@ class Engine::Impl {
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
   Status Retry(const RunId& id, const std::vector<std::string>& tasks);
+  Status AddRetried(const RunState& run, const std::string& name, RunRetried* detail);
   Status Cancel(const RunId& id);
+  // `find` says which task is meant.
+  Status Decide(const RunId& id, const std::function<StatusOr<TaskIndex>(const RunState&)>& find,
+                const ApprovalDecided& decision);
   Status Step();
 
   ActiveRun* FindActive(const RunId& id) const {
@@ -156,6 +161,12 @@ class Engine::Impl {
   Status CountOthers();
   Status CancelActive(ActiveRun& run);
   void FinishRuns();
+
+  // Approvals.
+  Status Ask(ActiveRun& run, TaskIndex task);
+  void ExpectAnswer(const ActiveRun& run, TaskIndex task);
+  Status DecideAsAsked(const Request& request);
+  Status RecordDecision(ActiveRun& run, TaskIndex task, const ApprovalDecided& decision);
 
   // Runs of maps.
   Status StartMap(ActiveRun& run, TaskIndex task);

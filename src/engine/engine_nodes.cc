@@ -12,9 +12,11 @@ namespace trackbed {
 
 StatusOr<std::unique_ptr<EngineNodes>> EngineNodes::Create(
     std::vector<NodeDescription> nodes, Naming naming, const Tenancy& tenancy,
-    const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted) {
-  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<NodeQueue> queue,
-                            NodeQueue::Create(nodes, tenancy, policy, std::move(wanted)));
+    const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted,
+    NodeChoice choice) {
+  TRACKBED_ASSIGN_OR_RETURN(
+      std::unique_ptr<NodeQueue> queue,
+      NodeQueue::Create(nodes, tenancy, policy, order, std::move(wanted), std::move(choice)));
   return std::unique_ptr<EngineNodes>(new EngineNodes(std::move(nodes), naming, std::move(queue)));
 }
 

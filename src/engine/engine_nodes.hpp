@@ -24,10 +24,12 @@ class EngineNodes {
   // Whether events say on which node something runs, although there is only one: others may come.
   enum class Naming : uint8_t { where_needed, always };
 
-  // At least one node. Errors and `wanted` as NodeQueue::Create.
-  static StatusOr<std::unique_ptr<EngineNodes>> Create(
-      std::vector<NodeDescription> nodes, Naming naming, const Tenancy& tenancy,
-      const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
+  // At least one node. Errors, `order`, `wanted` and `choice` as NodeQueue::Create.
+  static StatusOr<std::unique_ptr<EngineNodes>> Create(std::vector<NodeDescription> nodes,
+                                                       Naming naming, const Tenancy& tenancy,
+                                                       const GroupPolicy& policy, Order* order,
+                                                       std::function<bool(const ReadyTask&)> wanted,
+                                                       NodeChoice choice = {});
 
   NodeQueue& queue() { return *queue_; }
   const std::vector<NodeDescription>& descriptions() const { return descriptions_; }

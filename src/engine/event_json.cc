@@ -59,6 +59,19 @@ void AddSlots(const std::vector<HeldSlot>& slots, Json* json) {
   }
 }
 
+Json ToJson(const AttemptPreempting& preempting) {
+  return {{"run", preempting.run},
+          {"task", preempting.task},
+          {"cause", Text(ToString(preempting.cause))}};
+}
+
+Json ToJson(const ApprovalDecided& decision) {
+  Json json = {{"approved", decision.approved}};
+  if (!decision.by.empty()) json["by"] = decision.by;
+  if (!decision.comment.empty()) json["comment"] = decision.comment;
+  return json;
+}
+
 void AddDetail(const Event& event, Json* json) {
   switch (event.type) {
     case EventType::run_submitted: {
@@ -98,6 +111,7 @@ void AddDetail(const Event& event, Json* json) {
     case EventType::attempt_succeeded:
     case EventType::attempt_failed:
     case EventType::attempt_cancelled:
+    case EventType::attempt_preempted:
     case EventType::task_failed: {
       AttemptEnded detail;
       if (Decode(event.detail, &detail).ok()) Add(detail, json);
@@ -123,6 +137,23 @@ void AddDetail(const Event& event, Json* json) {
       (*json)["from_task"] = detail.result.task;
       (*json)["from_attempt"] = detail.result.attempt;
       if (!detail.result.outputs.empty()) (*json)["outputs"] = ToJson(detail.result.outputs);
+      return;
+    }
+    case EventType::attempt_preempting: {
+      AttemptPreempting detail;
+      if (Decode(event.detail, &detail).ok()) (*json)["preempted_for"] = ToJson(detail);
+      return;
+    }
+    case EventType::approval_requested: {
+      ApprovalRequested detail;
+      if (Decode(event.detail, &detail).ok()) (*json)["message"] = detail.message;
+      return;
+    }
+    case EventType::approval_decided: {
+      ApprovalDecided detail;
+      if (!Decode(event.detail, &detail).ok()) return;
+      const Json decision = ToJson(detail);
+      json->insert(decision.begin(), decision.end());
       return;
     }
     case EventType::run_resumed:
@@ -153,6 +184,20 @@ Json TaskToJson(const RunState& run, TaskIndex index) {
       json["from_run"] = result->run;
       json["from_task"] = result->task;
     }
+  }
+  if (const ApprovalRequested* asked = run.Asked(index)) {
+    const Approval& approval = *run.pipeline().tasks[index].approval;
+    json["approval"]["message"] = asked->message;
+    if (!approval.approvers.empty()) json["approval"]["approvers"] = approval.approvers;
+    if (const Time until = run.ApprovalExpires(index); until != kNever) {
+      json["approval"]["until"] = FormatTime(until);
+    }
+    if (const ApprovalDecided* decision = run.Decision(index)) {
+      json["approval"]["decision"] = ToJson(*decision);
+    }
+  }
+  if (const AttemptPreempting* preempting = run.Preemption(index)) {
+    json["preempted_for"] = ToJson(*preempting);
   }
   if (const AttemptEnded* failure = run.Failure(index)) {
     Json detail;

@@ -10,6 +10,8 @@ std::string_view ToString(TaskState state) {
   switch (state) {
     case TaskState::pending:
       return "pending";
+    case TaskState::waiting:
+      return "waiting";
     case TaskState::running:
       return "running";
     case TaskState::succeeded:
@@ -78,6 +80,9 @@ Status RunState::ApplyRunEvent(const Event& event) {
         if (task >= tasks_.size()) return Unexpected(event);
       }
       ResetForRetry(detail.tasks);
+      for (const RetriedBatch& retried : detail.batches) {
+        retried_batches_[retried.task].push_back(retried.batch);
+      }
       return absl::OkStatus();
     }
     case EventType::run_finished: {
@@ -89,7 +94,7 @@ Status RunState::ApplyRunEvent(const Event& event) {
       }
       for (TaskIndex i = 0; i < tasks_.size(); ++i) {
         if (tasks_[i].state == TaskState::running) return Unexpected(event);
-        if (tasks_[i].state == TaskState::pending) Finish(i, TaskState::cancelled, event.time);
+        if (!IsFinal(tasks_[i].state)) Finish(i, TaskState::cancelled, event.time);
       }
       status_ = detail.status;
       finished_at_ = event.time;
@@ -106,11 +111,15 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     return Unexpected(event);
   }
   TaskStatus& task = tasks_[event.task];
-  const bool ends_attempt = event.type == EventType::attempt_succeeded ||
-                            event.type == EventType::attempt_failed ||
-                            event.type == EventType::attempt_cancelled;
-  const bool during_attempt =
-      event.type == EventType::attempt_unknown || event.type == EventType::attempt_known;
+  if (event.type == EventType::approval_requested || event.type == EventType::approval_decided) {
+    return ApplyApproval(event);
+  }
+  const bool ends_attempt =
+      event.type == EventType::attempt_succeeded || event.type == EventType::attempt_failed ||
+      event.type == EventType::attempt_cancelled || event.type == EventType::attempt_preempted;
+  const bool during_attempt = event.type == EventType::attempt_preempting ||
+                              event.type == EventType::attempt_unknown ||
+                              event.type == EventType::attempt_known;
   const bool of_attempt = ends_attempt || during_attempt;
   if (task.state != (of_attempt ? TaskState::running : TaskState::pending)) {
     return Unexpected(event);
@@ -127,11 +136,14 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   if (has_ended && !event.detail.empty()) {
     TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &ended));
   }
-  if (has_ended) task.stopping = false;
+  if (event.type == EventType::attempt_preempted && !task.preempting) return Unexpected(event);
+  if (has_ended) task.stopping = task.preempting = false;
   if (has_ended) MakeKnown(event.task);
   switch (event.type) {
     case EventType::attempt_intended: {
-      if (event.attempt != task.attempt + 1) return Unexpected(event);
+      const bool is_approval = static_cast<bool>(pipeline_->tasks[event.task].approval);
+      if (event.attempt != task.attempt + 1 || is_approval) return Unexpected(event);
+      if (!preemptions_.empty()) preemptions_.erase(event.task);
       if (!event.detail.empty()) {
         AttemptIntended& intended = intended_[event.task];
         TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended));
@@ -139,6 +151,7 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       } else if (!intended_.empty()) {
         intended_.erase(event.task);
       }
+      if (!retried_batches_.empty()) retried_batches_.erase(event.task);
       task.state = TaskState::running;
       task.attempt = event.attempt;
       task.started = event.time;
@@ -171,6 +184,16 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     case EventType::attempt_cancelled:
       failures_[event.task] = std::move(ended);
       Finish(event.task, TaskState::cancelled, event.time);
+      return absl::OkStatus();
+    case EventType::attempt_preempting:
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &preemptions_[event.task]));
+      task.preempting = true;
+      return absl::OkStatus();
+    case EventType::attempt_preempted:
+      ++task.preempted_attempts;
+      failures_[event.task] = std::move(ended);
+      task.state = TaskState::pending;
+      task.finished = event.time;
       return absl::OkStatus();
     case EventType::attempt_unknown:
       TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &unknown_[event.task]));
@@ -209,6 +232,47 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   }
 }
 
+Status RunState::ApplyApproval(const Event& event) {
+  TaskStatus& task = tasks_[event.task];
+  if (!pipeline_->tasks[event.task].approval) return Unexpected(event);
+  if (event.type == EventType::approval_requested) {
+    if (task.state != TaskState::pending || event.attempt != task.attempt + 1) {
+      return Unexpected(event);
+    }
+    for (const TaskIndex dependency : graph_.Predecessors(event.task)) {
+      if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
+    }
+    TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &asked_[event.task]));
+    task.state = TaskState::waiting;
+    task.attempt = event.attempt;
+    task.started = event.time;
+    return absl::OkStatus();
+  }
+  if (task.state != TaskState::waiting || event.attempt != task.attempt) return Unexpected(event);
+  ApprovalDecided& decision = decisions_[event.task];
+  TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &decision));
+  if (!decision.approved) {
+    AttemptEnded& failure = failures_[event.task];
+    failure.reason = FailureReason::rejected;
+    failure.message = DescribeDecision(decision);
+  }
+  Finish(event.task, decision.approved ? TaskState::succeeded : TaskState::failed, event.time);
+  return absl::OkStatus();
+}
+
+std::string DescribeDecision(const ApprovalDecided& decision) {
+  if (decision.by.empty()) return "nobody approved in time";
+  return absl::StrCat(decision.approved ? "approved by " : "rejected by ", decision.by,
+                      decision.comment.empty() ? "" : ": ", decision.comment);
+}
+
+std::string DescribePreemption(const AttemptPreempting& preempting) {
+  const bool priority = preempting.cause == AttemptPreempting::Cause::priority;
+  return absl::StrCat(
+      "stopped for task ", preempting.task, " of run ", preempting.run,
+      priority ? ", which has a higher priority" : ", whose tenant has less than its guarantee");
+}
+
 void RunState::Finish(TaskIndex index, TaskState state, Time time) {
   TaskStatus& task = tasks_[index];
   task.state = state;
@@ -238,6 +302,10 @@ void RunState::ResetTask(TaskIndex index, bool fresh) {
   failures_.erase(index);
   skips_.erase(index);
   intended_.erase(index);
+  asked_.erase(index);
+  decisions_.erase(index);
+  preemptions_.erase(index);
+  retried_batches_.erase(index);
 }
 
 void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
@@ -277,6 +345,24 @@ const AttemptIntended* RunState::Intended(TaskIndex index) const {
   return found == intended_.end() ? nullptr : &found->second;
 }
 
+const ApprovalRequested* RunState::Asked(TaskIndex index) const {
+  auto found = asked_.find(index);
+  return found == asked_.end() ? nullptr : &found->second;
+}
+Time RunState::ApprovalExpires(TaskIndex index) const {
+  const TaskStatus& task = tasks_[index];
+  if (task.state != TaskState::waiting) return kNever;
+  const Duration timeout = pipeline_->tasks[index].approval->timeout;
+  return timeout > Duration(0) && timeout < kNever - task.started ? task.started + timeout : kNever;
+}
+const ApprovalDecided* RunState::Decision(TaskIndex index) const {
+  auto found = decisions_.find(index);
+  return found == decisions_.end() ? nullptr : &found->second;
+}
+const AttemptPreempting* RunState::Preemption(TaskIndex index) const {
+  auto found = preemptions_.find(index);
+  return found == preemptions_.end() ? nullptr : &found->second;
+}
 const AttemptUnknown* RunState::Unknown(TaskIndex index) const {
   auto found = unknown_.find(index);
   return found == unknown_.end() ? nullptr : &found->second;
@@ -286,6 +372,11 @@ const RunId& RunState::MapRun(TaskIndex index) const {
   static const RunId none;
   auto found = map_runs_.find(index);
   return found == map_runs_.end() ? none : found->second;
+}
+
+std::vector<TaskIndex> RunState::RetriedBatches(TaskIndex index) const {
+  auto found = retried_batches_.find(index);
+  return found == retried_batches_.end() ? std::vector<TaskIndex>() : found->second;
 }
 
 Time RunState::RetryAt(TaskIndex index) const {

@@ -148,6 +148,12 @@ void EncodeTask(const Task& task, v1::Task* message) {
     map->set_batches(task.map->batches);
     map->set_concurrency(task.map->concurrency);
   }
+  if (task.approval) {
+    v1::Approval* approval = message->mutable_approval();
+    approval->set_message(task.approval->message);
+    for (const std::string& name : task.approval->approvers) approval->add_approvers(name);
+    approval->set_timeout_ns(task.approval->timeout.count());
+  }
   message->mutable_labels()->insert(task.labels.begin(), task.labels.end());
 }
 
@@ -313,6 +319,12 @@ Status DecodeTask(v1::Task* message, Task* task) {
     v1::TaskMap* map = message->mutable_map();
     task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U), map->batches(),
                         map->concurrency()};
+  }
+  if (message->has_approval()) {
+    v1::Approval* approval = message->mutable_approval();
+    task->approval =
+        Approval{std::move(*approval->mutable_message()), DecodeList(approval->mutable_approvers()),
+                 Duration(approval->timeout_ns())};
   }
   if (!message->labels().empty()) task->labels = DecodeTexts(message->mutable_labels());
   return absl::OkStatus();

@@ -103,6 +103,7 @@ class FastTrackWriter {
     if (task.trigger != Trigger::all_succeeded) Lose(owner, "trigger");
     if (!task.when.empty()) Lose(owner, "when");
     if (task.map) Lose(owner, "map");
+    if (task.approval) Lose(owner, "approval (FastTrack waits for nobody)");
     if (!task.outputs.empty()) Lose(owner, "outputs");
     if (!task.files.empty()) Lose(owner, "files");
     if (task.timeout != Duration(0)) Lose(owner, "timeout");

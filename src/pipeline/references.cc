@@ -14,7 +14,14 @@ namespace {
 constexpr std::string_view kOpening = "${{";
 
 // The field that a reference stands in.
-enum class Context : uint8_t { command, environment, pipeline_environment, condition, map };
+enum class Context : uint8_t {
+  command,
+  environment,
+  pipeline_environment,
+  condition,
+  map,
+  approval,
+};
 
 // "Is `ancestor` upstream of `task`?", for those that are no direct dependencies.
 struct UpstreamQuestion {
@@ -142,6 +149,9 @@ class ReferenceChecker {
     }
     if (!task.when.empty()) CheckCondition(task.when);
     if (task.map) CheckTemplate(task.map->over, Context::map, [] { return "map.over"; });
+    if (task.approval) {
+      CheckTemplate(task.approval->message, Context::approval, [] { return "approval.message"; });
+    }
   }
 
   std::vector<UpstreamQuestion> TakeQuestions() { return std::move(questions_); }
@@ -192,6 +202,8 @@ class ReferenceChecker {
       Error("a command may not hold a secret; pass it in an environment variable");
     } else if (context_ == Context::map) {
       Error("a map may not go over a secret");
+    } else if (context_ == Context::approval) {
+      Error("a question that people read may not hold a secret");
     } else if (!IsWholeSecret(text) || reference.parts.size() != 2) {
       Error("a secret must be the whole value of an environment variable: ${{ secrets.NAME }}");
     }

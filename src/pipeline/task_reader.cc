@@ -319,6 +319,32 @@ void ReadMap(SchemaReader& reader, const DocumentNode& node, const NodePath& pat
   task->map = std::move(map);
 }
 
+void ReadApproval(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                  Task* task) {
+  static constexpr SchemaField<Approval> kFields[] = {
+      {"message", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                     Approval* a) { r.Text(n, p, &a->message); }},
+      {"approvers", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                       Approval* a) { ReadTexts(r, n, p, &a->approvers); }},
+      {"timeout", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                     Approval* a) { r.TimeSpan(n, p, &a->timeout); }},
+  };
+  Approval approval;
+  if (node.kind == DocumentNode::Kind::scalar) {
+    approval.message = node.scalar;
+  } else if (node.kind == DocumentNode::Kind::map) {
+    if (!reader.Fields<Approval>(node, path, "approval", kFields, &approval)) return;
+    if (node.Find("message") == nullptr) {
+      reader.Error(node, path, "\"message\" is missing");
+      return;
+    }
+  } else {
+    reader.Expected(node, path, "a question, or a map with \"message\"");
+    return;
+  }
+  task->approval = std::move(approval);
+}
+
 void ReadTaskPriority(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                       Task* task) {
   ReadPriority(reader, node, path, &task->priority);
@@ -368,6 +394,7 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"command", ReadCommand},
     {"when", ReadTextField<&Task::when>},
     {"map", ReadMap},
+    {"approval", ReadApproval},
     {"outputs", ReadOutputs},
     {"description", ReadTextField<&Task::description>},
     {"trigger", ReadTrigger},
@@ -389,7 +416,18 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"cluster", ReadCluster},
     {"labels", ReadTaskLabels},
 };
-constexpr size_t kFieldsOfOneTask = 7;
+constexpr size_t kFieldsOfOneTask = 8;
+
+// Of the defaults, those that mean something to a task without attempts.
+Task WithoutAttempts(Task defaults) {
+  Task task;
+  task.description = std::move(defaults.description);
+  task.trigger = defaults.trigger;
+  task.skip = defaults.skip;
+  task.allow_failure = defaults.allow_failure;
+  task.labels = std::move(defaults.labels);
+  return task;
+}
 
 }  // namespace
 
@@ -407,6 +445,7 @@ void ReadTask(SchemaReader& reader, const DocumentNode& node, const NodePath& pa
     reader.MarkIncomplete();
     return;
   }
+  if (node.Find("approval") != nullptr) *task = WithoutAttempts(std::move(*task));
   reader.Fields<Task>(node, path, "task", kTaskFields, task);
   if (node.Find("name") == nullptr) {
     reader.Error(node, path, "\"name\" is missing");

@@ -162,6 +162,15 @@ void PutMap(const Task& task, Json* map) {
   Put(map, "map", std::move(fan_out));
 }
 
+void PutApproval(const Task& task, Json* map) {
+  if (!task.approval) return;
+  Json approval = Json::object();
+  Put(&approval, "message", task.approval->message);
+  PutNonEmpty(&approval, "approvers", Texts(task.approval->approvers));
+  PutDuration(&approval, "timeout", task.approval->timeout, Duration(0));
+  Put(map, "approval", std::move(approval));
+}
+
 // In the order of the schema.
 Json FromTask(const Task& task) {
   static const Task defaults;
@@ -176,6 +185,7 @@ Json FromTask(const Task& task) {
   }
   PutText(&map, "when", task.when);
   PutMap(task, &map);
+  PutApproval(task, &map);
   PutNonEmpty(&map, "environment", FromEnvironment(task.environment));
   PutNonEmpty(&map, "resources", FromResources(task.resources));
   if (task.enforcement != defaults.enforcement) {

@@ -324,10 +324,15 @@ TEST_CASE("Wrong values of a task say what was expected") {
        "digit"},
       {"environment: {TRACKBED_RUN: x}",
        "found \"TRACKBED_RUN\", expected a name not starting with TRACKBED_, which is reserved"},
-      {"environment: {A: secret://vault/x}",
-       "found \"secret://vault/x\", expected secret://env/NAME or secret://file/PATH"},
+      {"environment: {A: secret://x}",
+       "found \"secret://x\", expected secret://SOURCE/NAME, such as secret://env/NAME or "
+       "secret://file/NAME"},
       {"environment: {A: secret://env/}",
-       "found \"secret://env/\", expected secret://env/NAME or secret://file/PATH"},
+       "found \"secret://env/\", expected secret://SOURCE/NAME, such as secret://env/NAME or "
+       "secret://file/NAME"},
+      {"environment: {A: \"secret:///x\"}",
+       "found \"secret:///x\", expected secret://SOURCE/NAME, such as secret://env/NAME or "
+       "secret://file/NAME"},
       {"mounts: [nothere]", "unknown folder \"nothere\""},
       {"mounts: [dat]", "unknown folder \"dat\"; did you mean \"data\"?"},
       {"mounts: [\"data:ro\"]",

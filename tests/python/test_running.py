@@ -14,11 +14,13 @@ from trackbed import (
     ArtifactStore,
     Containers,
     Engine,
+    FailedPrecondition,
     ForkError,
     InvalidArgument,
     NotFound,
     RunCancelled,
     RunFailed,
+    SecretSource,
     Slurm,
     TrackbedError,
     backup_store,
@@ -353,6 +355,38 @@ def test_cancelling(engine, tmp_path):
     assert engine.runs[-1].wait(30).state == "cancelled"
 
 
+def test_approvals(engine, tmp_path):
+    file = tmp_path / "asks.yaml"
+    file.write_text(
+        "name: asks\ntasks:\n"
+        "- {name: a, approval: {message: 'Go on', approvers: [ada]}}\n"
+        "- {name: b, approval: And further, dependencies: [a]}\n"
+    )
+    run = engine.submit(file)
+
+    def asks(name):
+        until = time.monotonic() + 30
+        while run[name].state != "waiting":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    asks("a")
+    assert run["a"].approval == {"message": "Go on", "approvers": ["ada"]} or (
+        run["a"].approval == {"message": "Go on"}
+    )
+    with pytest.raises(FailedPrecondition, match="may not decide"):
+        run["a"].approve(by="bob")
+    run["a"].approve(by="ada", comment="fine")
+    with pytest.raises(FailedPrecondition, match="decided already: approved by ada: fine"):
+        run["a"].reject(by="ada")
+    asks("b")
+    run["b"].reject(by="bob", comment="no")
+    assert run.wait(30).state == "failed"
+    assert run["a"].approval["decision"] == {"approved": True, "by": "ada", "comment": "fine"}
+    assert run["b"].approval["decision"] == {"approved": False, "by": "bob", "comment": "no"}
+    assert run["b"].state == "failed" and run["a"].state == "succeeded"
+
+
 def test_threads(engine):
     results = {}
 
@@ -424,6 +458,30 @@ def test_secrets_reach_a_task_and_no_log(engine, monkeypatch):
     run = engine.submit(secretive).wait()
     assert run.output == 9
     assert "hush-hush" not in run["peek"].logs()
+
+
+def test_secrets_from_the_host(tmp_path):
+    class Vault(SecretSource):
+        def resolve(self, source, name):
+            if name != "password":
+                raise KeyError(name)
+            return f"{source} says hunter2"
+
+    @pipeline
+    def login(name: str) -> None:
+        shell('test "${#PASSWORD}" = 18 && echo "it is $PASSWORD"', name="check",
+              env={"PASSWORD": "secret://vault/password"})  # fmt: skip
+        shell("true", name="other", env={"KEY": "secret://vault/key"}, allow_failure=True)
+
+    vault = Vault()
+    with Engine(tmp_path / "home", secrets=vault, durability="process") as engine:
+        run = engine.submit(login, {"name": "x"}).wait()
+        assert run["check"].state == "succeeded"
+        assert run["check"].logs() == "it is ***\n"
+        assert run["other"].state == "failed" and "key" in run["other"].failure
+    assert [type(error) for error in vault.failures] == [KeyError]
+    stored = (tmp_path / "home" / "trackbed.db").read_bytes()
+    assert b"hunter2" not in stored
 
 
 def test_mapped_arguments_side_by_side(engine):

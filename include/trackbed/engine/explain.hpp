@@ -33,6 +33,8 @@ enum class TaskSituation : uint8_t {
   order,          // `ahead` is before it, and the policy lets nobody overtake
   next,           // nothing is in its way but those before it
   enforcement,    // it refuses devices enforced as weakly as those that there are
+  approval,       // somebody has to approve of it
+  preempting,     // those in `waits_for` are being stopped for it
 };
 
 // "ended", "running", …
@@ -69,11 +71,12 @@ std::string DescribeDevices(const RunState& run, TaskIndex task);
 std::string DescribeUnknown(const RunState& run, TaskIndex task);
 
 // As ExplainState, and what the scheduler of the engine that drives the run has to say: it is made
-// again from what is stored. `is_gone`, `tenancy` and `policy` are those of its EngineOptions; the
-// first two it does not store. kNotFound for an unknown run.
+// again from what is stored. `is_gone`, `tenancy`, `policy` and `order` are those of its
+// EngineOptions, which it does not store. kNotFound for an unknown run.
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& run, TaskIndex task, Time now,
                                       const std::function<bool(const LeaseHolder&)>& is_gone,
                                       const Tenancy& tenancy = Tenancy(),
-                                      const GroupPolicy& policy = GroupPolicy());
+                                      const GroupPolicy& policy = GroupPolicy(),
+                                      Order* order = nullptr);
 
 }  // namespace trackbed

@@ -113,6 +113,15 @@ struct TaskMap {
   friend bool operator==(const TaskMap&, const TaskMap&) = default;
 };
 
+// A task that runs nothing and takes no slots: it waits until somebody approves of it, which is its
+// success, or rejects it, which is its failure. Fields about attempts have their defaults.
+struct Approval {
+  std::string message;                 // what is asked; may hold ${{ … }}
+  std::vector<std::string> approvers;  // who may answer; empty: anybody
+  Duration timeout{0};                 // unanswered for so long, it is rejected; 0: it waits on
+  friend bool operator==(const Approval&, const Approval&) = default;
+};
+
 // Of pipelines, runs and tasks: from minus to plus this.
 inline constexpr int16_t kMaxPriority = 1000;
 
@@ -142,6 +151,7 @@ struct Task {
   std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
   Sparse<std::string> when;               // a condition (expression.hpp); empty: always
   CopyOnWrite<TaskMap> map;               // none: the task runs once
+  CopyOnWrite<Approval> approval;         // none: the task runs something
 
   Sparse<std::vector<EnvironmentVariable>> environment;  // sorted by name
   Sparse<std::vector<SlotRequest>> resources;            // sorted by slot; empty: one cpu
