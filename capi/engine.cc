@@ -377,6 +377,10 @@ Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDes
     if (read.host_order != nullptr) {
       return InvalidArgument("options.policy.host_order: the engine keeps its own order");
     }
+    if (read.host_placer != nullptr) {
+      return InvalidArgument("options.policy.host_placer: the engine has only those with names");
+    }
+    TRACKBED_RETURN_IF_ERROR(ReadText(read.placer, "options.policy.placer", &core->placer));
     if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
   }
   return ReadTenants(options, nodes, &core->tenancy);
@@ -407,6 +411,7 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.nodes, core));
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
+  chosen.placer = core->placer;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
     Publish(core, run, sequence, event);
   };

@@ -130,6 +130,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
   engine.node_lease = options.executor.node_lease;
+  engine.placer = options.executor.placer;
   engine.nodes = {session->node_};
   // Nodes that somebody added are used instead of this machine, unless it is asked for by --slots;
   // where Slurm decides they are not. Processes run here only.

@@ -72,6 +72,11 @@ struct EngineOptions {
   // are kInvalidArgument.
   Tenancy tenancy;
   GroupPolicy policy;
+  // Chooses among several nodes: one of kPlacerNames. Empty: "default" where there are
+  // accelerators, else "spread". It is told on which nodes the inputs of a task were written, each
+  // counting as much; "locality-aware" goes by that, the others where nodes are equal. An unknown
+  // one is kInvalidArgument.
+  std::string placer;
 
   LeaseHolder holder;  // who we are
   Duration lease_time = std::chrono::seconds(15);
