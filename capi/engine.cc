@@ -380,6 +380,10 @@ Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDes
           ReadTable(read.host_order, "options.policy.host_order", &table, &trackbed_order::rank));
       core->host_order = std::make_unique<HostOrder>(table);
     }
+    if (read.host_placer != nullptr) {
+      return InvalidArgument("options.policy.host_placer: the engine has only those with names");
+    }
+    TRACKBED_RETURN_IF_ERROR(ReadText(read.placer, "options.policy.placer", &core->placer));
     if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
   }
   return ReadTenants(options, nodes, &core->tenancy);
@@ -411,6 +415,7 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
   chosen.order = core->host_order.get();
+  chosen.placer = core->placer;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
     Publish(core, run, sequence, event);
   };

@@ -766,9 +766,11 @@ typedef struct trackbed_engine_options {
   const trackbed_engine_tenant* tenants; /* in the order of a tree; none: quotas for nobody */
   size_t tenant_count;
   size_t tenant_size; /* of one of these, in bytes */
-  /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
-   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim and
-   * TRACKBED_ORDER_LIFO are INVALID_ARGUMENT. NULL: defaults.
+  /* Who goes first, and where: `placer` chooses among several nodes and knows on which of them a
+   * task's inputs were written; empty: "default" where there are accelerators, else "spread". Names
+   * of resources and seed are not looked at. The engine stops no attempt for another and serves
+   * nobody last come first: preempt_by_priority, reclaim, TRACKBED_ORDER_LIFO and host_placer are
+   * INVALID_ARGUMENT. NULL: defaults.
    * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
    * the task together, resources, gang, expected run time), which go first come first served; not
    * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from

@@ -87,6 +87,9 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
           },
           "How long a node may be silent until what runs there is tried elsewhere")
       ->default_str("1m");
+  command->add_option("--placer", executor->placer,
+                      "What chooses among several nodes: spread, pack, locality-aware, … (default: "
+                      "default with accelerators, else spread)");
   AddSlurmOptions(command, executor);
 }
 

@@ -128,6 +128,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
   engine.node_lease = options.executor.node_lease;
+  engine.placer = options.executor.placer;
   engine.nodes = {session->node_};
   // Nodes that somebody added, also while the run goes on, are used instead of this machine, unless
   // that is asked for by --slots or Slurm decides.

@@ -12,6 +12,7 @@
 #include "trackbed/engine/run_queries.hpp"
 #include "trackbed/resources/local_node.hpp"
 #include "trackbed/resources/node_writer.hpp"
+#include "trackbed/scheduling/placers.hpp"
 
 namespace trackbed {
 namespace {
@@ -307,6 +308,13 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     return InvalidArgument(
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
+  }
+  if (!options.placer.empty()) {
+    const auto known = MakePlacer(options.placer);
+    if (!known.ok()) {
+      return InvalidArgument(
+          absl::StrCat("EngineOptions.placer: ", AbslView(Message(known.status()))));
+    }
   }
   const auto possible = NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), nullptr,
                                           [](const auto&) { return true; });

@@ -204,6 +204,8 @@ class Engine::Impl {
   Status Enqueue(ActiveRun& run, TaskIndex task);
   void Queue(const ActiveRun& run, TaskIndex task, Time since);
   bool IsWanted(const ReadyTask& ready) const;
+  NodeChoice Choice() const;
+  std::vector<std::string> ReadsFrom(const ReadyTask& ready) const;
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);

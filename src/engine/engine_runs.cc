@@ -61,11 +61,12 @@ Status CheckTexts(const SubmitOptions& options) {
 
 Status Engine::Impl::MakeQueue(StoredNodes stored) {
   TRACKBED_ASSIGN_OR_RETURN(
-      nodes_, EngineNodes::Create(stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
-                                  options_.takes_stored_node ? EngineNodes::Naming::always
-                                                             : EngineNodes::Naming::where_needed,
-                                  options_.tenancy, options_.policy, options_.order,
-                                  [this](const ReadyTask& task) { return IsWanted(task); }));
+      nodes_, EngineNodes::Create(
+                  stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
+                  options_.takes_stored_node ? EngineNodes::Naming::always
+                                             : EngineNodes::Naming::where_needed,
+                  options_.tenancy, options_.policy, options_.order,
+                  [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
   nodes_->SetDrained(std::move(stored.drained));
   return absl::OkStatus();
 }
@@ -99,9 +100,9 @@ Status Engine::Impl::TakeUpNodes() {
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   TRACKBED_ASSIGN_OR_RETURN(
       std::unique_ptr<EngineNodes> nodes,
-      EngineNodes::Create(std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy,
-                          options_.policy, options_.order,
-                          [this](const ReadyTask& task) { return IsWanted(task); }));
+      EngineNodes::Create(
+          std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy, options_.policy,
+          options_.order, [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
   nodes->TakeOver(*nodes_);
   nodes_ = std::move(nodes);
   nodes_->SetDrained(std::move(stored.drained));

@@ -233,6 +233,29 @@ void Engine::Impl::LandFlight(ActiveRun& run, TaskIndex task, const CachedResult
 }
 
 // The run may have been cancelled, or cancelled and retried, since the task was queued.
+NodeChoice Engine::Impl::Choice() const {
+  return {options_.placer, [this](const ReadyTask& ready) { return ReadsFrom(ready); }};
+}
+
+// The nodes on which its inputs were written. What was taken from the cache was written by another
+// run, and what a map left by many attempts: of both it is not known.
+std::vector<std::string> Engine::Impl::ReadsFrom(const ReadyTask& ready) const {
+  const ActiveRun* run = FindActive(ready.run);
+  if (run == nullptr) return {};
+  if (run->map != nullptr) return ReadsFrom(run->map->mapped);
+  std::vector<std::string> nodes;
+  for (const TaskIndex dependency : run->state.graph().Predecessors(ready.task)) {
+    const TaskResult* result = run->state.Result(dependency);
+    const AttemptIntended* intended = run->state.Intended(dependency);
+    if (result == nullptr || result->digest.empty() || result->run != run->record.id ||
+        intended == nullptr || !intended->map_run.empty()) {
+      continue;
+    }
+    nodes.push_back(intended->gang.empty() ? intended->node : intended->gang.front().node);
+  }
+  return nodes;
+}
+
 bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
   const ActiveRun* run = FindActive(ready.run);
   return run != nullptr && !run->state.cancel_requested() &&

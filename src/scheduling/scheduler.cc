@@ -1519,10 +1519,11 @@ class Scheduler::Impl : public SchedulerState {
   // anybody waits for whom it could be done.
   bool NextMayStopMore() const {
     if (!Evicts() || waiting_ == 0) return false;
-    // What has started is too young, and where nothing is guaranteed nobody comes to borrow.
-    if (policy.minimum_run_time > Duration{0} && !tenancy.HasGuarantees()) return false;
+    // What has started is too young, and where nothing is guaranteed nobody comes to borrow. But
+    // who had room, and waits for something else, may have lost it.
+    const bool no_others = policy.minimum_run_time > Duration{0} && !tenancy.HasGuarantees();
     return std::any_of(lines_.begin(), lines_.end(), [&](const Line& line) {
-      if (line.tasks.empty()) return false;
+      if (line.tasks.empty() || (no_others && line.state == Line::State::tried)) return false;
       const TaskSlot first = line.tasks.begin()->second;
       return MayEvict(tasks[first].request) && !HasClaim(first);
     });

@@ -44,7 +44,7 @@ class Tenant:
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """Which task of all runs of an engine goes first.
+    """Which task of all runs of an engine goes first, and where.
 
     order              "fifo", "drf" (the smallest dominant share) or "fair_share" (who has used
                        least, past use fading), after priority; or a `trackbed.Order` of one's
@@ -54,6 +54,9 @@ class Policy:
     ageing             waiting for so many seconds is one step of priority; None: never
     default_run_time   seconds, where nothing is known
     half_life          of past use, in seconds
+    placer             what chooses among several nodes: "spread", "pack", "locality-aware" (where
+                       most of a task's inputs were written), …; "": "default" where there are
+                       accelerators, else "spread"
     """
 
     order: "Union[str, Order]" = "fifo"
@@ -61,6 +64,7 @@ class Policy:
     ageing: Optional[Seconds] = 3600
     default_run_time: Seconds = 3600
     half_life: Seconds = 7 * 24 * 3600
+    placer: str = ""
 
 
 class TenantStruct(Struct):
@@ -104,6 +108,7 @@ def policy_struct(policy: Policy, keep: List[Any]) -> OptionsStruct:
         backfill=BACKFILLS[policy.backfill],
         ageing_ns=-1 if policy.ageing is None else ns(policy.ageing),
         default_run_time_ns=ns(policy.default_run_time), half_life_ns=ns(policy.half_life),
+        placer=text(policy.placer, keep),
     )  # fmt: skip
     if isinstance(policy.order, str):
         made.order = ORDERS[policy.order]

@@ -79,6 +79,11 @@ struct EngineOptions {
   // new one when nodes change, asks it anew. An error of Rank is what a call that takes up a run
   // returns; after that, and of tasks that an engine finds running, it counts as 0.
   Order* order = nullptr;
+  // Chooses among several nodes: one of kPlacerNames. Empty: "default" where there are
+  // accelerators, else "spread". It is told on which nodes the inputs of a task were written, each
+  // counting as much; "locality-aware" goes by that, the others where nodes are equal. An unknown
+  // one is kInvalidArgument.
+  std::string placer;
 
   LeaseHolder holder;  // who we are
   Duration lease_time = std::chrono::seconds(15);
