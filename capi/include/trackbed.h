@@ -57,8 +57,10 @@
  *          table is used no more; when the function that took the table failed, it is not called.
  * fork()   In the child, an engine of the parent and its event streams refuse every call with
  *          TRACKBED_FAILED_PRECONDITION; closing them there gives back nothing but their handle
- *          and leaves store and attempts to the parent. All other handles are plain memory and
- *          work in both, unless another thread was inside a call on them.
+ *          and leaves store and attempts to the parent. A store that was open in the parent is not
+ *          to be opened in the child, where SQLite would take the parent's locks for its own. All
+ *          other handles are plain memory and work in both, unless another thread was inside a call
+ *          on them.
  * Manners  The library prints nothing, installs no signal handler, changes neither locale nor
  *          environment, and does not end the process. dlclose() is permitted and keeps it loaded.
  */

@@ -4,11 +4,14 @@ import asyncio
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import steps
+from conftest import PACKAGE
 from trackbed import (
     AlreadyExists,
     ArtifactStore,
@@ -419,6 +422,48 @@ def test_after_a_fork_the_child_is_told(engine):
     assert engine.submit(many_kinds).wait().state == "succeeded"
 
 
+def test_the_store_of_a_forking_process_is_not_opened_in_the_child(engine, tmp_path):
+    engine.step()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for home in (engine.home, tmp_path / "other"):
+                try:
+                    with Engine(home, durability="process") as own:
+                        state = own.submit(many_kinds).wait(60).state
+                except ForkError as error:
+                    state = str(error)
+                os.write(writer, state.encode() + b"\n")
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    refused, state = os.read(reader, 2000).splitlines()
+    assert b"was open in the process" in refused and state == b"succeeded"
+
+
+def test_a_script_in_processes_of_multiprocessing(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing\n"
+        "from trackbed import pipeline, task\n"
+        "class Box:\n    def __init__(self, value): self.value = value\n"
+        "@task\ndef boxed(x: int) -> Box:\n    return Box(x)\n"
+        "@task\ndef opened(box: Box) -> int:\n    return box.value\n"
+        "@pipeline\ndef both(x: int) -> int:\n    return opened(boxed(x))\n"
+        "def child(x):\n    return both.using(progress=False)(x)\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(child, [7]))\n"
+        "    print(both.using(progress=False, cache=False)(8))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env=dict(os.environ, PYTHONPATH=str(PACKAGE)),
+    )  # fmt: skip
+    assert ran.stdout == "[7]\n8\n", ran.stderr
+
+
 def test_an_idle_engine_gives_its_store_back(tmp_path, monkeypatch):
     from trackbed import Engine
 
@@ -498,10 +543,7 @@ def test_mapped_arguments_side_by_side(engine):
 
 def test_ctrl_c_cancels_the_run(tmp_path):
     import signal
-    import subprocess
-    import sys
 
-    from conftest import PACKAGE
 
     (tmp_path / "script.py").write_text(
         "from trackbed import pipeline, task\n"
@@ -541,10 +583,7 @@ CELLS = [
 
 def test_a_notebook(tmp_path):
     """Cells as a notebook runs them: in __main__, without a file, their text in linecache."""
-    import subprocess
-    import sys
 
-    from conftest import PACKAGE
 
     program = (
         "import linecache\n"

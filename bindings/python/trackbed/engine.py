@@ -15,7 +15,19 @@ import threading
 import time
 import weakref
 from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Union,
+)
 
 from ._native import Bytes, NativePipeline, Slot, Struct, Text, bytes_of, library, slot_array, text
 from .errors import DataLoss, FailedPrecondition, ForkError, NotFound, TrackbedError
@@ -200,6 +212,13 @@ class Engine:
                 self._last_use = time.monotonic()
 
     def _open(self) -> None:
+        if not self._in_memory and self.home in _open_at_fork:
+            # SQLite takes the locks of the other process for its own.
+            raise ForkError(
+                f"the store in {self.home} was open in the process that this one was forked from, "
+                "and cannot be used here: start processes by multiprocessing's \"spawn\" or "
+                "\"forkserver\", or fork before the first run"
+            )
         keep: List[Any] = []
         self._keep = keep
         options = EngineOptions(
@@ -586,10 +605,16 @@ _defaults_lock = threading.Lock()
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
+_open_at_fork: Set[str] = set()  # home folders whose stores were, in a process this one comes from
+
+
 def _forget() -> None:
     """In a forked process: the lock may have been held by a thread that is not there."""
     global _defaults_lock
     _defaults_lock = threading.Lock()
+    for engine in list(_engines):
+        if engine._handle is not None and not engine._in_memory:
+            _open_at_fork.add(engine.home)
 
 
 os.register_at_fork(after_in_child=_forget)
