@@ -375,7 +375,10 @@ Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDes
     TRACKBED_ASSIGN_OR_RETURN(core->policy, ReadPolicy(read));
     if (read.half_life_ns < 0) return InvalidArgument("options.policy: found a duration below 0");
     if (read.host_order != nullptr) {
-      return InvalidArgument("options.policy.host_order: the engine keeps its own order");
+      trackbed_order table;
+      TRACKBED_RETURN_IF_ERROR(
+          ReadTable(read.host_order, "options.policy.host_order", &table, &trackbed_order::rank));
+      core->host_order = std::make_unique<HostOrder>(table);
     }
     if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
   }
@@ -407,6 +410,7 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.nodes, core));
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
+  chosen.order = core->host_order.get();
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
     Publish(core, run, sequence, event);
   };
@@ -647,6 +651,7 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
     KeepPort(core->host_secrets);
     KeepPort(core->sink);
     KeepPort(core->host_executor);
+    KeepPort(core->host_order);
     KeepPort(core->host_artifacts);
     if (read.device_probe != nullptr) {
       // It has told all that it is asked.
@@ -950,9 +955,7 @@ trackbed_status trackbed_engine_report(trackbed_engine* engine,
     given.wall_time = Duration(read.wall_time_ns);
     given.cpu_time = Duration(read.cpu_time_ns);
     given.max_rss_bytes = read.max_rss_bytes;
-    TRACKBED_RETURN_IF_ERROR(core->host_executor->Add(std::move(given)));
-    core->kick->Set();
-    return absl::OkStatus();
+    return core->host_executor->Add(std::move(given));
   });
 }
 
@@ -984,9 +987,12 @@ trackbed_status trackbed_engine_explain(trackbed_engine* engine, const char* run
     std::string_view name;
     TRACKBED_RETURN_IF_ERROR(ReadText(task, task_size, "task", &name));
     return Ask(engine, run, run_size, json, [&](Store& store, const std::string& id) {
-      const EngineCore& core = *engine->core;
+      EngineCore& core = *engine->core;
+      // The host's order is asked by one thread at a time.
+      std::optional<Entered> entered;
+      if (core.host_order != nullptr && core.reader != nullptr) entered.emplace(&core);
       return ExplanationAsJson(store, id, name, core.clock->Now(), HolderIsGone, core.tenancy,
-                               core.policy);
+                               core.policy, core.host_order.get());
     });
   });
 }

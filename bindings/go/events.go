@@ -27,6 +27,8 @@ const (
 	EventAttemptSucceeded   EventType = C.TRACKBED_EVENT_ATTEMPT_SUCCEEDED
 	EventAttemptFailed      EventType = C.TRACKBED_EVENT_ATTEMPT_FAILED
 	EventAttemptCancelled   EventType = C.TRACKBED_EVENT_ATTEMPT_CANCELLED
+	EventAttemptUnknown     EventType = C.TRACKBED_EVENT_ATTEMPT_UNKNOWN
+	EventAttemptKnown       EventType = C.TRACKBED_EVENT_ATTEMPT_KNOWN
 	EventTaskSkipped        EventType = C.TRACKBED_EVENT_TASK_SKIPPED
 	EventTaskCached         EventType = C.TRACKBED_EVENT_TASK_CACHED
 	EventTaskFailed         EventType = C.TRACKBED_EVENT_TASK_FAILED
@@ -46,6 +48,8 @@ var eventNames = map[EventType]string{
 	EventAttemptSucceeded:   "attempt_succeeded",
 	EventAttemptFailed:      "attempt_failed",
 	EventAttemptCancelled:   "attempt_cancelled",
+	EventAttemptUnknown:     "attempt_unknown",
+	EventAttemptKnown:       "attempt_known",
 	EventTaskSkipped:        "task_skipped",
 	EventTaskCached:         "task_cached",
 	EventTaskFailed:         "task_failed",

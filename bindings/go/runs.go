@@ -159,7 +159,7 @@ func (e *Engine) Submit(pipeline *Pipeline, options SubmitOptions) (string, erro
 	var run C.trackbed_bytes
 	var told *C.trackbed_error
 	status := C.trackbed_engine_submit(e.native, pipeline.native, &native, &run, &told)
-	if err := failure(status, told); err != nil {
+	if err := e.refused(status, told); err != nil {
 		return "", err
 	}
 	return string(taken(&run)), nil
@@ -210,7 +210,7 @@ func (e *Engine) Resume(run string) error {
 	}
 	defer e.leave()
 	var told *C.trackbed_error
-	return failure(C.trackbed_engine_resume(e.native, chars(run), sizeOf(run), &told), told)
+	return e.refused(C.trackbed_engine_resume(e.native, chars(run), sizeOf(run), &told), told)
 }
 
 // Retry runs these tasks and all that depend on them again; with none, all that failed or was
@@ -225,7 +225,7 @@ func (e *Engine) Retry(run string, tasks ...string) error {
 	var told *C.trackbed_error
 	names, count := memory.texts(tasks)
 	status := C.trackbed_engine_retry(e.native, chars(run), sizeOf(run), names, count, &told)
-	return failure(status, told)
+	return e.refused(status, told)
 }
 
 // Runs are the newest runs first, at most `limit`.

@@ -640,6 +640,8 @@ enum {
   TRACKBED_EVENT_ATTEMPT_SUCCEEDED = 12,
   TRACKBED_EVENT_ATTEMPT_FAILED = 13,
   TRACKBED_EVENT_ATTEMPT_CANCELLED = 14,
+  TRACKBED_EVENT_ATTEMPT_UNKNOWN = 17, /* its node does not answer */
+  TRACKBED_EVENT_ATTEMPT_KNOWN = 18,   /* its node answers again */
   TRACKBED_EVENT_TASK_SKIPPED = 20,
   TRACKBED_EVENT_TASK_CACHED = 21,
   TRACKBED_EVENT_TASK_FAILED = 22,
@@ -765,8 +767,14 @@ typedef struct trackbed_engine_options {
   size_t tenant_count;
   size_t tenant_size; /* of one of these, in bytes */
   /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
-   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim,
-   * TRACKBED_ORDER_LIFO and host_order are INVALID_ARGUMENT. NULL: defaults. */
+   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim and
+   * TRACKBED_ORDER_LIFO are INVALID_ARGUMENT. NULL: defaults.
+   * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
+   * the task together, resources, gang, expected run time), which go first come first served; not
+   * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from
+   * 1; ids of tasks mean nothing. Asked anew whenever tasks come up or a wait is explained. Thread:
+   * that which steps, submits, resumes, retries or explains; never two at a time. A rank that fails
+   * refuses a submission, resumption or retry with that status; after that, it counts as 0. */
   const struct trackbed_scheduler_options* policy;
   const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
   trackbed_string
@@ -990,6 +998,7 @@ TRACKBED_API void trackbed_events_close(trackbed_events* events) TRACKBED_NOEXCE
 /* Resources that are only counted, numbered by the host: licences, a second kind of devices. In
  * thousandths; number i counts in quotas as resource 2 + i. */
 #define TRACKBED_MAX_COUNTED 6
+#define TRACKBED_MAX_DEVICE_KINDS 64
 #define TRACKBED_NEVER INT64_MAX
 
 typedef struct trackbed_scheduler trackbed_scheduler;
@@ -1072,6 +1081,8 @@ typedef struct trackbed_task {
   uint32_t architectures;
   uint32_t reserved;
   int64_t counted[TRACKBED_MAX_COUNTED]; /* each combination is kept until the scheduler is freed */
+  int32_t at_least; /* TRACKBED_ENFORCEMENT_…: what is enforced more weakly is refused */
+  uint32_t reserved_2;
 } trackbed_task;
 
 /* What a tenant may use, with all below it. */
@@ -1123,21 +1134,22 @@ typedef struct trackbed_placer {
 
 /* Decides who of those that wait goes first, in place of trackbed_scheduler_options.order, of
  * priorities and of ageing, which it may look at itself. The same story must give the same answers.
- * Thread: that of the call on the scheduler. Re-entry: none, not even trackbed_scheduler_…. */
+ * For a scheduler, or an engine (trackbed_engine_options.policy). Thread: that of the call on the
+ * scheduler. Re-entry: none, not even trackbed_scheduler_…. */
 typedef struct trackbed_order {
   uint32_t struct_size;
   uint32_t reserved;
   void* user_data;
   void (*drop)(void* user_data);
   /* Where the task stands: among those of one tenant, or of tenants with equal shares, the smaller
-   * *rank goes first, then who was submitted first. Asked once for each task that is submitted,
-   * predicted or restored; a failure refuses it with that status. */
+   * *rank goes first, then who was submitted first. A scheduler asks once for each task that is
+   * submitted, predicted or restored; a failure refuses it with that status. */
   trackbed_status (*rank)(void* user_data, const trackbed_task* task, int64_t submitted_ns,
                           int64_t* rank, trackbed_error** error);
   /* What the tenant has had, in any unit: of two siblings, at each level of the tree, the one with
    * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what
-   * is no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone
-   * decide. */
+   * is no number, counts as 0 and is what the call on a scheduler that needed it returns. NULL:
+   * ranks alone decide. */
   trackbed_status (*share)(void* user_data, uint32_t tenant, const trackbed_tenant_usage* usage,
                            int64_t now_ns, double* share, trackbed_error** error);
 } trackbed_order;
@@ -1155,6 +1167,17 @@ enum {
   TRACKBED_BACKFILL_EASY = 3,        /* who overtakes must not delay the first that found no room */
   TRACKBED_BACKFILL_CONSERVATIVE = 4 /* … nor any that did */
 };
+
+/* How what a cluster hands out keeps a task to the amounts that it was given: of each a
+ * TRACKBED_ENFORCEMENT_…. What a table does not say is accounting. */
+typedef struct trackbed_enforcement {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint8_t whole[TRACKBED_MAX_DEVICE_KINDS]; /* of a device of the kind, given as a whole */
+  uint8_t share[TRACKBED_MAX_DEVICE_KINDS]; /* of a part of one */
+  uint8_t counted[TRACKBED_MAX_COUNTED];    /* of what is only counted */
+  uint8_t reserved_2[2];
+} trackbed_enforcement;
 
 typedef struct trackbed_scheduler_options {
   uint32_t struct_size;
@@ -1177,6 +1200,8 @@ typedef struct trackbed_scheduler_options {
   size_t resource_count;
   int64_t half_life_ns;             /* of past use; 0: 7 days */
   const trackbed_order* host_order; /* instead of `order`; NULL: none */
+  /* NULL: a whole device hardware, a share advisory, what is only counted accounting. */
+  const trackbed_enforcement* enforcement;
 } trackbed_scheduler_options;
 
 enum {
@@ -1198,6 +1223,10 @@ typedef struct trackbed_plan_item {
   trackbed_placement placement;
   int32_t cause; /* of an eviction: TRACKBED_EVICTION_… */
   int32_t reserved;
+  /* Of a start: TRACKBED_ENFORCEMENT_…, the weakest of all that the task got of devices and of what
+   * is only counted; -1: it got none. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_plan_item;
 
 /* What a scheduler decided. Never changes. Members of one task follow each other. */
@@ -1221,7 +1250,9 @@ enum {
   TRACKBED_WAIT_RESERVED = 5,      /* it would delay `ahead`, for which room is kept */
   TRACKBED_WAIT_STRICT_ORDER = 6,
   TRACKBED_WAIT_CLAIMING = 7, /* the tasks that make room for it are stopping */
-  TRACKBED_WAIT_NEXT = 8      /* nothing is in its way */
+  TRACKBED_WAIT_NEXT = 8,     /* nothing is in its way */
+  /* It would fit, but only on devices that are enforced more weakly than it asks. */
+  TRACKBED_WAIT_ENFORCEMENT = 9
 };
 enum { TRACKBED_QUOTA_LIMIT = 1, TRACKBED_QUOTA_MAX_RUNNING = 2, TRACKBED_QUOTA_MAX_WAITING = 3 };
 
@@ -1242,6 +1273,9 @@ typedef struct trackbed_wait_reason {
   uint64_t ahead;
   int64_t until_ns;          /* TRACKBED_NEVER: none */
   int64_t expected_start_ns; /* TRACKBED_NEVER: not known */
+  /* Of a prediction to start now, as of trackbed_plan_item; else -1. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_wait_reason;
 
 enum { TRACKBED_TASK_UNKNOWN = 0, TRACKBED_TASK_WAITING = 1, TRACKBED_TASK_RUNNING = 2 };
@@ -1308,7 +1342,8 @@ TRACKBED_API trackbed_status trackbed_scheduler_tenant_usage(
     const trackbed_scheduler* scheduler, uint32_t tenant, trackbed_tenant_usage* out,
     trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Adds a task to the queue. Errors: ALREADY_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED it could
- * never run on these nodes or within its quotas: the message says which. */
+ * never run on these nodes or within its quotas: the message says which; FAILED_PRECONDITION it
+ * could, but only on what is enforced more weakly than it asks. */
 TRACKBED_API trackbed_status trackbed_scheduler_submit(trackbed_scheduler* scheduler,
                                                        const trackbed_task* task, int64_t now_ns,
                                                        trackbed_error** error) TRACKBED_NOEXCEPT;

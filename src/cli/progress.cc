@@ -60,9 +60,11 @@ std::string Resources(const Task& task) {
 std::string Count(const RunState& run) {
   size_t counts[7] = {};
   size_t cached = 0;
+  size_t unknown = 0;
   for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
     ++counts[static_cast<size_t>(run.task(task).state)];
     if (run.task(task).cached) ++cached;
+    if (run.task(task).unknown) ++unknown;
   }
   std::string text;
   for (TaskState state :
@@ -73,12 +75,15 @@ std::string Count(const RunState& run) {
     absl::StrAppend(&text, text.empty() ? "" : ", ", count, " ", AbslView(ToString(state)));
     if (state == TaskState::succeeded && cached > 0)
       absl::StrAppend(&text, " (", cached, " cached)");
+    if (state == TaskState::running && unknown > 0)
+      absl::StrAppend(&text, " (", unknown, " unknown)");
   }
   return text;
 }
 
 std::string Heading(const RunState& run) {
-  return absl::StrCat("run ", run.id(), "  ", run.pipeline().tasks.size(), " tasks");
+  const size_t count = run.pipeline().tasks.size();
+  return absl::StrCat("run ", run.id(), "  ", count, count == 1 ? " task" : " tasks");
 }
 
 std::string LastLine(const RunState& run, Time now) {
@@ -147,6 +152,9 @@ class PlainProgress final : public Progress {
         if (Decode(event.detail, &decision).ok()) what = DescribeDecision(decision);
         break;
       }
+      case EventType::attempt_known:
+        what = "its node answers again";
+        break;
       default:
         what = absl::StrCat(AbslView(StateName(run.task(event.task))), ": ",
                             Note(run, event.task, event.time));
@@ -371,6 +379,7 @@ std::string Note(const RunState& run, TaskIndex task, Time now) {
   }
   if (status.state == TaskState::running) {
     if (run.pipeline().tasks[task].map) return "in batches: run " + run.MapRun(task);
+    if (status.unknown) return DescribeUnknown(run, task);
     const std::string devices = DescribeDevices(run, task);
     std::string note = devices.empty() ? "" : "on " + devices;
     if (status.preempting) {

@@ -173,12 +173,13 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
           absl::StrAppend(out, slot.slot, "=", FormatSlotAmount(slot.slot, slot.amount));
         });
     const std::optional<Enforcement> enforcement = WeakestEnforcement(task.resources);
+    const std::vector<std::string> after(task.dependencies.begin(), task.dependencies.end());
     rows.push_back({task.name,
                     task.approval   ? "approval"
                     : needs.empty() ? "cpu=1"
                                     : needs,
                     enforcement ? std::string(ToString(*enforcement)) : "",
-                    absl::StrJoin(task.dependencies, " "), task.skip ? "never" : task.when});
+                    absl::StrJoin(after, " "), task.skip ? "never" : task.when});
     if (task.approval) continue;
     if (const auto demand = allocator->Prepare(task.resources, task.enforcement); !demand.ok()) {
       std::fprintf(stderr, "trackbed: task \"%s\": %s\n", task.name.c_str(),

@@ -94,6 +94,8 @@ int ListRuns(const CommonOptions& common, size_t limit, bool json) {
     if (asking.ok() && !asking->empty()) {
       absl::StrAppend(&status, ", asks for approval: ", absl::StrJoin(*asking, " "));
     }
+    const StatusOr<size_t> unknown = CountUnknown(**store, run, now);
+    if (unknown.value_or(0) > 0) absl::StrAppend(&status, ", ", *unknown, " unknown");
     rows.push_back({run.id, std::move(status), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }

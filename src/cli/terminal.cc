@@ -108,7 +108,7 @@ std::string_view Mark(const TaskStatus& status) {
     case TaskState::waiting:
       return "?";
     case TaskState::running:
-      return "▸";
+      return status.unknown ? "?" : "▸";
     case TaskState::succeeded:
       return status.cached ? "=" : "✓";
     case TaskState::failed:
@@ -133,7 +133,7 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
       code = "35";
       break;
     case TaskState::running:
-      code = "36";
+      code = status.unknown ? "33" : "36";
       break;
     case TaskState::succeeded:
       code = "32";
@@ -149,6 +149,7 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
 }
 
 std::string_view StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   return status.cached && status.state == TaskState::succeeded ? "cached" : ToString(status.state);
 }
 

@@ -51,6 +51,10 @@ void ForEachInput(const RunState& run, TaskIndex task, const Visit& visit) {
   }
 }
 
+// kInvalidArgument names the first of the variables that refers to a source that there is not.
+Status CheckSecretSources(const SecretSource* secrets,
+                          const std::vector<EnvironmentVariable>& environment);
+
 // Puts the values of secrets in place of their references. `secrets` may be null: then every secret
 // is unknown.
 Status ResolveSecrets(SecretSource* secrets, AttemptSpec* spec);

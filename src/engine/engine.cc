@@ -18,6 +18,7 @@ namespace {
 
 constexpr Duration kLongestLease = std::chrono::hours(24 * 365);
 constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
+constexpr size_t kReportsKept = 64;  // the room for so many
 
 }  // namespace
 
@@ -32,7 +33,7 @@ Status Engine::Impl::Step() {
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
     if (Status status = TakeRequests(); !status.ok()) return Broken(status);
     FireTimers();
-    WatchNodes();
+    if (Status status = WatchNodes(); !status.ok()) return Broken(status);
     if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
     if (Status status = StartReady(); !status.ok()) return Broken(status);
     FinishRuns();
@@ -114,7 +115,11 @@ void Engine::Impl::GiveUp(const PendingGiveUp& lost) {
 
 Status Engine::Impl::TakeReports() {
   if (next_report_ == reports_.size()) {
-    reports_.clear();
+    if (reports_.size() < kReportsKept) {
+      reports_.clear();
+    } else {
+      reports_ = {};  // gives back what many at once needed
+    }
     next_report_ = 0;
   }
   // Also when no attempt is under way: what an executor says twice must not keep it awake.
@@ -176,10 +181,11 @@ void Engine::Impl::FireTimers() {
   }
 }
 
-void Engine::Impl::WatchNodes() {
+Status Engine::Impl::WatchNodes() {
   const std::vector<std::string> lost =
       nodes_->NoteSilent(options_.executor->SilentNodes(), now_, options_.node_lease);
-  if (lost.empty()) return;
+  TRACKBED_RETURN_IF_ERROR(NoteUnknown());
+  if (lost.empty()) return absl::OkStatus();
   for (auto& [key, attempt] : attempts_) {
     const AttemptIntended* intended = attempt.run->state.Intended(attempt.task);
     if (attempt.given_up || !nodes_->RunsOn(intended, lost)) continue;
@@ -188,6 +194,28 @@ void Engine::Impl::WatchNodes() {
   }
   std::sort(give_ups_.begin(), give_ups_.end(),
             [](const PendingGiveUp& a, const PendingGiveUp& b) { return a.key < b.key; });
+  return absl::OkStatus();
+}
+
+// Whether attempts on silent nodes go on is not known, until these answer.
+Status Engine::Impl::NoteUnknown() {
+  if (!nodes_->any_silent() && !any_unknown_) return absl::OkStatus();
+  std::vector<std::pair<AttemptKey, const ActiveAttempt*>> under_way;
+  for (const auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
+  std::sort(under_way.begin(), under_way.end());
+  any_unknown_ = false;
+  for (const auto& [key, attempt] : under_way) {
+    ActiveRun& run = *attempt->run;
+    const AttemptUnknown unknown = nodes_->UnknownOf(run.state.Intended(attempt->task));
+    const AttemptUnknown* known = run.state.Unknown(attempt->task);
+    any_unknown_ = any_unknown_ || !unknown.nodes.empty();
+    if (known == nullptr ? unknown.nodes.empty() : unknown.nodes == known->nodes) continue;
+    const bool answers = unknown.nodes.empty();
+    TRACKBED_RETURN_IF_ERROR(
+        Record(run, answers ? EventType::attempt_known : EventType::attempt_unknown, attempt->task,
+               run.state.task(attempt->task).attempt, answers ? "" : Encode(unknown)));
+  }
+  return absl::OkStatus();
 }
 
 Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,
@@ -280,8 +308,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
         "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
         "lifo");
   }
-  const auto possible =
-      NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), [](const auto&) { return true; });
+  const auto possible = NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), nullptr,
+                                          [](const auto&) { return true; });
   if (!possible.ok()) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));

@@ -23,8 +23,9 @@
 
 namespace trackbed {
 
-// Bounds the work between two commits, and so what a crash can make us do again.
-inline constexpr size_t kEventsPerCommit = 4096;
+// Bounds the work between two commits, and so what a crash can make us do again, and what is held
+// until it is durable.
+inline constexpr size_t kEventsPerCommit = 1024;
 
 // The line of each task; one number where all have the same, as in most runs.
 class TaskLines {
@@ -133,6 +134,7 @@ class Engine::Impl {
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
   Status Retry(const RunId& id, const std::vector<std::string>& tasks);
+  Status AddRetried(const RunState& run, const std::string& name, RunRetried* detail);
   Status Cancel(const RunId& id);
   // `find` says which task is meant.
   Status Decide(const RunId& id, const std::function<StatusOr<TaskIndex>(const RunState&)>& find,
@@ -188,7 +190,8 @@ class Engine::Impl {
   Status TakeRequests();
   Status TakeUpNodes();
   void FireTimers();
-  void WatchNodes();
+  Status WatchNodes();
+  Status NoteUnknown();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -242,6 +245,7 @@ class Engine::Impl {
   // Attempts of runs that were interrupted and that nobody has taken up: what they hold.
   absl::flat_hash_map<AttemptKey, uint32_t> others_;
   bool counted_others_ = false;
+  bool any_unknown_ = false;                          // of attempts_, as far as their events say
   absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
   std::deque<ReadyTask> to_consider_;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
@@ -252,7 +256,7 @@ class Engine::Impl {
   // Decided, and not yet durable.
   Batch batch_;
   absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
-  std::vector<PendingStart> starts_;
+  std::deque<PendingStart> starts_;  // which gives back what many at once needed
   std::vector<PendingStop> stops_;
   std::vector<PendingGiveUp> give_ups_;
   std::vector<Publication> publications_;

@@ -135,6 +135,10 @@ std::string_view ToString(EventType type) {
       return "attempt_preempting";
     case EventType::attempt_preempted:
       return "attempt_preempted";
+    case EventType::attempt_unknown:
+      return "attempt_unknown";
+    case EventType::attempt_known:
+      return "attempt_known";
     case EventType::task_skipped:
       return "task_skipped";
     case EventType::task_cached:
@@ -330,6 +334,11 @@ Status Decode(std::string_view bytes, RunFinished* detail) {
 std::string Encode(const RunRetried& detail) {
   v1::RunRetried proto;
   for (TaskIndex task : detail.tasks) proto.add_tasks(task);
+  for (const RetriedBatch& retried : detail.batches) {
+    v1::RetriedBatch* added = proto.add_batches();
+    added->set_task(retried.task);
+    added->set_batch(retried.batch);
+  }
   return Serialize(proto);
 }
 
@@ -337,6 +346,10 @@ Status Decode(std::string_view bytes, RunRetried* detail) {
   v1::RunRetried proto;
   TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
   detail->tasks.assign(proto.tasks().begin(), proto.tasks().end());
+  detail->batches.clear();
+  for (const v1::RetriedBatch& retried : proto.batches()) {
+    detail->batches.push_back({retried.task(), retried.batch()});
+  }
   return absl::OkStatus();
 }
 
@@ -402,6 +415,21 @@ Status Decode(std::string_view bytes, AttemptEnded* detail) {
   detail->cpu_time = Duration(proto.cpu_time_ns());
   detail->max_rss_bytes = proto.max_rss_bytes();
   detail->retry_at = FromNanoseconds(proto.retry_at_ns());
+  return absl::OkStatus();
+}
+
+std::string Encode(const AttemptUnknown& detail) {
+  v1::AttemptUnknown proto;
+  for (const std::string& node : detail.nodes) proto.add_nodes(node);
+  proto.set_since_ns(ToNanoseconds(detail.since));
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, AttemptUnknown* detail) {
+  v1::AttemptUnknown proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->nodes.assign(proto.nodes().begin(), proto.nodes().end());
+  detail->since = FromNanoseconds(proto.since_ns());
   return absl::OkStatus();
 }
 
@@ -535,6 +563,8 @@ static_assert(static_cast<int>(EventType::attempt_failed) == v1::ATTEMPT_FAILED)
 static_assert(static_cast<int>(EventType::attempt_cancelled) == v1::ATTEMPT_CANCELLED);
 static_assert(static_cast<int>(EventType::attempt_preempting) == v1::ATTEMPT_PREEMPTING);
 static_assert(static_cast<int>(EventType::attempt_preempted) == v1::ATTEMPT_PREEMPTED);
+static_assert(static_cast<int>(EventType::attempt_unknown) == v1::ATTEMPT_UNKNOWN);
+static_assert(static_cast<int>(EventType::attempt_known) == v1::ATTEMPT_KNOWN);
 static_assert(static_cast<int>(EventType::task_skipped) == v1::TASK_SKIPPED);
 static_assert(static_cast<int>(EventType::task_cached) == v1::TASK_CACHED);
 static_assert(static_cast<int>(EventType::task_failed) == v1::TASK_FAILED);
@@ -562,6 +592,8 @@ google::protobuf::MessageLite* MutableDetail(v1::EventType type, v1::Event* even
     case v1::ATTEMPT_PREEMPTED:
     case v1::TASK_FAILED:
       return event->mutable_attempt_ended();
+    case v1::ATTEMPT_UNKNOWN:
+      return event->mutable_attempt_unknown();
     case v1::TASK_SKIPPED:
       return event->mutable_task_skipped();
     case v1::TASK_CACHED:

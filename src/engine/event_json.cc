@@ -45,6 +45,11 @@ void Add(const AttemptEnded& ended, Json* json) {
   if (ended.retry_at != Time{}) (*json)["retry_at"] = FormatTime(ended.retry_at);
 }
 
+void Add(const AttemptUnknown& unknown, Json* json) {
+  (*json)["nodes"] = unknown.nodes;
+  (*json)["since"] = FormatTime(unknown.since);
+}
+
 void AddSlots(const std::vector<HeldSlot>& slots, Json* json) {
   for (const HeldSlot& held : slots) {
     (*json)["slots"].push_back({{"slot", held.slot},
@@ -112,6 +117,11 @@ void AddDetail(const Event& event, Json* json) {
       if (Decode(event.detail, &detail).ok()) Add(detail, json);
       return;
     }
+    case EventType::attempt_unknown: {
+      AttemptUnknown detail;
+      if (Decode(event.detail, &detail).ok()) Add(detail, json);
+      return;
+    }
     case EventType::task_skipped: {
       TaskSkipped detail;
       if (!Decode(event.detail, &detail).ok()) return;
@@ -149,6 +159,7 @@ void AddDetail(const Event& event, Json* json) {
     case EventType::run_resumed:
     case EventType::run_cancel_requested:
     case EventType::run_retried:
+    case EventType::attempt_known:
       return;
   }
 }
@@ -193,6 +204,7 @@ Json TaskToJson(const RunState& run, TaskIndex index) {
     Add(*failure, &detail);
     json["failure"] = detail;
   }
+  if (const AttemptUnknown* unknown = run.Unknown(index)) Add(*unknown, &json["unknown"]);
   if (const TaskSkipped* skip = run.Skip(index)) {
     json["skipped"] = {{"reason", Text(ToString(skip->reason))}, {"message", skip->message}};
   }

@@ -231,6 +231,8 @@ std::string_view ToString(TaskSituation situation) {
       return "ended";
     case TaskSituation::running:
       return "running";
+    case TaskSituation::unknown:
+      return "unknown";
     case TaskSituation::dependencies:
       return "dependencies";
     case TaskSituation::same_work:
@@ -279,6 +281,14 @@ std::string DescribeDevices(const RunState& run, TaskIndex task) {
   return text;
 }
 
+std::string DescribeUnknown(const RunState& run, TaskIndex task) {
+  const AttemptUnknown* unknown = run.Unknown(task);
+  if (unknown == nullptr) return "";
+  const bool one = unknown->nodes.size() == 1;
+  return absl::StrCat(one ? "node " : "nodes ", Names(unknown->nodes), one ? " has" : " have",
+                      " not answered since ", FormatTime(unknown->since));
+}
+
 std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& request) {
   std::optional<Enforcement> weakest;
   for (const SlotRequest& wanted : request) {
@@ -322,6 +332,11 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
           TaskSituation::running,
           absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
                        ": that of its batches, run ", run.MapRun(index)));
+    }
+    if (status.unknown) {
+      return Say(TaskSituation::unknown,
+                 absl::StrCat("whether attempt ", status.attempt,
+                              " goes on is not known: ", DescribeUnknown(run, index)));
     }
     const std::string held = DescribeDevices(run, index);
     std::string sentence =
@@ -436,7 +451,8 @@ namespace {
 StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, TaskIndex task,
                                          TaskExplanation explanation, Time now,
                                          const std::function<bool(const LeaseHolder&)>& is_gone,
-                                         const Tenancy& tenancy, const GroupPolicy& policy) {
+                                         const Tenancy& tenancy, const GroupPolicy& policy,
+                                         Order* order) {
   const RunId& id = asked.record.id;
   // People may answer whether somebody drives the run or not.
   if (explanation.situation == TaskSituation::approval) return explanation;
@@ -451,7 +467,7 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
   if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
   StatusOr<std::unique_ptr<EngineNodes>> nodes =
       EngineNodes::Create(std::move(known.nodes), EngineNodes::Naming::where_needed, tenancy,
-                          policy, [](const ReadyTask&) { return true; });
+                          policy, order, [](const ReadyTask&) { return true; });
   if (!nodes.ok()) return explanation;
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
   std::set<std::string> drained;
@@ -481,13 +497,14 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
 
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex task, Time now,
                                       const std::function<bool(const LeaseHolder&)>& is_gone,
-                                      const Tenancy& tenancy, const GroupPolicy& policy) {
+                                      const Tenancy& tenancy, const GroupPolicy& policy,
+                                      Order* order) {
   TRACKBED_ASSIGN_OR_RETURN(const StoredRun asked, LoadRun(store, id));
   TaskExplanation state = ExplainState(*asked.state, task, now);
   if (state.situation == TaskSituation::ended) return state;
   TRACKBED_ASSIGN_OR_RETURN(
       TaskExplanation explanation,
-      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy));
+      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy, order));
   explanation.enforcement = WeakestEnforcement(asked.state->pipeline().tasks[task].resources);
   return explanation;
 }

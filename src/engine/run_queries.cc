@@ -8,17 +8,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
 #include <utility>
 
+#include "engine/map_run.hpp"
 #include "trackbed/base/diagnostic.hpp"
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
+#include "trackbed/engine/local_host.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
+#include "trackbed/resources/node_reader.hpp"
 
 namespace trackbed {
 namespace {
@@ -35,19 +37,8 @@ StatusOr<FoundTask> Load(Store& store, const std::string& run, std::string_view 
   return FindTaskOrBatch(store, std::move(stored), task);
 }
 
-// 17 of "score[17]", which it cuts down to "score".
-std::optional<uint64_t> CutBatch(std::string_view* name) {
-  const size_t open = name->rfind('[');
-  if (open == std::string_view::npos || !name->ends_with(']')) return std::nullopt;
-  uint64_t batch = 0;
-  const char* end = name->data() + name->size() - 1;
-  const auto [stop, error] = std::from_chars(name->data() + open + 1, end, batch);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  *name = name->substr(0, open);
-  return batch;
-}
-
 std::string StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   const bool cached = status.cached && status.state == TaskState::succeeded;
   return cached ? "cached" : std::string(ToString(status.state));
 }
@@ -120,7 +111,7 @@ StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_vie
 
 bool IsDriven(Store& store, Time now) {
   const StatusOr<Lease> lease = store.ReadLease();
-  return lease.ok() && lease->fence != 0 && lease->expires > now;
+  return lease.ok() && lease->fence != 0 && lease->expires > now && !HolderIsGone(lease->holder);
 }
 
 StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run) {
@@ -139,6 +130,21 @@ StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& r
   return names;
 }
 
+StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now) {
+  if (run.status != RunStatus::running) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
+  if (lease.fence == 0 || lease.expires <= now) return 0;
+  const ParsedNodes used = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
+  const bool only_here = used.nodes.size() == 1 && used.nodes.front().endpoint.empty();
+  if (only_here) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
+  size_t count = 0;
+  for (TaskIndex task = 0; task < stored.state->pipeline().tasks.size(); ++task) {
+    if (stored.state->task(task).unknown) ++count;
+  }
+  return count;
+}
+
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
   const bool driven = IsDriven(store, now);
@@ -154,6 +160,8 @@ StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Tim
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
     const StatusOr<std::vector<std::string>> asking = TasksThatAsk(store, run);
     if (asking.ok() && !asking->empty()) one["asks_for_approval"] = *asking;
+    TRACKBED_ASSIGN_OR_RETURN(const size_t unknown, CountUnknown(store, run, now));
+    if (unknown > 0) one["unknown"] = unknown;
     lines.push_back(Dump(one));
   }
   return lines;
@@ -198,11 +206,13 @@ std::string ExplanationToJson(const RunState& run, TaskIndex task,
 StatusOr<std::string> ExplanationAsJson(Store& store, const std::string& run, std::string_view task,
                                         Time now,
                                         const std::function<bool(const LeaseHolder&)>& is_gone,
-                                        const Tenancy& tenancy, const GroupPolicy& policy) {
+                                        const Tenancy& tenancy, const GroupPolicy& policy,
+                                        Order* order) {
   TRACKBED_ASSIGN_OR_RETURN(const FoundTask found, Load(store, run, task));
   const RunId& id = found.run.record.id;
-  TRACKBED_ASSIGN_OR_RETURN(const TaskExplanation explained,
-                            ExplainTask(store, id, found.task, now, is_gone, tenancy, policy));
+  TRACKBED_ASSIGN_OR_RETURN(
+      const TaskExplanation explained,
+      ExplainTask(store, id, found.task, now, is_gone, tenancy, policy, order));
   return ExplanationToJson(*found.run.state, found.task, explained);
 }
 

@@ -62,6 +62,7 @@ Status RunState::ApplyRunEvent(const Event& event) {
         if (tasks_[i].state == TaskState::cancelled) ResetTask(i, tasks_[i].fresh);
         // It was told to stop; how it ends says nothing about the task itself.
         if (cancel_requested_ && tasks_[i].state == TaskState::running) tasks_[i].stopping = true;
+        MakeKnown(i);
       }
       status_ = RunStatus::running;
       finished_at_ = Time{};
@@ -79,6 +80,9 @@ Status RunState::ApplyRunEvent(const Event& event) {
         if (task >= tasks_.size()) return Unexpected(event);
       }
       ResetForRetry(detail.tasks);
+      for (const RetriedBatch& retried : detail.batches) {
+        retried_batches_[retried.task].push_back(retried.batch);
+      }
       return absl::OkStatus();
     }
     case EventType::run_finished: {
@@ -113,7 +117,10 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   const bool ends_attempt =
       event.type == EventType::attempt_succeeded || event.type == EventType::attempt_failed ||
       event.type == EventType::attempt_cancelled || event.type == EventType::attempt_preempted;
-  const bool of_attempt = ends_attempt || event.type == EventType::attempt_preempting;
+  const bool during_attempt = event.type == EventType::attempt_preempting ||
+                              event.type == EventType::attempt_unknown ||
+                              event.type == EventType::attempt_known;
+  const bool of_attempt = ends_attempt || during_attempt;
   if (task.state != (of_attempt ? TaskState::running : TaskState::pending)) {
     return Unexpected(event);
   }
@@ -131,6 +138,7 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   }
   if (event.type == EventType::attempt_preempted && !task.preempting) return Unexpected(event);
   if (has_ended) task.stopping = task.preempting = false;
+  if (has_ended) MakeKnown(event.task);
   switch (event.type) {
     case EventType::attempt_intended: {
       const bool is_approval = static_cast<bool>(pipeline_->tasks[event.task].approval);
@@ -143,6 +151,7 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       } else if (!intended_.empty()) {
         intended_.erase(event.task);
       }
+      if (!retried_batches_.empty()) retried_batches_.erase(event.task);
       task.state = TaskState::running;
       task.attempt = event.attempt;
       task.started = event.time;
@@ -185,6 +194,14 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       failures_[event.task] = std::move(ended);
       task.state = TaskState::pending;
       task.finished = event.time;
+      return absl::OkStatus();
+    case EventType::attempt_unknown:
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &unknown_[event.task]));
+      task.unknown = true;
+      return absl::OkStatus();
+    case EventType::attempt_known:
+      if (!task.unknown) return Unexpected(event);
+      MakeKnown(event.task);
       return absl::OkStatus();
     case EventType::task_failed:
       failures_[event.task] = std::move(ended);
@@ -264,6 +281,12 @@ void RunState::Finish(TaskIndex index, TaskState state, Time time) {
   if (state == TaskState::failed && !pipeline_->tasks[index].allow_failure) ++failed_;
 }
 
+void RunState::MakeKnown(TaskIndex index) {
+  if (!tasks_[index].unknown) return;
+  tasks_[index].unknown = false;
+  unknown_.erase(index);
+}
+
 void RunState::ResetTask(TaskIndex index, bool fresh) {
   TaskStatus& task = tasks_[index];
   if (IsFinal(task.state)) {
@@ -282,6 +305,7 @@ void RunState::ResetTask(TaskIndex index, bool fresh) {
   asked_.erase(index);
   decisions_.erase(index);
   preemptions_.erase(index);
+  retried_batches_.erase(index);
 }
 
 void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
@@ -339,11 +363,20 @@ const AttemptPreempting* RunState::Preemption(TaskIndex index) const {
   auto found = preemptions_.find(index);
   return found == preemptions_.end() ? nullptr : &found->second;
 }
+const AttemptUnknown* RunState::Unknown(TaskIndex index) const {
+  auto found = unknown_.find(index);
+  return found == unknown_.end() ? nullptr : &found->second;
+}
 
 const RunId& RunState::MapRun(TaskIndex index) const {
   static const RunId none;
   auto found = map_runs_.find(index);
   return found == map_runs_.end() ? none : found->second;
+}
+
+std::vector<TaskIndex> RunState::RetriedBatches(TaskIndex index) const {
+  auto found = retried_batches_.find(index);
+  return found == retried_batches_.end() ? std::vector<TaskIndex>() : found->second;
 }
 
 Time RunState::RetryAt(TaskIndex index) const {

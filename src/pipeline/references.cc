@@ -138,10 +138,12 @@ class ReferenceChecker {
   void CheckTask(size_t index) {
     task_ = index;
     const Task& task = pipeline_.tasks[index];
-    for (size_t i = 0; i < task.command.size(); ++i) {
-      CheckTemplate(task.command[i], Context::command, [&] {
-        return task.shell ? std::string("command") : absl::StrCat("command[", i, "]");
+    size_t word = 0;
+    for (const std::string_view text : task.command) {
+      CheckTemplate(text, Context::command, [&] {
+        return task.shell ? std::string("command") : absl::StrCat("command[", word, "]");
       });
+      ++word;
     }
     for (const EnvironmentVariable& variable : task.environment) {
       CheckTemplate(variable.value, Context::environment,
@@ -158,8 +160,8 @@ class ReferenceChecker {
 
  private:
   template <typename MakePath>
-  void CheckTemplate(const std::string& text, Context context, MakePath make_path) {
-    if (text.find(kOpening) == std::string::npos) return;
+  void CheckTemplate(std::string_view text, Context context, MakePath make_path) {
+    if (text.find(kOpening) == std::string_view::npos) return;
     context_ = context;
     path_ = make_path();
     const StatusOr<Template> parsed = Template::Parse(text);
@@ -197,7 +199,7 @@ class ReferenceChecker {
     }
   }
 
-  void CheckSecret(const std::string& text, const Reference& reference) {
+  void CheckSecret(std::string_view text, const Reference& reference) {
     if (context_ == Context::command) {
       Error("a command may not hold a secret; pass it in an environment variable");
     } else if (context_ == Context::map) {
@@ -270,7 +272,7 @@ class ReferenceChecker {
     }
     const Task& task = pipeline_.tasks[*found];
     if (!output.empty()) CheckOutput(task, output);
-    const std::vector<std::string>& direct = pipeline_.tasks[task_].dependencies;
+    const TextList& direct = pipeline_.tasks[task_].dependencies;
     if (std::find(direct.begin(), direct.end(), name) == direct.end()) {
       questions_.push_back({static_cast<TaskIndex>(*found), static_cast<TaskIndex>(task_), path_});
     }

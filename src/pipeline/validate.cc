@@ -42,14 +42,14 @@ std::string WithArticle(ValueType type) {
   return (type == ValueType::integer ? "an " : "a ") + std::string(ToString(type));
 }
 
-// What is expected of a "secret://SOURCE/NAME"; "" when it is one.
+// What is expected of a "secret://SOURCE/NAME"; "" when it is one. Which sources there are only the
+// engine knows that runs it.
 std::string ExpectedOfSecret(std::string_view value) {
   value.remove_prefix(std::string_view("secret://").size());
   const size_t slash = value.find('/');
-  const std::string_view source = value.substr(0, slash);
-  const bool ok = (source == "env" || source == "file") && slash != std::string_view::npos &&
-                  slash + 1 < value.size();
-  return ok ? "" : "secret://env/NAME or secret://file/PATH";
+  const bool ok = ExpectedOfReferenceName(value.substr(0, slash)).empty() &&
+                  slash != std::string_view::npos && slash + 1 < value.size();
+  return ok ? "" : "secret://SOURCE/NAME, such as secret://env/NAME or secret://file/NAME";
 }
 
 class Validator {
@@ -249,7 +249,7 @@ class Validator {
       TaskError("command", task.command.empty() ? "\"command\" is missing"
                                                 : "found nothing to run, expected a command");
     }
-    for (const std::string& text : task.command) {
+    for (const std::string_view text : task.command) {
       CheckText("command", text, &task);
       if (text.find("secret://") != std::string::npos) {
         TaskError("command", "a command may not hold a secret; pass it in an environment variable");
@@ -258,7 +258,7 @@ class Validator {
   }
 
   void CheckDependencies(const Task& task) {
-    const std::vector<std::string>& names = task.dependencies;
+    const std::vector<std::string> names(task.dependencies.begin(), task.dependencies.end());
     const auto report = [&](size_t i, std::string message) {
       TaskError(absl::StrCat("dependencies[", i, "]"), std::move(message));
       graph_is_sound_ = false;
@@ -290,6 +290,11 @@ class Validator {
     }
     for (const size_t i : FindDuplicates(task.resources, &SlotRequest::slot)) {
       TaskError("resources." + task.resources[i].slot, "duplicate slot");
+    }
+    const int64_t shared = task.shared_memory.thousandths();
+    if (shared < 0 || shared % 1000 != 0) {
+      TaskError("shared_memory", FoundExpected(task.shared_memory.ToString(),
+                                               "a whole number of bytes, not negative"));
     }
   }
 

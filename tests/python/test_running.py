@@ -20,6 +20,7 @@ from trackbed import (
     NotFound,
     RunCancelled,
     RunFailed,
+    SecretSource,
     Slurm,
     TrackbedError,
     backup_store,
@@ -457,6 +458,30 @@ def test_secrets_reach_a_task_and_no_log(engine, monkeypatch):
     run = engine.submit(secretive).wait()
     assert run.output == 9
     assert "hush-hush" not in run["peek"].logs()
+
+
+def test_secrets_from_the_host(tmp_path):
+    class Vault(SecretSource):
+        def resolve(self, source, name):
+            if name != "password":
+                raise KeyError(name)
+            return f"{source} says hunter2"
+
+    @pipeline
+    def login(name: str) -> None:
+        shell('test "${#PASSWORD}" = 18 && echo "it is $PASSWORD"', name="check",
+              env={"PASSWORD": "secret://vault/password"})  # fmt: skip
+        shell("true", name="other", env={"KEY": "secret://vault/key"}, allow_failure=True)
+
+    vault = Vault()
+    with Engine(tmp_path / "home", secrets=vault, durability="process") as engine:
+        run = engine.submit(login, {"name": "x"}).wait()
+        assert run["check"].state == "succeeded"
+        assert run["check"].logs() == "it is ***\n"
+        assert run["other"].state == "failed" and "key" in run["other"].failure
+    assert [type(error) for error in vault.failures] == [KeyError]
+    stored = (tmp_path / "home" / "trackbed.db").read_bytes()
+    assert b"hunter2" not in stored
 
 
 def test_mapped_arguments_side_by_side(engine):

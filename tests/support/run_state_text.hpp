@@ -49,6 +49,10 @@ inline std::string RunStateText(const RunState& run) {
       text << " key=" << intended->cache_key << " off=" << intended->cache_off
            << " fields=" << intended->cache_fields.size() << " map=" << intended->map_run;
     }
+    if (const AttemptUnknown* unknown = run.Unknown(i)) {
+      text << " unknown since " << ToNanoseconds(unknown->since) << " of";
+      for (const std::string& node : unknown->nodes) text << " " << node;
+    }
     text << " map_run=" << run.MapRun(i);
     if (const ApprovalRequested* asked = run.Asked(i)) text << " asked=" << asked->message;
     if (const ApprovalDecided* decision = run.Decision(i)) {

@@ -185,6 +185,11 @@ inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& e
       case EventType::attempt_preempted:
         ends(event);
         break;
+      case EventType::attempt_unknown:
+      case EventType::attempt_known:
+        require(fates[event.task] == Fate::running && event.attempt == attempts[event.task],
+                "only of an attempt under way it may be unknown whether it goes on");
+        break;
       default:
         require(false, "an event about a task is one of those");
     }

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from ctypes import c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
 
 from ._native import Slot, Struct, Text, slot_array, text
 
+if TYPE_CHECKING:
+    from .ports import Order
+
 ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
 BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
+ENFORCEMENTS = {"accounting": 0, "advisory": 1, "hardware": 2}
 WORK = {"batch": 0, "interactive": 1, "inference": 2, "system": 3}
 Amount = Union[int, float, str]
 Seconds = Union[int, float]
@@ -43,7 +47,8 @@ class Policy:
     """Which task of all runs of an engine goes first.
 
     order              "fifo", "drf" (the smallest dominant share) or "fair_share" (who has used
-                       least, past use fading), after priority
+                       least, past use fading), after priority; or a `trackbed.Order` of one's
+                       own, which alone decides
     backfill           who may overtake a task that found no room: nobody ("strict"), who does not
                        delay the first ("easy") or any ("conservative") of these, or "any"
     ageing             waiting for so many seconds is one step of priority; None: never
@@ -51,7 +56,7 @@ class Policy:
     half_life          of past use, in seconds
     """
 
-    order: str = "fifo"
+    order: "Union[str, Order]" = "fifo"
     backfill: str = "easy"
     ageing: Optional[Seconds] = 3600
     default_run_time: Seconds = 3600
@@ -75,7 +80,7 @@ class OptionsStruct(Struct):
         ("gang_grace_ns", c_int64), ("claim_time_ns", c_int64), ("kinds", c_uint32),
         ("reserved", c_uint32), ("placer", Text), ("seed", c_uint64), ("host_placer", c_void_p),
         ("resources", c_void_p), ("resource_count", c_size_t), ("half_life_ns", c_int64),
-        ("host_order", c_void_p),
+        ("host_order", c_void_p), ("enforcement", c_void_p),
     ]  # fmt: skip
 
 
@@ -96,10 +101,18 @@ def tenant_array(tenants: Sequence[Tenant], keep: List[Any]) -> Any:
 def policy_struct(policy: Policy, keep: List[Any]) -> OptionsStruct:
     """The policy as the library takes it; it lives as long as `keep`."""
     made = OptionsStruct(
-        order=ORDERS[policy.order], backfill=BACKFILLS[policy.backfill],
+        backfill=BACKFILLS[policy.backfill],
         ageing_ns=-1 if policy.ageing is None else ns(policy.ageing),
         default_run_time_ns=ns(policy.default_run_time), half_life_ns=ns(policy.half_life),
     )  # fmt: skip
+    if isinstance(policy.order, str):
+        made.order = ORDERS[policy.order]
+    else:
+        from .cluster import order_table
+
+        table = order_table(policy.order)
+        keep.append(table)
+        made.host_order = ctypes.addressof(table)
     keep.append(made)
     return made
 

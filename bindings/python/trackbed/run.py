@@ -88,6 +88,12 @@ class View:
             task.pop("finished", None)
             task.pop("seconds", None)
             return
+        if kind == "attempt_unknown":
+            task["unknown"] = {"nodes": event["nodes"], "since": event["since"]}
+            return
+        task.pop("unknown", None)
+        if kind == "attempt_known":
+            return
         if kind == "attempt_failed":
             task["state"] = "pending" if "retry_at" in event else "failed"
             task["failure"] = {k: v for k, v in event.items() if k not in ("time", "run", "event")}

@@ -73,6 +73,12 @@ struct EngineOptions {
   // are kInvalidArgument.
   Tenancy tenancy;
   GroupPolicy policy;
+  // The host's own, in place of the policy's order, of priority and of ageing; not owned; null:
+  // these. It is asked about the first of tasks that are alike in all that decides, which go first
+  // come first served, and only where there is something to decide. Each queue, of which there is a
+  // new one when nodes change, asks it anew. An error of Rank is what a call that takes up a run
+  // returns; after that, and of tasks that an engine finds running, it counts as 0.
+  Order* order = nullptr;
 
   LeaseHolder holder;  // who we are
   Duration lease_time = std::chrono::seconds(15);

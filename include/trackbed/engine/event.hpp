@@ -41,6 +41,8 @@ enum class EventType : uint8_t {
   // it succeeds or takes too long all the same, its end is
   attempt_preempting = 15,
   attempt_preempted = 16,  // … and its task waits for its turn again; detail: AttemptEnded
+  attempt_unknown = 17,    // its node does not answer; detail: AttemptUnknown
+  attempt_known = 18,      // its node answers again
   task_skipped = 20,       // detail: TaskSkipped
   task_cached = 21,        // detail: TaskCached
   task_failed = 22,        // before any attempt, for a reason of its own; detail: AttemptEnded
@@ -136,8 +138,16 @@ struct RunFinished {
   friend bool operator==(const RunFinished&, const RunFinished&) = default;
 };
 
+struct RetriedBatch {
+  TaskIndex task = 0;
+  TaskIndex batch = 0;  // of its map
+  friend bool operator==(const RetriedBatch&, const RetriedBatch&) = default;
+};
+
 struct RunRetried {
   std::vector<TaskIndex> tasks;  // these and all that depend on them start afresh
+  // Of some of `tasks`, which have maps: only these batches do, and those that failed.
+  std::vector<RetriedBatch> batches = {};
   friend bool operator==(const RunRetried&, const RunRetried&) = default;
 };
 
@@ -235,6 +245,14 @@ struct DecisionRequest {
   friend bool operator==(const DecisionRequest&, const DecisionRequest&) = default;
 };
 
+// Whether the attempt goes on cannot be known. Ends with the attempt, with attempt_known, and when
+// an engine takes the run up again, which begins to listen anew.
+struct AttemptUnknown {
+  std::vector<std::string> nodes;  // that do not answer, in order
+  Time since{};                    // the earliest of them has not answered
+  friend bool operator==(const AttemptUnknown&, const AttemptUnknown&) = default;
+};
+
 enum class SkipReason : uint8_t {
   asked = 0,      // `skip: true`
   condition = 1,  // `when` is false
@@ -273,6 +291,7 @@ std::string Encode(const RunFinished& detail);
 std::string Encode(const RunRetried& detail);
 std::string Encode(const AttemptIntended& detail);
 std::string Encode(const AttemptEnded& detail);
+std::string Encode(const AttemptUnknown& detail);
 std::string Encode(const TaskSkipped& detail);
 std::string Encode(const TaskCached& detail);
 std::string Encode(const AttemptPreempting& detail);
@@ -284,6 +303,7 @@ Status Decode(std::string_view bytes, RunFinished* detail);
 Status Decode(std::string_view bytes, RunRetried* detail);
 Status Decode(std::string_view bytes, AttemptIntended* detail);
 Status Decode(std::string_view bytes, AttemptEnded* detail);
+Status Decode(std::string_view bytes, AttemptUnknown* detail);
 Status Decode(std::string_view bytes, TaskSkipped* detail);
 Status Decode(std::string_view bytes, TaskCached* detail);
 Status Decode(std::string_view bytes, AttemptPreempting* detail);

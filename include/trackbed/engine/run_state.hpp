@@ -36,6 +36,7 @@ struct TaskStatus {
   bool stopping = false;    // running, and was asked to stop by a cancellation since taken back
   bool fresh = false;       // to be run again on request: do not look in the cache
   bool preempting = false;  // running, and to be stopped for another task (Preemption)
+  bool unknown = false;     // running, on a node that does not answer: RunState::Unknown
   uint8_t lost_attempts = 0;
   uint32_t attempt = 0;  // the latest, from 1; 0: none yet. Of an approval: how often it has asked
   uint32_t failed_attempts = 0;  // those that count as tries
@@ -76,6 +77,9 @@ class RunState {
   // The run of the map of a task: of its latest attempt, or, before it has one since it was reset,
   // of the one before; "" when there is none.
   const RunId& MapRun(TaskIndex index) const;
+  // The batches of that run that are to be run again, until the task's next attempt; none: all, or
+  // those that failed.
+  std::vector<TaskIndex> RetriedBatches(TaskIndex index) const;
 
   const TaskStatus& task(TaskIndex index) const { return tasks_[index]; }
   size_t unfinished() const { return unfinished_; }  // tasks that are pending, waiting or running
@@ -95,6 +99,8 @@ class RunState {
   const ApprovalDecided* Decision(TaskIndex index) const;
   // For whom its latest attempt is, or was, stopped; else null.
   const AttemptPreempting* Preemption(TaskIndex index) const;
+  // Which nodes of a running task do not answer; null when all do.
+  const AttemptUnknown* Unknown(TaskIndex index) const;
   // When the next try of a pending task is due; epoch: at once.
   Time RetryAt(TaskIndex index) const;
 
@@ -108,6 +114,7 @@ class RunState {
   void Finish(TaskIndex index, TaskState state, Time time);
   void ResetForRetry(const std::vector<TaskIndex>& roots);
   void ResetTask(TaskIndex index, bool fresh);
+  void MakeKnown(TaskIndex index);
   Status Unexpected(const Event& event) const;
 
   RunId id_;
@@ -131,6 +138,8 @@ class RunState {
   absl::flat_hash_map<TaskIndex, ApprovalRequested> asked_;
   absl::flat_hash_map<TaskIndex, ApprovalDecided> decisions_;
   absl::flat_hash_map<TaskIndex, AttemptPreempting> preemptions_;
+  absl::flat_hash_map<TaskIndex, std::vector<TaskIndex>> retried_batches_;
+  absl::flat_hash_map<TaskIndex, AttemptUnknown> unknown_;
 };
 
 }  // namespace trackbed

@@ -16,6 +16,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/pipeline/sparse.hpp"
+#include "trackbed/pipeline/text_list.hpp"
 #include "trackbed/pipeline/value.hpp"
 
 namespace trackbed {
@@ -133,7 +134,7 @@ struct Task {
 
   // Either a script for /bin/sh (one element, `shell` true) or a program and its arguments.
   // Both may hold ${{ … }}.
-  std::vector<std::string> command;
+  TextList command;
   bool shell = true;
 
   TaskKind kind = TaskKind::command;
@@ -146,11 +147,12 @@ struct Task {
   bool multi_node = false;     // the members are to be on different nodes
   // Devices that keep it to its amounts less strictly are refused.
   Enforcement enforcement = Enforcement::accounting;
+  Quantity shared_memory;  // bytes of /dev/shm in a container; 0: as the container engine has it
 
-  std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
-  Sparse<std::string> when;               // a condition (expression.hpp); empty: always
-  CopyOnWrite<TaskMap> map;               // none: the task runs once
-  CopyOnWrite<Approval> approval;         // none: the task runs something
+  TextList dependencies;           // names of tasks, in the order of /pipeline/input1..N
+  Sparse<std::string> when;        // a condition (expression.hpp); empty: always
+  CopyOnWrite<TaskMap> map;        // none: the task runs once
+  CopyOnWrite<Approval> approval;  // none: the task runs something
 
   Sparse<std::vector<EnvironmentVariable>> environment;  // sorted by name
   Sparse<std::vector<SlotRequest>> resources;            // sorted by slot; empty: one cpu
