@@ -26,6 +26,8 @@ namespace trackbed::benchmark {
 namespace {
 
 constexpr double kMicro = 1e6;
+// What the engine needs once is little to each task of such a graph.
+constexpr size_t kLargeGraph = 10'000;
 
 enum class StoreKind { memory, process, power };
 constexpr std::array<StoreKind, 3> kStores = {StoreKind::memory, StoreKind::process,
@@ -250,10 +252,11 @@ struct ChainResult {
   double to_overwrite = 0;
 };
 
-// Each round measures the disk right before and after the chain.
+// Each round measures the disk right before and after the chain. The chain is long enough for
+// SQLite's log to be folded into the database and begun again a few times: its steady state.
 ChainResult MeasureChain(const Options& options) {
   const int rounds = options.quick ? 3 : 9;
-  const size_t tasks = options.quick ? 50 : 200;
+  const size_t tasks = options.quick ? 500 : 5000;
   std::vector<double> append;
   std::vector<double> overwrite;
   std::vector<double> task;
@@ -261,7 +264,7 @@ ChainResult MeasureChain(const Options& options) {
   std::vector<double> to_overwrite;
   for (int i = 0; i < rounds; ++i) {
     FlushTimes flush;
-    const int flushes = static_cast<int>(tasks) / 2;
+    const int flushes = options.quick ? 50 : 200;
     if (!MeasureFlush(options.folder, flushes, &flush)) Die("cannot write to " + options.folder);
     const Sample sample = RunOnce(StoreKind::power, Shape::chain, tasks, options.folder);
     if (!MeasureFlush(options.folder, flushes, &flush)) Die("cannot write to " + options.folder);
@@ -357,10 +360,10 @@ std::vector<Aim> CompareToAims(const std::vector<Row>& rows, const ChainResult& 
   double heap = 0;
   double growth = 0;
   for (const Row& row : rows) {
-    if (row.tasks != largest || row.store == "oneTBB") continue;
+    if (row.store == "oneTBB") continue;
+    if (row.tasks >= kLargeGraph) heap = std::max(heap, row.heap);
+    if (row.tasks != largest) continue;
     if (row.store == "memory") memory = std::max(memory, row.run);
-    // In memory the store holds as much again.
-    if (row.store == "process") heap = std::max(heap, row.heap);
     if (row.store != "memory" && row.shape == Shape::fan_out) {
       durable = std::max(durable, row.run_clock);
     }
@@ -374,7 +377,7 @@ std::vector<Aim> CompareToAims(const std::vector<Row>& rows, const ChainResult& 
       {"durable by group commit (fan-out), a task of " + size, 25, "us", durable},
       {"chain durable at power, a task / append and flush of 4 KiB", 1.2, "x", chain.to_append},
       {"a task of " + size + " / of 1000, submit and run", 2, "x", growth},
-      {"heap, a task of " + size, 500, "bytes", heap},
+      {"heap, a task of " + std::to_string(kLargeGraph) + " or more", 500, "bytes", heap},
       {"reopening " + std::to_string(reopen.tasks) + " tasks, half done", 2, "s", reopen.total()},
       {"reopening a map of " + std::to_string(reopen_map.tasks) + " batches, half done", 2, "s",
        reopen_map.total()},

@@ -61,6 +61,7 @@ struct EngineCore {
   std::unique_ptr<HostExecutor> host_executor;
   std::unique_ptr<Executor> own_processes;  // which run what own_executor is asked to
   std::unique_ptr<Executor> own_executor;
+  std::unique_ptr<HostOrder> host_order;
   std::unique_ptr<HostArtifactStore> host_artifacts;
   std::unique_ptr<ArtifactStore> local_artifacts;
   ArtifactStore* artifacts = nullptr;      // one of these; null: there is none
@@ -77,6 +78,7 @@ struct EngineCore {
   // As the engine has them: who explains needs them too.
   Tenancy tenancy;
   GroupPolicy policy;
+  std::string placer;  // of the engine; empty: its own choice
 
   std::unique_ptr<Engine> engine;
   // Guards all above but `reader`; `inside` is the thread that has it, so that a call from a

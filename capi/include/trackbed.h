@@ -57,8 +57,10 @@
  *          table is used no more; when the function that took the table failed, it is not called.
  * fork()   In the child, an engine of the parent and its event streams refuse every call with
  *          TRACKBED_FAILED_PRECONDITION; closing them there gives back nothing but their handle
- *          and leaves store and attempts to the parent. All other handles are plain memory and
- *          work in both, unless another thread was inside a call on them.
+ *          and leaves store and attempts to the parent. A store that was open in the parent is not
+ *          to be opened in the child, where SQLite would take the parent's locks for its own. All
+ *          other handles are plain memory and work in both, unless another thread was inside a call
+ *          on them.
  * Manners  The library prints nothing, installs no signal handler, changes neither locale nor
  *          environment, and does not end the process. dlclose() is permitted and keeps it loaded.
  */
@@ -640,9 +642,15 @@ enum {
   TRACKBED_EVENT_ATTEMPT_SUCCEEDED = 12,
   TRACKBED_EVENT_ATTEMPT_FAILED = 13,
   TRACKBED_EVENT_ATTEMPT_CANCELLED = 14,
+  TRACKBED_EVENT_ATTEMPT_UNKNOWN = 17, /* its node does not answer */
+  TRACKBED_EVENT_ATTEMPT_KNOWN = 18,   /* its node answers again */
   TRACKBED_EVENT_TASK_SKIPPED = 20,
   TRACKBED_EVENT_TASK_CACHED = 21,
-  TRACKBED_EVENT_TASK_FAILED = 22
+  TRACKBED_EVENT_TASK_FAILED = 22,
+  TRACKBED_EVENT_ATTEMPT_PREEMPTING = 15, /* it is to be stopped for another task */
+  TRACKBED_EVENT_ATTEMPT_PREEMPTED = 16,  /* it has ended for that; its task waits again */
+  TRACKBED_EVENT_APPROVAL_REQUESTED = 30, /* a task waits for somebody's approval */
+  TRACKBED_EVENT_APPROVAL_DECIDED = 31
 };
 
 #define TRACKBED_NO_TASK UINT32_MAX
@@ -760,9 +768,17 @@ typedef struct trackbed_engine_options {
   const trackbed_engine_tenant* tenants; /* in the order of a tree; none: quotas for nobody */
   size_t tenant_count;
   size_t tenant_size; /* of one of these, in bytes */
-  /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
-   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim,
-   * TRACKBED_ORDER_LIFO and host_order are INVALID_ARGUMENT. NULL: defaults. */
+  /* Who goes first, and where: `placer` chooses among several nodes and knows on which of them a
+   * task's inputs were written; empty: "default" where there are accelerators, else "spread". Names
+   * of resources and seed are not looked at. The engine stops no attempt for another and serves
+   * nobody last come first: preempt_by_priority, reclaim, TRACKBED_ORDER_LIFO and host_placer are
+   * INVALID_ARGUMENT. NULL: defaults.
+   * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
+   * the task together, resources, gang, expected run time), which go first come first served; not
+   * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from
+   * 1; ids of tasks mean nothing. Asked anew whenever tasks come up or a wait is explained. Thread:
+   * that which steps, submits, resumes, retries or explains; never two at a time. A rank that fails
+   * refuses a submission, resumption or retry with that status; after that, it counts as 0. */
   const struct trackbed_scheduler_options* policy;
   const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
   trackbed_string
@@ -846,6 +862,23 @@ TRACKBED_API trackbed_status trackbed_engine_retry(trackbed_engine* engine, cons
                                                    size_t run_size, const trackbed_string* tasks,
                                                    size_t task_count,
                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
+/* Approves of a task that waits for somebody's approval, or rejects it: it succeeds or fails,
+ * durably and once. `by` says who decides; the host has made sure of that. `comment` may be empty. A
+ * run that nobody drives goes on when it is resumed. Thread: any. Errors: NOT_FOUND;
+ * INVALID_ARGUMENT nobody decides, or more than 256 bytes of `by` or 16384 of `comment`;
+ * FAILED_PRECONDITION the task does not wait for approval, or not for that of `by`. */
+TRACKBED_API trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run,
+                                                     size_t run_size, const char* task,
+                                                     size_t task_size, const char* by,
+                                                     size_t by_size, const char* comment,
+                                                     size_t comment_size,
+                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
+TRACKBED_API trackbed_status trackbed_engine_reject(trackbed_engine* engine, const char* run,
+                                                    size_t run_size, const char* task,
+                                                    size_t task_size, const char* by,
+                                                    size_t by_size, const char* comment,
+                                                    size_t comment_size,
+                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
 /* 1 when this engine drives the run, or any run when `run` is NULL and run_size 0. Thread: any. */
 TRACKBED_API int32_t trackbed_engine_is_active(const trackbed_engine* engine, const char* run,
                                                size_t run_size) TRACKBED_NOEXCEPT;
@@ -969,6 +1002,7 @@ TRACKBED_API void trackbed_events_close(trackbed_events* events) TRACKBED_NOEXCE
 /* Resources that are only counted, numbered by the host: licences, a second kind of devices. In
  * thousandths; number i counts in quotas as resource 2 + i. */
 #define TRACKBED_MAX_COUNTED 6
+#define TRACKBED_MAX_DEVICE_KINDS 64
 #define TRACKBED_NEVER INT64_MAX
 
 typedef struct trackbed_scheduler trackbed_scheduler;
@@ -1051,6 +1085,8 @@ typedef struct trackbed_task {
   uint32_t architectures;
   uint32_t reserved;
   int64_t counted[TRACKBED_MAX_COUNTED]; /* each combination is kept until the scheduler is freed */
+  int32_t at_least; /* TRACKBED_ENFORCEMENT_…: what is enforced more weakly is refused */
+  uint32_t reserved_2;
 } trackbed_task;
 
 /* What a tenant may use, with all below it. */
@@ -1102,21 +1138,22 @@ typedef struct trackbed_placer {
 
 /* Decides who of those that wait goes first, in place of trackbed_scheduler_options.order, of
  * priorities and of ageing, which it may look at itself. The same story must give the same answers.
- * Thread: that of the call on the scheduler. Re-entry: none, not even trackbed_scheduler_…. */
+ * For a scheduler, or an engine (trackbed_engine_options.policy). Thread: that of the call on the
+ * scheduler. Re-entry: none, not even trackbed_scheduler_…. */
 typedef struct trackbed_order {
   uint32_t struct_size;
   uint32_t reserved;
   void* user_data;
   void (*drop)(void* user_data);
   /* Where the task stands: among those of one tenant, or of tenants with equal shares, the smaller
-   * *rank goes first, then who was submitted first. Asked once for each task that is submitted,
-   * predicted or restored; a failure refuses it with that status. */
+   * *rank goes first, then who was submitted first. A scheduler asks once for each task that is
+   * submitted, predicted or restored; a failure refuses it with that status. */
   trackbed_status (*rank)(void* user_data, const trackbed_task* task, int64_t submitted_ns,
                           int64_t* rank, trackbed_error** error);
   /* What the tenant has had, in any unit: of two siblings, at each level of the tree, the one with
    * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what
-   * is no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone
-   * decide. */
+   * is no number, counts as 0 and is what the call on a scheduler that needed it returns. NULL:
+   * ranks alone decide. */
   trackbed_status (*share)(void* user_data, uint32_t tenant, const trackbed_tenant_usage* usage,
                            int64_t now_ns, double* share, trackbed_error** error);
 } trackbed_order;
@@ -1134,6 +1171,17 @@ enum {
   TRACKBED_BACKFILL_EASY = 3,        /* who overtakes must not delay the first that found no room */
   TRACKBED_BACKFILL_CONSERVATIVE = 4 /* … nor any that did */
 };
+
+/* How what a cluster hands out keeps a task to the amounts that it was given: of each a
+ * TRACKBED_ENFORCEMENT_…. What a table does not say is accounting. */
+typedef struct trackbed_enforcement {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint8_t whole[TRACKBED_MAX_DEVICE_KINDS]; /* of a device of the kind, given as a whole */
+  uint8_t share[TRACKBED_MAX_DEVICE_KINDS]; /* of a part of one */
+  uint8_t counted[TRACKBED_MAX_COUNTED];    /* of what is only counted */
+  uint8_t reserved_2[2];
+} trackbed_enforcement;
 
 typedef struct trackbed_scheduler_options {
   uint32_t struct_size;
@@ -1156,6 +1204,8 @@ typedef struct trackbed_scheduler_options {
   size_t resource_count;
   int64_t half_life_ns;             /* of past use; 0: 7 days */
   const trackbed_order* host_order; /* instead of `order`; NULL: none */
+  /* NULL: a whole device hardware, a share advisory, what is only counted accounting. */
+  const trackbed_enforcement* enforcement;
 } trackbed_scheduler_options;
 
 enum {
@@ -1177,6 +1227,10 @@ typedef struct trackbed_plan_item {
   trackbed_placement placement;
   int32_t cause; /* of an eviction: TRACKBED_EVICTION_… */
   int32_t reserved;
+  /* Of a start: TRACKBED_ENFORCEMENT_…, the weakest of all that the task got of devices and of what
+   * is only counted; -1: it got none. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_plan_item;
 
 /* What a scheduler decided. Never changes. Members of one task follow each other. */
@@ -1200,7 +1254,9 @@ enum {
   TRACKBED_WAIT_RESERVED = 5,      /* it would delay `ahead`, for which room is kept */
   TRACKBED_WAIT_STRICT_ORDER = 6,
   TRACKBED_WAIT_CLAIMING = 7, /* the tasks that make room for it are stopping */
-  TRACKBED_WAIT_NEXT = 8      /* nothing is in its way */
+  TRACKBED_WAIT_NEXT = 8,     /* nothing is in its way */
+  /* It would fit, but only on devices that are enforced more weakly than it asks. */
+  TRACKBED_WAIT_ENFORCEMENT = 9
 };
 enum { TRACKBED_QUOTA_LIMIT = 1, TRACKBED_QUOTA_MAX_RUNNING = 2, TRACKBED_QUOTA_MAX_WAITING = 3 };
 
@@ -1221,6 +1277,9 @@ typedef struct trackbed_wait_reason {
   uint64_t ahead;
   int64_t until_ns;          /* TRACKBED_NEVER: none */
   int64_t expected_start_ns; /* TRACKBED_NEVER: not known */
+  /* Of a prediction to start now, as of trackbed_plan_item; else -1. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_wait_reason;
 
 enum { TRACKBED_TASK_UNKNOWN = 0, TRACKBED_TASK_WAITING = 1, TRACKBED_TASK_RUNNING = 2 };
@@ -1287,7 +1346,8 @@ TRACKBED_API trackbed_status trackbed_scheduler_tenant_usage(
     const trackbed_scheduler* scheduler, uint32_t tenant, trackbed_tenant_usage* out,
     trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Adds a task to the queue. Errors: ALREADY_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED it could
- * never run on these nodes or within its quotas: the message says which. */
+ * never run on these nodes or within its quotas: the message says which; FAILED_PRECONDITION it
+ * could, but only on what is enforced more weakly than it asks. */
 TRACKBED_API trackbed_status trackbed_scheduler_submit(trackbed_scheduler* scheduler,
                                                        const trackbed_task* task, int64_t now_ns,
                                                        trackbed_error** error) TRACKBED_NOEXCEPT;

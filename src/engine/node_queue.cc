@@ -35,7 +35,11 @@ class NodeQueue::NodePlacer final : public Placer {
  public:
   explicit NodePlacer(NodeQueue* queue) : queue_(*queue) {}
   std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
-    return queue_.Try(cluster, demand);
+    return queue_.Try(cluster, demand, {});
+  }
+  std::optional<Placement> ChooseNear(const Cluster& cluster, const Demand& demand,
+                                      std::span<const LocalData> data) override {
+    return queue_.Try(cluster, demand, data);
   }
   bool Accepts(const Cluster& cluster, const Demand& demand, const Placement& placement) override {
     return queue_.TryAt(cluster, demand, placement);
@@ -48,9 +52,28 @@ class NodeQueue::NodePlacer final : public Placer {
   NodeQueue& queue_;
 };
 
-StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(
-    std::span<const NodeDescription> nodes, Tenancy tenancy, const GroupPolicy& policy,
-    std::function<bool(const ReadyTask&)> wanted) {
+// The host's, for a scheduler of ours. What it cannot rank waits as if it stood at 0: that its
+// order fails must not keep a task from ever running.
+class NodeQueue::LenientOrder final : public Order {
+ public:
+  explicit LenientOrder(Order* order) : order_(*order) {}
+  StatusOr<int64_t> Rank(const TaskRequest& task, Time submitted) override {
+    return order_.Rank(task, submitted).value_or(0);
+  }
+  bool ByShares() const override { return order_.ByShares(); }
+  double Share(const Tenancy& tenancy, TenantIndex tenant, Time now) override {
+    return order_.Share(tenancy, tenant, now);
+  }
+
+ private:
+  Order& order_;
+};
+
+StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(std::span<const NodeDescription> nodes,
+                                                       Tenancy tenancy, const GroupPolicy& policy,
+                                                       Order* order,
+                                                       std::function<bool(const ReadyTask&)> wanted,
+                                                       NodeChoice choice) {
   std::vector<Node> accounts;
   for (const NodeDescription& node : nodes) {
     for (const Node& other : accounts) {
@@ -61,24 +84,29 @@ StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(
     TRACKBED_ASSIGN_OR_RETURN(SlotAllocator allocator, NewNodeAccount(node));
     accounts.push_back({node.name, std::move(allocator)});
   }
-  std::unique_ptr<NodeQueue> queue(
-      new NodeQueue(nodes, std::move(accounts), std::move(tenancy), policy, std::move(wanted)));
-  if (nodes.size() > 1) {
+  std::unique_ptr<NodeQueue> queue(new NodeQueue(nodes, std::move(accounts), std::move(tenancy),
+                                                 policy, order, std::move(wanted)));
+  if (choice.placer.empty()) {
     // Without accelerators nothing is lost by fragments, and a node that fails takes few with it.
-    TRACKBED_ASSIGN_OR_RETURN(queue->placer_,
-                              MakePlacer(queue->model_.has_cards() ? "default" : "spread"));
+    choice.placer = queue->model_.has_cards() ? "default" : "spread";
+  }
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<Placer> placer, MakePlacer(choice.placer));
+  if (nodes.size() > 1) {
+    queue->placer_ = std::move(placer);
+    queue->reads_from_ = std::move(choice.reads_from);
   }
   return queue;
 }
 
 NodeQueue::NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts,
-                     Tenancy tenancy, const GroupPolicy& policy,
+                     Tenancy tenancy, const GroupPolicy& policy, Order* order,
                      std::function<bool(const ReadyTask&)> wanted)
     : descriptions_(nodes.begin(), nodes.end()),
       model_(nodes),
       nodes_(std::move(accounts)),
       tenancy_(std::move(tenancy)),
       policy_(policy),
+      order_(order),
       wanted_(std::move(wanted)),
       unlimited_(IsUnlimited(tenancy_)) {}
 
@@ -181,6 +209,11 @@ StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   lines_.push_back(std::move(line));
   by_claim_.emplace(key, number);
   return number;
+}
+
+Status NodeQueue::CheckRank(Line line, Time now) {
+  if (order_ == nullptr) return absl::OkStatus();
+  return order_->Rank(RequestOf(lines_[line], last_id_ + 1), now).status();
 }
 
 TaskRequest NodeQueue::RequestOf(const LineState& line, TaskId id) const {
@@ -426,6 +459,7 @@ void NodeQueue::Engage(Time now) {
   options.policy = policy_;
   options.tenancy = tenancy_;
   options.placer = std::make_unique<NodePlacer>(this);
+  if (order_ != nullptr) options.order = std::make_unique<LenientOrder>(order_);
   options.resources = model_.resources();
   scheduler_ = std::make_unique<Scheduler>(std::move(options));
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
@@ -459,6 +493,22 @@ void NodeQueue::Restore(Running* running, Time now) {
   if (scheduler_->Restore(wanted, placements, running->started, now).ok()) running->scheduled = id;
 }
 
+std::vector<LocalData> NodeQueue::DataOf(const ReadyTask& task) const {
+  std::vector<LocalData> data;
+  if (!reads_from_) return data;
+  for (const std::string& name : reads_from_(task)) {
+    const auto there = std::find_if(nodes_.begin(), nodes_.end(),
+                                    [&](const Node& node) { return node.name == name; });
+    if (there == nodes_.end()) continue;  // it has been taken away
+    const auto node = static_cast<NodeIndex>(there - nodes_.begin());
+    auto known = std::find_if(data.begin(), data.end(),
+                              [&](const LocalData& other) { return other.node == node; });
+    if (known == data.end()) known = data.insert(data.end(), {node, 0});
+    ++known->bytes;
+  }
+  return data;
+}
+
 void NodeQueue::SubmitHeads() {
   for (const Line index : std::exchange(headless_, {})) {
     if (lines_[index].submitted != 0) continue;
@@ -466,7 +516,9 @@ void NodeQueue::SubmitHeads() {
     LineState& line = lines_[index];
     if (line.tasks.empty()) continue;
     const TaskId id = ++last_id_;
-    const Status status = scheduler_->Submit(RequestOf(line, id), line.tasks.front().since);
+    TaskRequest request = RequestOf(line, id);
+    request.data = DataOf(line.tasks.front().task);
+    const Status status = scheduler_->Submit(request, line.tasks.front().since);
     if (status.ok()) {
       line.refused.clear();
       line.submitted = id;
@@ -544,11 +596,13 @@ std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
   }
 }
 
-std::optional<Placement> NodeQueue::Try(const Cluster& cluster, const Demand& demand) {
+std::optional<Placement> NodeQueue::Try(const Cluster& cluster, const Demand& demand,
+                                        std::span<const LocalData> data) {
   Settle(cluster);
   if (placer_ == nullptr) return TryOn(cluster, 0, demand);
   // What an allocator could give fits in the cluster's account.
-  const std::optional<Placement> choice = placer_->Choose(cluster, demand);
+  const std::optional<Placement> choice =
+      data.empty() ? placer_->Choose(cluster, demand) : placer_->ChooseNear(cluster, demand, data);
   if (!choice) return std::nullopt;
   if (const auto placement = TryOn(cluster, choice->node, demand)) return placement;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {

@@ -55,6 +55,15 @@ struct HeldMember {
 };
 using HeldMembers = absl::InlinedVector<HeldMember, 1>;  // main1 first
 
+// How one of several nodes is chosen.
+struct NodeChoice {
+  // One of kPlacerNames; empty: "default" where there are accelerators, else "spread".
+  std::string placer;
+  // The nodes on which what the task reads was written: a name for each of its inputs, unless that
+  // is not known. Empty: of no task.
+  std::function<std::vector<std::string>(const ReadyTask&)> reads_from;
+};
+
 class NodeQueue {
  public:
   using Line = uint32_t;
@@ -83,11 +92,14 @@ class NodeQueue {
     NodeIndex node = kNoNode;
     std::vector<AllocationPart> parts;
   };
-  // `wanted` says whether a task that was pushed is still to be started. kInvalidArgument for a
-  // wrong description, and for two of one name.
+  // `order`, which outlives the queue, decides in place of the policy's; null: the policy. `wanted`
+  // says whether a task that was pushed is still to be started. kInvalidArgument for a wrong
+  // description, two of one name, and an unknown placer.
   static StatusOr<std::unique_ptr<NodeQueue>> Create(std::span<const NodeDescription> nodes,
                                                      Tenancy tenancy, const GroupPolicy& policy,
-                                                     std::function<bool(const ReadyTask&)> wanted);
+                                                     Order* order,
+                                                     std::function<bool(const ReadyTask&)> wanted,
+                                                     NodeChoice choice = {});
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
 
@@ -95,6 +107,8 @@ class NodeQueue {
   // what is enforced more weakly than at_least; kResourceExhausted when
   // the nodes, empty and open, or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
+  // Whether the order knows where the tasks of this line stand; its error if not.
+  Status CheckRank(Line line, Time now);
 
   // `since`: when it became ready. Who is pushed later waits behind, whatever this says.
   void Push(Line line, ReadyTask task, Time since);
@@ -124,6 +138,7 @@ class NodeQueue {
 
  private:
   class NodePlacer;
+  class LenientOrder;
 
   struct Waiting {
     ReadyTask task;
@@ -174,7 +189,7 @@ class NodeQueue {
   };
 
   NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
-            const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
+            const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted);
 
   StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
                                 Enforcement at_least);
@@ -201,6 +216,8 @@ class NodeQueue {
   void Engage(Time now);
   void Restore(Running* running, Time now);
   void SubmitHeads();
+  // How many of its inputs lie on each node: their sizes are not known.
+  std::vector<LocalData> DataOf(const ReadyTask& task) const;
   // False: nothing starts.
   bool Decide(Time now);
   std::optional<Started> TakeDirectly(Time now);
@@ -208,7 +225,8 @@ class NodeQueue {
   Shortfall ShortfallOf(const RequestState& request, const WaitReason& why) const;
 
   // For the placer.
-  std::optional<Placement> Try(const Cluster& cluster, const Demand& demand);
+  std::optional<Placement> Try(const Cluster& cluster, const Demand& demand,
+                               std::span<const LocalData> data);
   std::optional<Placement> TryOn(const Cluster& cluster, NodeIndex node, const Demand& demand);
   bool TryAt(const Cluster& cluster, const Demand& demand, const Placement& placement);
   // The scheduler has decided about the last trials: they run, or are given back.
@@ -219,7 +237,9 @@ class NodeQueue {
   std::vector<Node> nodes_;
   Tenancy tenancy_;
   GroupPolicy policy_;
+  Order* order_;
   std::function<bool(const ReadyTask&)> wanted_;
+  std::function<std::vector<std::string>(const ReadyTask&)> reads_from_;
   bool unlimited_ = false;  // no quota can refuse anything
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Placer> placer_;  // among several nodes

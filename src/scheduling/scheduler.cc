@@ -74,11 +74,16 @@ bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex
     const int64_t band_a = Band(a, now);
     const int64_t band_b = Band(b, now);
     if (band_a != band_b) return band_a > band_b;
-    const auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
-    if (rival_a != rival_b) {
+    // Where siblings have equal shares the levels below them decide, as far as both have any: so
+    // that tenants that are equally deep are in one order, whoever is compared with whom.
+    auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
+    while (rival_a != rival_b) {
       const double share_a = ShareOf(rival_a, now);
       const double share_b = ShareOf(rival_b, now);
       if (share_a != share_b) return share_a < share_b;
+      if (rival_a == tenant_a || rival_b == tenant_b) break;
+      rival_a = tenancy.Towards(rival_a, tenant_a);
+      rival_b = tenancy.Towards(rival_b, tenant_b);
     }
   }
   return a < b;
@@ -294,13 +299,14 @@ class Scheduler::Impl : public SchedulerState {
   // Errors are those of the host's order.
   StatusOr<Rank> RankOf(const TaskRequest& request, Time submitted) {
     Rank rank;
+    const int64_t since = ToNanoseconds(submitted);
     if (order != nullptr) {
       TRACKBED_ASSIGN_OR_RETURN(rank.major, order->Rank(request, submitted));
+      rank.minor = since;
       rank.order = ++submissions_;
       return rank;
     }
     rank.order = ++submissions_;
-    const int64_t since = ToNanoseconds(submitted);
     if (policy.order == QueueOrder::lifo) {
       rank.major = -int64_t{request.priority};
       rank.minor = -static_cast<int64_t>(rank.order);
@@ -512,7 +518,9 @@ class Scheduler::Impl : public SchedulerState {
     }
     seen_ = cluster.end_change();
     ++schedules;
-    if (victims_changed_ && NextMayStopMore()) plan.next = now + std::chrono::seconds(1);
+    if ((victims_changed_ || reservations_changed_) && NextMayStopMore()) {
+      plan.next = now + std::chrono::seconds(1);
+    }
     if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
@@ -1501,30 +1509,29 @@ class Scheduler::Impl : public SchedulerState {
            !tenancy.WouldBorrow(request.tenant, Charge(request));
   }
 
-  // What has started may be stopped from the next Schedule on, and others of its tenant, which may
-  // borrow now: so that is to come soon, if anybody waits for whom that could be done.
+  bool HasClaim(TaskSlot slot) const {
+    return std::any_of(reservations.begin(), reservations.end(),
+                       [&](const Reservation& other) { return other.claim && other.task == slot; });
+  }
+
+  // What has started may be stopped from the next Schedule on, and so may others of tenants that
+  // borrow now, since something has started or is claimed for them. That is to come soon, if
+  // anybody waits for whom it could be done.
   bool NextMayStopMore() const {
     if (!Evicts() || waiting_ == 0) return false;
-    // By priority alone no others come into question, and what has started is too young.
-    if (!policy.reclaim && policy.minimum_run_time > Duration{0}) return false;
-    const auto may_gain = [&](LineIndex line) {
-      return MayEvict(tasks[lines_[line].tasks.begin()->second].request);
-    };
-    for (const auto& [tenant, lines] : parked_) {
-      if (std::any_of(lines.begin(), lines.end(), may_gain)) return true;
-    }
-    for (const auto& [tenant, heads] : competing_) {  // the first, where nobody may go before it
-      for (const auto& [rank, line] : heads) {
-        if (may_gain(line)) return true;
-      }
-    }
-    return std::any_of(demands_.begin(), demands_.end(), [&](const DemandState& wanted) {
-      return std::any_of(wanted.tried.begin(), wanted.tried.end(), may_gain);
+    // What has started is too young, and where nothing is guaranteed nobody comes to borrow. But
+    // who had room, and waits for something else, may have lost it.
+    const bool no_others = policy.minimum_run_time > Duration{0} && !tenancy.HasGuarantees();
+    return std::any_of(lines_.begin(), lines_.end(), [&](const Line& line) {
+      if (line.tasks.empty() || (no_others && line.state == Line::State::tried)) return false;
+      const TaskSlot first = line.tasks.begin()->second;
+      return MayEvict(tasks[first].request) && !HasClaim(first);
     });
   }
 
   // Lines that can have room made for them since the last time: something has ended, so that less
-  // has to be stopped, or has started or run for long enough, or nodes or quotas are others.
+  // has to be stopped, or has started, stops, or has run for long enough, or nodes or quotas are
+  // others.
   void WakeWhatMayMakeRoom(Time now) {
     if (!Evicts()) return;
     while (!ripe_.empty() && ripe_.begin()->first <= now) {
@@ -1562,14 +1569,13 @@ class Scheduler::Impl : public SchedulerState {
   bool MakeRoom(TaskSlot slot, Time now, Plan* plan) {
     if (!Evicts()) return false;
     const TaskState& task = tasks[slot];
-    for (const Reservation& reservation : reservations) {
-      if (reservation.claim && reservation.task == slot) return true;  // it is being made
-    }
+    if (HasClaim(slot)) return true;  // it is being made
     if (!MayEvict(task.request)) return false;
     const std::optional<Victims> victims = ChooseVictims(*this, task, now);
     if (!victims) return false;
     DropReservation(slot);
     Evict(*victims, task, plan);
+    victims_changed_ = true;
     Reservation claim;
     claim.task = slot;
     claim.start = now;
@@ -1738,7 +1744,7 @@ class Scheduler::Impl : public SchedulerState {
   // too young for it have run long enough.
   std::map<int32_t, size_t> stoppable_;
   std::set<std::pair<Time, TaskSlot>> ripe_;
-  bool victims_changed_ = false;  // since the last Schedule, a task
+  bool victims_changed_ = false;  // who may be stopped, since it was last looked at
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;  // changes of the cluster that are dealt with
   // In this Schedule, by few nodes; there had been no room, or it was held back.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._refs import first_of as first_of
     from ._trace import when as when
     from .cluster import Cluster as Cluster
+    from .cluster import Enforcement as Enforcement
     from .cluster import Plan as Plan
     from .cluster import Scheduler as Scheduler
     from .engine import backup_store as backup_store
@@ -55,9 +56,13 @@ if TYPE_CHECKING:
     from ._policy import Tenant as Tenant
     from .ports import ArtifactStore as ArtifactStore
     from .ports import Attempt as Attempt
+    from .ports import Clock as Clock
+    from .ports import DeviceProbe as DeviceProbe
     from .ports import Executor as Executor
     from .ports import Order as Order
     from .ports import Placer as Placer
+    from .ports import Random as Random
+    from .ports import SecretSource as SecretSource
     from .run import Run as Run
     from .run import TaskRun as TaskRun
     from ._shell import shell as shell
@@ -73,7 +78,7 @@ _WHERE = {
     "_document": "Range",
     "_refs": "Condition first_of",
     "_trace": "when",
-    "cluster": "Cluster Plan Scheduler",
+    "cluster": "Cluster Enforcement Plan Scheduler",
     "engine": "Engine backup_store check_store runs",
     "errors": "AlreadyExists BuildError CarryError DataLoss FailedPrecondition ForkError "
     "InternalError InvalidArgument NotFound PermissionDenied ResourceExhausted RunCancelled "
@@ -83,7 +88,7 @@ _WHERE = {
     "partitions": "Partitions partition_profiles plan_partitions",
     "_pipeline": "Pipeline pipeline",
     "_policy": "Policy Tenant",
-    "ports": "ArtifactStore Attempt Executor Order Placer",
+    "ports": "ArtifactStore Attempt Clock DeviceProbe Executor Order Placer Random SecretSource",
     "run": "Run TaskRun",
     "_shell": "ShellResult shell",
     "simulation": "Simulation simulate",

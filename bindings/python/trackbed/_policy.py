@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from ctypes import c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
 
 from ._native import Slot, Struct, Text, slot_array, text
 
+if TYPE_CHECKING:
+    from .ports import Order
+
 ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
 BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
+ENFORCEMENTS = {"accounting": 0, "advisory": 1, "hardware": 2}
 WORK = {"batch": 0, "interactive": 1, "inference": 2, "system": 3}
 Amount = Union[int, float, str]
 Seconds = Union[int, float]
@@ -40,22 +44,27 @@ class Tenant:
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """Which task of all runs of an engine goes first.
+    """Which task of all runs of an engine goes first, and where.
 
     order              "fifo", "drf" (the smallest dominant share) or "fair_share" (who has used
-                       least, past use fading), after priority
+                       least, past use fading), after priority; or a `trackbed.Order` of one's
+                       own, which alone decides
     backfill           who may overtake a task that found no room: nobody ("strict"), who does not
                        delay the first ("easy") or any ("conservative") of these, or "any"
     ageing             waiting for so many seconds is one step of priority; None: never
     default_run_time   seconds, where nothing is known
     half_life          of past use, in seconds
+    placer             what chooses among several nodes: "spread", "pack", "locality-aware" (where
+                       most of a task's inputs were written), …; "": "default" where there are
+                       accelerators, else "spread"
     """
 
-    order: str = "fifo"
+    order: "Union[str, Order]" = "fifo"
     backfill: str = "easy"
     ageing: Optional[Seconds] = 3600
     default_run_time: Seconds = 3600
     half_life: Seconds = 7 * 24 * 3600
+    placer: str = ""
 
 
 class TenantStruct(Struct):
@@ -75,7 +84,7 @@ class OptionsStruct(Struct):
         ("gang_grace_ns", c_int64), ("claim_time_ns", c_int64), ("kinds", c_uint32),
         ("reserved", c_uint32), ("placer", Text), ("seed", c_uint64), ("host_placer", c_void_p),
         ("resources", c_void_p), ("resource_count", c_size_t), ("half_life_ns", c_int64),
-        ("host_order", c_void_p),
+        ("host_order", c_void_p), ("enforcement", c_void_p),
     ]  # fmt: skip
 
 
@@ -96,10 +105,19 @@ def tenant_array(tenants: Sequence[Tenant], keep: List[Any]) -> Any:
 def policy_struct(policy: Policy, keep: List[Any]) -> OptionsStruct:
     """The policy as the library takes it; it lives as long as `keep`."""
     made = OptionsStruct(
-        order=ORDERS[policy.order], backfill=BACKFILLS[policy.backfill],
+        backfill=BACKFILLS[policy.backfill],
         ageing_ns=-1 if policy.ageing is None else ns(policy.ageing),
         default_run_time_ns=ns(policy.default_run_time), half_life_ns=ns(policy.half_life),
+        placer=text(policy.placer, keep),
     )  # fmt: skip
+    if isinstance(policy.order, str):
+        made.order = ORDERS[policy.order]
+    else:
+        from .cluster import order_table
+
+        table = order_table(policy.order)
+        keep.append(table)
+        made.host_order = ctypes.addressof(table)
     keep.append(made)
     return made
 
