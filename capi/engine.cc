@@ -375,7 +375,10 @@ Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDes
     TRACKBED_ASSIGN_OR_RETURN(core->policy, ReadPolicy(read));
     if (read.half_life_ns < 0) return InvalidArgument("options.policy: found a duration below 0");
     if (read.host_order != nullptr) {
-      return InvalidArgument("options.policy.host_order: the engine keeps its own order");
+      trackbed_order table;
+      TRACKBED_RETURN_IF_ERROR(
+          ReadTable(read.host_order, "options.policy.host_order", &table, &trackbed_order::rank));
+      core->host_order = std::make_unique<HostOrder>(table);
     }
     if (read.host_placer != nullptr) {
       return InvalidArgument("options.policy.host_placer: the engine has only those with names");
@@ -411,6 +414,7 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   TRACKBED_RETURN_IF_ERROR(ReadTurns(options, chosen.nodes, core));
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
+  chosen.order = core->host_order.get();
   chosen.placer = core->placer;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
     Publish(core, run, sequence, event);
@@ -525,6 +529,24 @@ Status Change(trackbed_engine* engine, const char* run, size_t run_size, Call&& 
   return status;
 }
 
+struct DecisionTexts {
+  trackbed_string run;
+  trackbed_string task;
+  trackbed_string by;
+  trackbed_string comment;
+};
+
+Status Decide(trackbed_engine* engine, bool approved, const DecisionTexts& texts) {
+  std::string task;
+  ApprovalDecided decision;
+  decision.approved = approved;
+  TRACKBED_RETURN_IF_ERROR(ReadText(texts.task, "task", &task));
+  TRACKBED_RETURN_IF_ERROR(ReadText(texts.by, "by", &decision.by));
+  TRACKBED_RETURN_IF_ERROR(ReadText(texts.comment, "comment", &decision.comment));
+  return Change(engine, texts.run.data, texts.run.size,
+                [&](Engine& cpp, const RunId& id) { return cpp.Decide(id, task, decision); });
+}
+
 // The store of artifacts is asked by one thread at a time: that which has the engine.
 Status BringBackForReading(trackbed_engine* engine, const char* run, size_t run_size) {
   TRACKBED_RETURN_IF_ERROR(CheckEngine(engine));
@@ -634,6 +656,7 @@ trackbed_status trackbed_engine_open(const trackbed_engine_options* options, tra
     KeepPort(core->host_secrets);
     KeepPort(core->sink);
     KeepPort(core->host_executor);
+    KeepPort(core->host_order);
     KeepPort(core->host_artifacts);
     if (read.device_probe != nullptr) {
       // It has told all that it is asked.
@@ -859,6 +882,26 @@ trackbed_status trackbed_engine_retry(trackbed_engine* engine, const char* run, 
   });
 }
 
+trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run, size_t run_size,
+                                        const char* task, size_t task_size, const char* by,
+                                        size_t by_size, const char* comment, size_t comment_size,
+                                        trackbed_error** error) noexcept {
+  return Guard(error, [&] {
+    return Decide(engine, true,
+                  {{run, run_size}, {task, task_size}, {by, by_size}, {comment, comment_size}});
+  });
+}
+
+trackbed_status trackbed_engine_reject(trackbed_engine* engine, const char* run, size_t run_size,
+                                       const char* task, size_t task_size, const char* by,
+                                       size_t by_size, const char* comment, size_t comment_size,
+                                       trackbed_error** error) noexcept {
+  return Guard(error, [&] {
+    return Decide(engine, false,
+                  {{run, run_size}, {task, task_size}, {by, by_size}, {comment, comment_size}});
+  });
+}
+
 int32_t trackbed_engine_is_active(const trackbed_engine* engine, const char* run,
                                   size_t run_size) noexcept {
   return GuardValue<int32_t>(0, [&] {
@@ -917,9 +960,7 @@ trackbed_status trackbed_engine_report(trackbed_engine* engine,
     given.wall_time = Duration(read.wall_time_ns);
     given.cpu_time = Duration(read.cpu_time_ns);
     given.max_rss_bytes = read.max_rss_bytes;
-    TRACKBED_RETURN_IF_ERROR(core->host_executor->Add(std::move(given)));
-    core->kick->Set();
-    return absl::OkStatus();
+    return core->host_executor->Add(std::move(given));
   });
 }
 
@@ -951,9 +992,12 @@ trackbed_status trackbed_engine_explain(trackbed_engine* engine, const char* run
     std::string_view name;
     TRACKBED_RETURN_IF_ERROR(ReadText(task, task_size, "task", &name));
     return Ask(engine, run, run_size, json, [&](Store& store, const std::string& id) {
-      const EngineCore& core = *engine->core;
+      EngineCore& core = *engine->core;
+      // The host's order is asked by one thread at a time.
+      std::optional<Entered> entered;
+      if (core.host_order != nullptr && core.reader != nullptr) entered.emplace(&core);
       return ExplanationAsJson(store, id, name, core.clock->Now(), HolderIsGone, core.tenancy,
-                               core.policy);
+                               core.policy, core.host_order.get());
     });
   });
 }

@@ -61,6 +61,7 @@ struct EngineCore {
   std::unique_ptr<HostExecutor> host_executor;
   std::unique_ptr<Executor> own_processes;  // which run what own_executor is asked to
   std::unique_ptr<Executor> own_executor;
+  std::unique_ptr<HostOrder> host_order;
   std::unique_ptr<HostArtifactStore> host_artifacts;
   std::unique_ptr<ArtifactStore> local_artifacts;
   ArtifactStore* artifacts = nullptr;      // one of these; null: there is none

@@ -1,6 +1,7 @@
 // Event streams: of one run from the store, of all runs as they happen.
 #include <unistd.h>
 
+#include <atomic>
 #include <deque>
 
 #include "engine.hpp"
@@ -36,6 +37,7 @@ struct trackbed_events {
   RunId run_id;
   std::shared_ptr<const Pipeline> pipeline;
   uint64_t next = 1;
+  std::atomic<bool> told{false};  // that there is more; one word of it is enough
 
   // Of all:
   size_t capacity = kUsualCapacity;
@@ -60,6 +62,7 @@ Status CheckStream(const trackbed_events* events) {
 Status TakeStored(trackbed_events* events, size_t limit) {
   // Before reading, so that what comes meanwhile sets it again.
   events->signal->Clear();
+  events->told = false;
   TRACKBED_RETURN_IF_ERROR(WithReader(events->core, [&](Store& store) {
     return store.ReadSomeEvents(
         events->run, events->next, limit, [&](uint64_t sequence, Event event) {
@@ -110,7 +113,7 @@ void Publish(EngineCore* core, const RunState& run, uint64_t sequence, const Eve
   const std::lock_guard lock(core->streams_mutex);
   for (trackbed_events* stream : core->streams) {
     if (stream->run != 0) {
-      if (stream->run_id == run.id()) stream->signal->Set();
+      if (stream->run_id == run.id() && !stream->told.exchange(true)) stream->signal->Set();
       continue;
     }
     const std::lock_guard queue_lock(stream->mutex);

@@ -189,11 +189,14 @@ int HostExecutor::WakeDescriptor() const { return kick_->descriptor(); }
 
 Status HostExecutor::Add(AttemptReport report) {
   const std::lock_guard lock(mutex_);
+  // Who took no report since the last one has been told already, or is about to take both.
+  const bool first = reports_.empty();
   if (!under_way_.contains(report.key)) {
     return NotFound(absl::StrCat("attempt \"", report.key, "\" is not under way"));
   }
   if (report.kind != AttemptReport::Kind::started) under_way_.erase(report.key);
   reports_.push_back(std::move(report));
+  if (first) kick_->Set();
   return absl::OkStatus();
 }
 

@@ -87,7 +87,7 @@ class HostExecutor final : public Executor {
     return port->max_cluster_size > 0 ? port->max_cluster_size : 1;
   }
 
-  // kNotFound for an attempt that is not under way.
+  // Tells whoever steps the engine. kNotFound for an attempt that is not under way.
   Status Add(AttemptReport report);
 
   Port<trackbed_executor> port;

@@ -184,8 +184,14 @@ type core struct {
 // The Placer of Policy chooses among several nodes and knows on which of them a task's inputs were
 // written; empty: "default" where there are accelerators, else "spread". Names of resources and the
 // seed are not looked at. The engine stops no attempt for another and serves nobody last come first:
-// PreemptByPriority, Reclaim, OrderLIFO, HostOrder and HostPlacer are InvalidArgument. NotFound also:
-// a tenant whose parent does not stand before it.
+// PreemptByPriority, Reclaim, OrderLIFO and HostPlacer are InvalidArgument. NotFound also: a tenant
+// whose parent does not stand before it.
+//
+// Policy.HostOrder is asked about the first of tasks that are alike in tenant, priority (of run and
+// task together), resources and expected run time, which go first come first served, and only where
+// there is something to decide. Its tenants are numbered as Tenants, from 1; ids of tasks mean
+// nothing. An error of Rank refuses a submission, resumption or retry; after that it counts as 0, as
+// one of Share does, and is returned by Step.
 func Open(options EngineOptions) (*Engine, error) {
 	var memory arena
 	defer memory.free()
@@ -289,6 +295,9 @@ func holdPorts(options *EngineOptions, c *core, reports *reporter,
 		number := held(&port{name: "artifact store", store: options.ArtifactStore})
 		C.trackbed_go_artifacts(native.artifact_store, number)
 	}
+	if options.Policy != nil && options.Policy.HostOrder != nil {
+		native.policy.host_order = orderTable(options.Policy.HostOrder, held, memory)
+	}
 	if options.Sink != nil {
 		native.sink = (*C.trackbed_event_sink)(memory.allocate(C.sizeof_trackbed_event_sink))
 		c.told = &told{port: &port{name: "event sink", sink: options.Sink}}
@@ -317,6 +326,15 @@ func (c *core) admit() error {
 	}
 	c.users++
 	return nil
+}
+
+// refused is the error of a call that takes up a run, with what an order said of it.
+func (c *core) refused(status C.trackbed_status, told *C.trackbed_error) error {
+	err := failure(status, told)
+	if known, isError := err.(*Error); isError {
+		known.cause = c.failures.take()
+	}
+	return err
 }
 
 // tell tells the sink what has happened.
@@ -377,8 +395,8 @@ func (c *core) close() error {
 
 // Step does all that can be done now and returns; it never waits for work. After an error that is
 // not about a port the engine is broken: every call returns that error, and a new engine goes on
-// from what is durable. What went wrong in a port that cannot return an error (Clock, Random, Sink)
-// is returned here, and by Run and Wait.
+// from what is durable. What went wrong in a port that cannot return an error (Clock, Random, Sink),
+// or in an Orderer, is returned here, and by Run and Wait.
 func (e *Engine) Step() error {
 	defer runtime.KeepAlive(e)
 	return e.core.step()

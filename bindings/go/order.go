@@ -3,11 +3,12 @@ package trackbed
 import "time"
 
 // Orderer decides who of those that wait goes first, instead of an Order, of priorities and of
-// ageing, which it may look at itself. The same story must give the same answers. It is called while
-// the scheduler is; see the package's comment on ports. A ShareOrderer weighs tenants besides.
+// ageing, which it may look at itself: of a scheduler, or of an engine (see Open). The same story must
+// give the same answers. It is called while the scheduler or engine is, never two at a time; see the
+// package's comment on ports. A ShareOrderer weighs tenants besides.
 type Orderer interface {
-	// Rank is where the task stands: the smaller goes first, then who was submitted first. Asked once
-	// for each task that is submitted, predicted or restored; an error refuses it.
+	// Rank is where the task stands: the smaller goes first, then who was submitted first. A scheduler
+	// asks once for each task that is submitted, predicted or restored; an error refuses it.
 	Rank(task Task, submitted time.Time) (int64, error)
 }
 

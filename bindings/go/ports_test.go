@@ -151,6 +151,55 @@ func TestWhoGoesFirstAndForWhom(t *testing.T) {
 	wants(t, err, InvalidArgument, "priority")
 }
 
+// leastImportant goes first; and what it fails with.
+type leastImportant struct{ fails error }
+
+func (l *leastImportant) Rank(task Task, submitted time.Time) (int64, error) {
+	if task.CPU != One || task.Members != 1 || submitted.IsZero() {
+		return 0, errors.New("another task was expected")
+	}
+	return int64(task.Priority), l.fails
+}
+
+func TestAnOrderDecidesInAnEngine(t *testing.T) {
+	noLeaks(t)
+	const pipeline = "name: x\ntasks:\n- {name: a, command: [run, it], cache: false}\n"
+	order := &leastImportant{}
+	var started []string
+	options := inMemory()
+	options.Node = []byte("name: n\ncpu: 1\nmem: 1g\n")
+	options.Policy = &SchedulerOptions{HostOrder: order}
+	options.Executor = &scripted{start: func(_ Reporter, attempt Attempt) error {
+		started = append(started, strings.TrimSuffix(attempt.Key, "/a/1"))
+		return nil
+	}}
+	engine := open(t, options)
+	submit := func(priority int) string {
+		run, err := engine.Submit(parse(t, pipeline), SubmitOptions{Priority: &priority})
+		must(t, err)
+		return run
+	}
+	first, _, middle := submit(-1), submit(9), submit(3)
+	must(t, engine.Step())
+	order.fails = errors.New("no idea")
+	_, err := engine.Submit(parse(t, pipeline), SubmitOptions{})
+	wants(t, err, Unknown, "no idea")
+	if !errors.Is(err, order.fails) {
+		t.Errorf("found %v", err)
+	}
+	order.fails = nil
+	must(t, engine.Report(Report{Key: first + "/a/1"}))
+	must(t, engine.Step())
+	later := submit(5)
+	// What cannot be ranked later counts as 0, and the step tells of it.
+	order.fails = errors.New("no idea")
+	must(t, engine.Report(Report{Key: middle + "/a/1"}))
+	wants(t, engine.Step(), Unknown, "no idea")
+	if found := strings.Join(started, " "); found != first+" "+middle+" "+later {
+		t.Errorf("found %s, expected %s, %s, %s", found, first, middle, later)
+	}
+}
+
 func TestWhatAnExecutorDoesWrongStandsInTheRun(t *testing.T) {
 	noLeaks(t)
 	for message, start := range map[string]func(Reporter, Attempt) error{
@@ -235,6 +284,11 @@ func TestGoexitOfPortsIsContained(t *testing.T) {
 	if state.Status != RunFailed {
 		t.Errorf("found %s", brief(state))
 	}
+
+	options.Artifacts, options.Policy = "", &SchedulerOptions{HostOrder: exits{}}
+	engine = open(t, options)
+	_, err = engine.Submit(parse(t, one), SubmitOptions{})
+	wants(t, err, Internal, "the order called runtime.Goexit")
 
 	scheduler := newScheduler(t, 1, 1, SchedulerOptions{HostOrder: exits{}, HostPlacer: exits{}})
 	err = scheduler.Submit(Task{ID: 1, Devices: One}, at(0))

@@ -429,8 +429,8 @@ type WaitReason struct {
 	QuotaUsed     int64
 	QuotaAllowed  int64
 	Ahead         TaskID
-	Until         time.Time // zero: none
-	ExpectedStart time.Time // zero: not known
+	Until         time.Time   // zero: none
+	ExpectedStart time.Time   // zero: not known
 	Enforcement   Enforcement // of a prediction to start now, as of PlanItem; else -1
 }
 
@@ -589,12 +589,16 @@ func schedulerOptions(options *SchedulerOptions, turns *turnstile,
 		C.trackbed_go_placer(chosen.host_placer, number, C.int(flag(observes)))
 	}
 	if options.HostOrder != nil {
-		_, shares := options.HostOrder.(ShareOrderer)
-		chosen.host_order = (*C.trackbed_order)(memory.allocate(C.sizeof_trackbed_order))
-		number := held(&port{name: "order", order: options.HostOrder})
-		C.trackbed_go_order(chosen.host_order, number, C.int(flag(shares)))
+		chosen.host_order = orderTable(options.HostOrder, held, memory)
 	}
 	return ports, chosen
+}
+
+func orderTable(order Orderer, held func(*port) C.uintptr_t, memory *arena) *C.trackbed_order {
+	_, shares := order.(ShareOrderer)
+	table := (*C.trackbed_order)(memory.allocate(C.sizeof_trackbed_order))
+	C.trackbed_go_order(table, held(&port{name: "order", order: order}), C.int(flag(shares)))
+	return table
 }
 
 // Close frees the scheduler, or does nothing to one of Groups, which go together.

@@ -57,8 +57,10 @@
  *          table is used no more; when the function that took the table failed, it is not called.
  * fork()   In the child, an engine of the parent and its event streams refuse every call with
  *          TRACKBED_FAILED_PRECONDITION; closing them there gives back nothing but their handle
- *          and leaves store and attempts to the parent. All other handles are plain memory and
- *          work in both, unless another thread was inside a call on them.
+ *          and leaves store and attempts to the parent. A store that was open in the parent is not
+ *          to be opened in the child, where SQLite would take the parent's locks for its own. All
+ *          other handles are plain memory and work in both, unless another thread was inside a call
+ *          on them.
  * Manners  The library prints nothing, installs no signal handler, changes neither locale nor
  *          environment, and does not end the process. dlclose() is permitted and keeps it loaded.
  */
@@ -640,9 +642,15 @@ enum {
   TRACKBED_EVENT_ATTEMPT_SUCCEEDED = 12,
   TRACKBED_EVENT_ATTEMPT_FAILED = 13,
   TRACKBED_EVENT_ATTEMPT_CANCELLED = 14,
+  TRACKBED_EVENT_ATTEMPT_UNKNOWN = 17, /* its node does not answer */
+  TRACKBED_EVENT_ATTEMPT_KNOWN = 18,   /* its node answers again */
   TRACKBED_EVENT_TASK_SKIPPED = 20,
   TRACKBED_EVENT_TASK_CACHED = 21,
-  TRACKBED_EVENT_TASK_FAILED = 22
+  TRACKBED_EVENT_TASK_FAILED = 22,
+  TRACKBED_EVENT_ATTEMPT_PREEMPTING = 15, /* it is to be stopped for another task */
+  TRACKBED_EVENT_ATTEMPT_PREEMPTED = 16,  /* it has ended for that; its task waits again */
+  TRACKBED_EVENT_APPROVAL_REQUESTED = 30, /* a task waits for somebody's approval */
+  TRACKBED_EVENT_APPROVAL_DECIDED = 31
 };
 
 #define TRACKBED_NO_TASK UINT32_MAX
@@ -763,8 +771,14 @@ typedef struct trackbed_engine_options {
   /* Who goes first, and where: `placer` chooses among several nodes and knows on which of them a
    * task's inputs were written; empty: "default" where there are accelerators, else "spread". Names
    * of resources and seed are not looked at. The engine stops no attempt for another and serves
-   * nobody last come first: preempt_by_priority, reclaim, TRACKBED_ORDER_LIFO, host_order and
-   * host_placer are INVALID_ARGUMENT. NULL: defaults. */
+   * nobody last come first: preempt_by_priority, reclaim, TRACKBED_ORDER_LIFO and host_placer are
+   * INVALID_ARGUMENT. NULL: defaults.
+   * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
+   * the task together, resources, gang, expected run time), which go first come first served; not
+   * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from
+   * 1; ids of tasks mean nothing. Asked anew whenever tasks come up or a wait is explained. Thread:
+   * that which steps, submits, resumes, retries or explains; never two at a time. A rank that fails
+   * refuses a submission, resumption or retry with that status; after that, it counts as 0. */
   const struct trackbed_scheduler_options* policy;
   const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
   trackbed_string
@@ -848,6 +862,23 @@ TRACKBED_API trackbed_status trackbed_engine_retry(trackbed_engine* engine, cons
                                                    size_t run_size, const trackbed_string* tasks,
                                                    size_t task_count,
                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
+/* Approves of a task that waits for somebody's approval, or rejects it: it succeeds or fails,
+ * durably and once. `by` says who decides; the host has made sure of that. `comment` may be empty. A
+ * run that nobody drives goes on when it is resumed. Thread: any. Errors: NOT_FOUND;
+ * INVALID_ARGUMENT nobody decides, or more than 256 bytes of `by` or 16384 of `comment`;
+ * FAILED_PRECONDITION the task does not wait for approval, or not for that of `by`. */
+TRACKBED_API trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run,
+                                                     size_t run_size, const char* task,
+                                                     size_t task_size, const char* by,
+                                                     size_t by_size, const char* comment,
+                                                     size_t comment_size,
+                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
+TRACKBED_API trackbed_status trackbed_engine_reject(trackbed_engine* engine, const char* run,
+                                                    size_t run_size, const char* task,
+                                                    size_t task_size, const char* by,
+                                                    size_t by_size, const char* comment,
+                                                    size_t comment_size,
+                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
 /* 1 when this engine drives the run, or any run when `run` is NULL and run_size 0. Thread: any. */
 TRACKBED_API int32_t trackbed_engine_is_active(const trackbed_engine* engine, const char* run,
                                                size_t run_size) TRACKBED_NOEXCEPT;
@@ -1107,21 +1138,22 @@ typedef struct trackbed_placer {
 
 /* Decides who of those that wait goes first, in place of trackbed_scheduler_options.order, of
  * priorities and of ageing, which it may look at itself. The same story must give the same answers.
- * Thread: that of the call on the scheduler. Re-entry: none, not even trackbed_scheduler_…. */
+ * For a scheduler, or an engine (trackbed_engine_options.policy). Thread: that of the call on the
+ * scheduler. Re-entry: none, not even trackbed_scheduler_…. */
 typedef struct trackbed_order {
   uint32_t struct_size;
   uint32_t reserved;
   void* user_data;
   void (*drop)(void* user_data);
   /* Where the task stands: among those of one tenant, or of tenants with equal shares, the smaller
-   * *rank goes first, then who was submitted first. Asked once for each task that is submitted,
-   * predicted or restored; a failure refuses it with that status. */
+   * *rank goes first, then who was submitted first. A scheduler asks once for each task that is
+   * submitted, predicted or restored; a failure refuses it with that status. */
   trackbed_status (*rank)(void* user_data, const trackbed_task* task, int64_t submitted_ns,
                           int64_t* rank, trackbed_error** error);
   /* What the tenant has had, in any unit: of two siblings, at each level of the tree, the one with
    * the smaller *share goes first. Asked while planning, whenever two compete. A failure, or what
-   * is no number, counts as 0 and is what the call that needed it returns. NULL: ranks alone
-   * decide. */
+   * is no number, counts as 0 and is what the call on a scheduler that needed it returns. NULL:
+   * ranks alone decide. */
   trackbed_status (*share)(void* user_data, uint32_t tenant, const trackbed_tenant_usage* usage,
                            int64_t now_ns, double* share, trackbed_error** error);
 } trackbed_order;

@@ -30,6 +30,9 @@ StatusOr<bool> EvaluateWhen(const RunState& run, TaskIndex task);
 StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex task, uint32_t attempt,
                                    const Workspace& workspace);
 
+// What a task with an approval asks.
+StatusOr<std::string> RenderQuestion(const RunState& run, TaskIndex task);
+
 // What the map of a task goes over: the value of its `over`, as text.
 StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task);
 
@@ -47,6 +50,10 @@ void ForEachInput(const RunState& run, TaskIndex task, const Visit& visit) {
     visit(run.pipeline().tasks[dependency].name, run.Result(dependency));
   }
 }
+
+// kInvalidArgument names the first of the variables that refers to a source that there is not.
+Status CheckSecretSources(const SecretSource* secrets,
+                          const std::vector<EnvironmentVariable>& environment);
 
 // Puts the values of secrets in place of their references. `secrets` may be null: then every secret
 // is unknown.

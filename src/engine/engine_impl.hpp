@@ -1,12 +1,13 @@
 // What the engine knows of the runs under way, and the steps it is made of. engine.cc has the step
 // itself; engine_runs.cc the life of runs; engine_tasks.cc the decisions about tasks;
-// engine_maps.cc the runs of maps.
+// engine_maps.cc the runs of maps; engine_approvals.cc the tasks that ask people.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,8 +23,9 @@
 
 namespace trackbed {
 
-// Bounds the work between two commits, and so what a crash can make us do again.
-inline constexpr size_t kEventsPerCommit = 4096;
+// Bounds the work between two commits, and so what a crash can make us do again, and what is held
+// until it is durable.
+inline constexpr size_t kEventsPerCommit = 1024;
 
 // The line of each task; one number where all have the same, as in most runs.
 class TaskLines {
@@ -78,7 +80,7 @@ struct Flight {
 };
 
 struct Timer {
-  enum class Kind : uint8_t { retry, timeout, kill };
+  enum class Kind : uint8_t { retry, timeout, kill, expiry };
   Time at;
   Kind kind = Kind::retry;
   ReadyTask task;
@@ -132,7 +134,11 @@ class Engine::Impl {
   StatusOr<RunId> Submit(std::shared_ptr<const Pipeline> pipeline, SubmitOptions options);
   Status Resume(const RunId& id);
   Status Retry(const RunId& id, const std::vector<std::string>& tasks);
+  Status AddRetried(const RunState& run, const std::string& name, RunRetried* detail);
   Status Cancel(const RunId& id);
+  // `find` says which task is meant.
+  Status Decide(const RunId& id, const std::function<StatusOr<TaskIndex>(const RunState&)>& find,
+                const ApprovalDecided& decision);
   Status Step();
 
   ActiveRun* FindActive(const RunId& id) const {
@@ -157,6 +163,12 @@ class Engine::Impl {
   Status CancelActive(ActiveRun& run);
   void FinishRuns();
 
+  // Approvals.
+  Status Ask(ActiveRun& run, TaskIndex task);
+  void ExpectAnswer(const ActiveRun& run, TaskIndex task);
+  Status DecideAsAsked(const Request& request);
+  Status RecordDecision(ActiveRun& run, TaskIndex task, const ApprovalDecided& decision);
+
   // Runs of maps.
   Status StartMap(ActiveRun& run, TaskIndex task);
   StatusOr<std::unique_ptr<ActiveRun>> ReuseMapRun(const ActiveRun& run, TaskIndex task,
@@ -178,7 +190,8 @@ class Engine::Impl {
   Status TakeRequests();
   Status TakeUpNodes();
   void FireTimers();
-  void WatchNodes();
+  Status WatchNodes();
+  Status NoteUnknown();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -234,6 +247,7 @@ class Engine::Impl {
   // Attempts of runs that were interrupted and that nobody has taken up: what they hold.
   absl::flat_hash_map<AttemptKey, uint32_t> others_;
   bool counted_others_ = false;
+  bool any_unknown_ = false;                          // of attempts_, as far as their events say
   absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
   std::deque<ReadyTask> to_consider_;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
@@ -244,7 +258,7 @@ class Engine::Impl {
   // Decided, and not yet durable.
   Batch batch_;
   absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
-  std::vector<PendingStart> starts_;
+  std::deque<PendingStart> starts_;  // which gives back what many at once needed
   std::vector<PendingStop> stops_;
   std::vector<PendingGiveUp> give_ups_;
   std::vector<Publication> publications_;

@@ -25,6 +25,7 @@ Status Engine::Impl::StartMap(ActiveRun& run, TaskIndex task) {
   StatusOr<MapBinding> binding = BindMap(run.state, task);
   if (!binding.ok()) return FailBeforeAttempt(run, task, binding.status());
 
+  const std::vector<TaskIndex> retried = run.state.RetriedBatches(task);
   TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> batches, ReuseMapRun(run, task, *binding));
   if (batches == nullptr) {
     StatusOr<std::unique_ptr<ActiveRun>> made = MakeMapRun(run, task, *std::move(binding));
@@ -53,22 +54,28 @@ Status Engine::Impl::StartMap(ActiveRun& run, TaskIndex task) {
   }
   ActiveRun& again = *runs_.emplace(batches->record.number, std::move(batches)).first->second;
   RunRetried detail;
+  detail.tasks = retried;
   for (TaskIndex batch = 0; batch < again.state.graph().task_count(); ++batch) {
     if (again.state.task(batch).state == TaskState::failed) detail.tasks.push_back(batch);
   }
+  std::sort(detail.tasks.begin(), detail.tasks.end());
+  detail.tasks.erase(std::unique(detail.tasks.begin(), detail.tasks.end()), detail.tasks.end());
   TRACKBED_RETURN_IF_ERROR(Record(again, EventType::run_retried, kNoTask, 0, Encode(detail)));
   again.record.status = RunStatus::running;
   batch_.status_changes.push_back({again.record.number, RunStatus::running, Time{}});
   return Activate(again);
 }
 
-// The run of the attempt before, when that was of the same and left batches undone; else null.
+// The run of the attempt before, when that was of the same and left batches undone, or some are to
+// be run again; else null.
 StatusOr<std::unique_ptr<ActiveRun>> Engine::Impl::ReuseMapRun(const ActiveRun& run, TaskIndex task,
                                                                const MapBinding& binding) {
   const RunId& id = run.state.MapRun(task);
   if (id.empty()) return nullptr;
   TRACKBED_ASSIGN_OR_RETURN(const RunRecord record, options_.store->FindRun(id));
-  if (record.status != RunStatus::failed && record.status != RunStatus::cancelled) return nullptr;
+  if (record.status == RunStatus::running) return nullptr;
+  const bool done = record.status == RunStatus::succeeded;
+  if (done && run.state.RetriedBatches(task).empty()) return nullptr;
   std::optional<RunState> state;
   TRACKBED_RETURN_IF_ERROR(ReadRunState(*options_.store, record, &state));
   MapBinding before = *state->map();

@@ -12,10 +12,11 @@ namespace trackbed {
 
 StatusOr<std::unique_ptr<EngineNodes>> EngineNodes::Create(
     std::vector<NodeDescription> nodes, Naming naming, const Tenancy& tenancy,
-    const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted, NodeChoice choice) {
+    const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted,
+    NodeChoice choice) {
   TRACKBED_ASSIGN_OR_RETURN(
       std::unique_ptr<NodeQueue> queue,
-      NodeQueue::Create(nodes, tenancy, policy, std::move(wanted), std::move(choice)));
+      NodeQueue::Create(nodes, tenancy, policy, order, std::move(wanted), std::move(choice)));
   return std::unique_ptr<EngineNodes>(new EngineNodes(std::move(nodes), naming, std::move(queue)));
 }
 
@@ -105,6 +106,16 @@ void EngineNodes::OpenOrClose(NodeIndex node) {
   const std::string& name = descriptions_[node].name;
   const bool open = !silent_.contains(name) && !drained_.contains(name);
   if (queue_->is_open(node) != open) queue_->SetOpen(node, open);
+}
+
+AttemptUnknown EngineNodes::UnknownOf(const AttemptIntended* intended) const {
+  AttemptUnknown unknown;
+  for (const auto& [name, since] : silent_) {
+    if (!RunsOn(intended, {name})) continue;
+    unknown.since = unknown.nodes.empty() ? since : std::min(unknown.since, since);
+    unknown.nodes.push_back(name);
+  }
+  return unknown;
 }
 
 bool EngineNodes::RunsOn(const AttemptIntended* intended,

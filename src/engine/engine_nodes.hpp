@@ -24,10 +24,10 @@ class EngineNodes {
   // Whether events say on which node something runs, although there is only one: others may come.
   enum class Naming : uint8_t { where_needed, always };
 
-  // At least one node. Errors, `wanted` and `choice` as NodeQueue::Create.
+  // At least one node. Errors, `order`, `wanted` and `choice` as NodeQueue::Create.
   static StatusOr<std::unique_ptr<EngineNodes>> Create(std::vector<NodeDescription> nodes,
                                                        Naming naming, const Tenancy& tenancy,
-                                                       const GroupPolicy& policy,
+                                                       const GroupPolicy& policy, Order* order,
                                                        std::function<bool(const ReadyTask&)> wanted,
                                                        NodeChoice choice = {});
 
@@ -45,6 +45,9 @@ class EngineNodes {
   // that have been silent for `lease`.
   std::vector<std::string> NoteSilent(const std::vector<std::string>& names, Time now,
                                       Duration lease);
+  // Those of the nodes that the attempt runs on which are silent, and since when; none: all answer.
+  AttemptUnknown UnknownOf(const AttemptIntended* intended) const;
+  bool any_silent() const { return !silent_.empty(); }
   // Whether a member of the attempt runs on one of them.
   bool RunsOn(const AttemptIntended* intended, const std::vector<std::string>& names) const;
 

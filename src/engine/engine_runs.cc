@@ -6,9 +6,11 @@
 
 #include "engine/attempt_builder.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/map_run.hpp"
 #include "engine/run_times.hpp"
 #include "engine/stored_run.hpp"
 #include "engine/utf8.hpp"
+#include "trackbed/engine/run_queries.hpp"
 #include "trackbed/pipeline/writer.hpp"
 #include "trackbed/resources/node_writer.hpp"
 
@@ -63,7 +65,7 @@ Status Engine::Impl::MakeQueue(StoredNodes stored) {
                   stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
                   options_.takes_stored_node ? EngineNodes::Naming::always
                                              : EngineNodes::Naming::where_needed,
-                  options_.tenancy, options_.policy,
+                  options_.tenancy, options_.policy, options_.order,
                   [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
   nodes_->SetDrained(std::move(stored.drained));
   return absl::OkStatus();
@@ -100,7 +102,7 @@ Status Engine::Impl::TakeUpNodes() {
       std::unique_ptr<EngineNodes> nodes,
       EngineNodes::Create(
           std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy, options_.policy,
-          [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
+          options_.order, [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
   nodes->TakeOver(*nodes_);
   nodes_ = std::move(nodes);
   nodes_->SetDrained(std::move(stored.drained));
@@ -140,10 +142,18 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
   const auto run_time = [&](size_t task) {
     return run_times.empty() ? Duration{0} : run_times[task];
   };
+  if (const Status known = CheckSecretSources(options_.secrets, pipeline.environment);
+      !known.ok()) {
+    problems.emplace_back(Message(known));
+  }
   std::optional<size_t> last;  // the task that was given a line last
   for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     const Task& task = pipeline.tasks[i];
-    if (task.skip) continue;
+    if (task.skip || task.approval) continue;
+    if (const Status known = CheckSecretSources(options_.secrets, task.environment.get());
+        !known.ok()) {
+      problems.push_back(absl::StrCat("task \"", task.name, "\": ", AbslView(Message(known))));
+    }
     if (task.kind != TaskKind::command) {
       problems.push_back(
           absl::StrCat("task \"", task.name, "\": this version does not run services"));
@@ -177,6 +187,10 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
         continue;
       }
       found[i] = *line;
+      if (const Status ranked = nodes_->queue().CheckRank(*line, now_); !ranked.ok()) {
+        code = ranked.code();
+        problems.push_back(absl::StrCat("task \"", task.name, "\": ", AbslView(Message(ranked))));
+      }
     }
     last = i;
   }
@@ -291,6 +305,10 @@ Status Engine::Impl::Activate(ActiveRun& run) {
       if (ready) to_consider_.push_back({run.record.number, task});
       continue;
     }
+    if (status.state == TaskState::waiting) {
+      ExpectAnswer(run, task);
+      continue;
+    }
     if (const AttemptIntended* intended = run.state.Intended(task);
         intended != nullptr && !intended->cache_key.empty()) {
       run.cache_keys[task] = intended->cache_key;
@@ -350,6 +368,22 @@ Status Engine::Impl::Resume(const RunId& id) {
   return CommitAndAct();
 }
 
+// "train", or "score[17]": one batch of a map.
+Status Engine::Impl::AddRetried(const RunState& run, const std::string& name, RunRetried* detail) {
+  std::string_view task_name = name;
+  const bool one_batch = CutBatch(&task_name).has_value();
+  TRACKBED_ASSIGN_OR_RETURN(const TaskIndex task, FindTask(run, task_name));
+  if (!one_batch) {
+    detail->tasks.push_back(task);
+    return absl::OkStatus();
+  }
+  TRACKBED_ASSIGN_OR_RETURN(StoredRun stored, LoadRun(*options_.store, run.id()));
+  TRACKBED_ASSIGN_OR_RETURN(const FoundTask found,
+                            FindTaskOrBatch(*options_.store, std::move(stored), name));
+  detail->batches.push_back({task, found.task});
+  return absl::OkStatus();
+}
+
 Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& names) {
   TRACKBED_RETURN_IF_ERROR(broken_);
   if (FindActive(id) != nullptr) return FailedPrecondition(absl::StrCat("run ", id, " is active"));
@@ -364,13 +398,8 @@ Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& name
   const auto& tasks = run->state.pipeline().tasks;
   Status status = absl::OkStatus();
   for (const std::string& name : names) {
-    auto found = std::find_if(tasks.begin(), tasks.end(),
-                              [&](const Task& task) { return task.name == name; });
-    if (found == tasks.end()) {
-      status = NotFound(absl::StrCat("run ", id, " has no task \"", name, "\""));
-      break;
-    }
-    detail.tasks.push_back(static_cast<TaskIndex>(found - tasks.begin()));
+    status = AddRetried(run->state, name, &detail);
+    if (!status.ok()) break;
   }
   if (names.empty()) {
     for (TaskIndex task = 0; task < tasks.size(); ++task) {
@@ -386,6 +415,11 @@ Status Engine::Impl::Retry(const RunId& id, const std::vector<std::string>& name
     runs_.erase(record.number);
     return status;
   }
+  // A task that is named itself is run as a whole.
+  std::erase_if(detail.batches, [&](const RetriedBatch& retried) {
+    return std::find(detail.tasks.begin(), detail.tasks.end(), retried.task) != detail.tasks.end();
+  });
+  for (const RetriedBatch& retried : detail.batches) detail.tasks.push_back(retried.task);
   std::sort(detail.tasks.begin(), detail.tasks.end());
   detail.tasks.erase(std::unique(detail.tasks.begin(), detail.tasks.end()), detail.tasks.end());
   TRACKBED_RETURN_IF_ERROR(Record(*run, EventType::run_retried, kNoTask, 0, Encode(detail)));

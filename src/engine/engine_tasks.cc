@@ -73,7 +73,7 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
   const Task& definition = run.state.pipeline().tasks[task];
   const TaskStatus& status = run.state.task(task);
   // Whether it runs at all is decided before its first try, once.
-  if (status.failed_attempts == 0 && status.lost_attempts == 0) {
+  if (!status.tried()) {
     std::optional<TaskSkipped> skip = JudgeTrigger(run, task);
     if (!skip && !definition.when.empty()) {
       const StatusOr<bool> when = EvaluateWhen(run.state, task);
@@ -86,6 +86,7 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
       return OnFinal(run, task);
     }
   }
+  if (definition.approval) return Ask(run, task);
   if (definition.cache != CacheMode::off && run.state.submitted().use_cache) {
     return ConsiderCache(run, task);
   }

@@ -95,6 +95,7 @@ class StoredQueue {
           state == TaskState::pending && driven && IsReady(run, task, first_held_back);
       if (state != TaskState::running && !ready) continue;
       const ReadyTask here{stored.record.number, task};
+      if (run.pipeline().tasks[task].approval) continue;  // nor has what asks somebody
       // A map has no place in the queue and holds nothing; its batches do.
       if (run.pipeline().tasks[task].map) {
         if (ready) ready_.push_back({ReadySince(run, task), here, std::nullopt});
@@ -230,6 +231,8 @@ std::string_view ToString(TaskSituation situation) {
       return "ended";
     case TaskSituation::running:
       return "running";
+    case TaskSituation::unknown:
+      return "unknown";
     case TaskSituation::dependencies:
       return "dependencies";
     case TaskSituation::same_work:
@@ -256,6 +259,10 @@ std::string_view ToString(TaskSituation situation) {
       return "next";
     case TaskSituation::enforcement:
       return "enforcement";
+    case TaskSituation::approval:
+      return "approval";
+    case TaskSituation::preempting:
+      return "preempting";
   }
   return "unknown";
 }
@@ -274,6 +281,14 @@ std::string DescribeDevices(const RunState& run, TaskIndex task) {
   return text;
 }
 
+std::string DescribeUnknown(const RunState& run, TaskIndex task) {
+  const AttemptUnknown* unknown = run.Unknown(task);
+  if (unknown == nullptr) return "";
+  const bool one = unknown->nodes.size() == 1;
+  return absl::StrCat(one ? "node " : "nodes ", Names(unknown->nodes), one ? " has" : " have",
+                      " not answered since ", FormatTime(unknown->since));
+}
+
 std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& request) {
   std::optional<Enforcement> weakest;
   for (const SlotRequest& wanted : request) {
@@ -283,6 +298,22 @@ std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& re
   }
   return weakest;
 }
+
+namespace {
+
+// "waits since … for the approval of ada or grace: Release it?"
+std::string DescribeAsking(const RunState& run, TaskIndex index) {
+  const std::vector<std::string>& approvers = run.pipeline().tasks[index].approval->approvers;
+  const Time until = run.ApprovalExpires(index);
+  return absl::StrCat(
+      "waits since ", FormatTime(run.task(index).started), " for the approval of ",
+      approvers.empty() ? "somebody" : absl::StrJoin(approvers, " or "), ": ",
+      run.Asked(index)->message,
+      until == kNever ? "" : absl::StrCat("; rejected unless decided by ", FormatTime(until)),
+      "; trackbed approve ", run.id(), " ", run.pipeline().tasks[index].name);
+}
+
+}  // namespace
 
 TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
   return ExplainBatch(run, index, now, FirstHeldBack(run));
@@ -302,15 +333,30 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
           absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
                        ": that of its batches, run ", run.MapRun(index)));
     }
+    if (status.unknown) {
+      return Say(TaskSituation::unknown,
+                 absl::StrCat("whether attempt ", status.attempt,
+                              " goes on is not known: ", DescribeUnknown(run, index)));
+    }
     const std::string held = DescribeDevices(run, index);
-    return Say(TaskSituation::running,
-               absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
-                            held.empty() ? "" : " on ", held));
+    std::string sentence =
+        absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
+                     held.empty() ? "" : " on ", held);
+    if (status.preempting) {
+      absl::StrAppend(&sentence, "; it is being ", DescribePreemption(*run.Preemption(index)));
+    }
+    return Say(TaskSituation::running, std::move(sentence));
   }
   if (run.cancel_requested()) {
     return Say(TaskSituation::cancelling, "its run is being cancelled");
   }
   TaskExplanation explanation;
+  if (status.state == TaskState::waiting) {
+    explanation.situation = TaskSituation::approval;
+    explanation.until = run.ApprovalExpires(index);
+    explanation.sentence = DescribeAsking(run, index);
+    return explanation;
+  }
   for (const TaskIndex dependency : run.graph().Predecessors(index)) {
     if (!IsFinal(run.task(dependency).state)) {
       explanation.waits_for.push_back(tasks[dependency].name);
@@ -323,7 +369,7 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
     explanation.situation = TaskSituation::retry;
     explanation.until = retry_at;
     explanation.sentence = absl::StrCat("next try at ", FormatTime(retry_at));
-  } else if (index >= first_held_back && status.failed_attempts == 0 && status.lost_attempts == 0) {
+  } else if (index >= first_held_back && !status.tried()) {
     explanation.situation = TaskSituation::batches;
     explanation.sentence = absl::StrCat("waits for one of the ", run.map()->concurrency,
                                         " batches that may be under way at once");
@@ -363,7 +409,10 @@ TaskExplanation DescribeReason(const QueueReason& reason,
   explanation.until = why.until;
   explanation.expected_start = why.expected_start;
   const Shortfall& shortfall = reason.shortfall;
-  if (shortfall.kind != Shortfall::Kind::none) {
+  if (why.rule == Rule::claiming) {
+    explanation.situation = TaskSituation::preempting;
+    explanation.sentence = why.sentence;
+  } else if (shortfall.kind != Shortfall::Kind::none) {
     explanation.situation = shortfall.kind == Shortfall::Kind::shortage
                                 ? TaskSituation::shortage
                                 : TaskSituation::fragmentation;
@@ -402,19 +451,23 @@ namespace {
 StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, TaskIndex task,
                                          TaskExplanation explanation, Time now,
                                          const std::function<bool(const LeaseHolder&)>& is_gone,
-                                         const Tenancy& tenancy, const GroupPolicy& policy) {
+                                         const Tenancy& tenancy, const GroupPolicy& policy,
+                                         Order* order) {
   const RunId& id = asked.record.id;
+  // People may answer whether somebody drives the run or not.
+  if (explanation.situation == TaskSituation::approval) return explanation;
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
   if (lease.expires <= now || (is_gone && is_gone(lease.holder))) {
     return Say(TaskSituation::interrupted,
                absl::StrCat("nobody drives its run; trackbed resume ", id, " continues it"));
   }
-  if (explanation.situation != TaskSituation::next) return explanation;
+  const bool is_approval = static_cast<bool>(asked.state->pipeline().tasks[task].approval);
+  if (explanation.situation != TaskSituation::next || is_approval) return explanation;
   ParsedNodes known = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
   if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
   StatusOr<std::unique_ptr<EngineNodes>> nodes =
       EngineNodes::Create(std::move(known.nodes), EngineNodes::Naming::where_needed, tenancy,
-                          policy, [](const ReadyTask&) { return true; });
+                          policy, order, [](const ReadyTask&) { return true; });
   if (!nodes.ok()) return explanation;
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
   std::set<std::string> drained;
@@ -444,13 +497,14 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
 
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& id, TaskIndex task, Time now,
                                       const std::function<bool(const LeaseHolder&)>& is_gone,
-                                      const Tenancy& tenancy, const GroupPolicy& policy) {
+                                      const Tenancy& tenancy, const GroupPolicy& policy,
+                                      Order* order) {
   TRACKBED_ASSIGN_OR_RETURN(const StoredRun asked, LoadRun(store, id));
   TaskExplanation state = ExplainState(*asked.state, task, now);
   if (state.situation == TaskSituation::ended) return state;
   TRACKBED_ASSIGN_OR_RETURN(
       TaskExplanation explanation,
-      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy));
+      ExplainUnended(store, asked, task, std::move(state), now, is_gone, tenancy, policy, order));
   explanation.enforcement = WeakestEnforcement(asked.state->pipeline().tasks[task].resources);
   return explanation;
 }

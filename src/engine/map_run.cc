@@ -4,8 +4,10 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "engine/attempt_builder.hpp"
@@ -21,7 +23,7 @@ namespace {
 class ReferredOutputs {
  public:
   explicit ReferredOutputs(const Task& task) {
-    for (const std::string& word : task.command) Add(word);
+    for (const std::string_view word : task.command) Add(word);
     for (const EnvironmentVariable& variable : task.environment.get()) Add(variable.value);
   }
 
@@ -31,7 +33,7 @@ class ReferredOutputs {
   }
 
  private:
-  void Add(const std::string& text) {
+  void Add(std::string_view text) {
     if (text.find("${{") == std::string::npos) return;
     const StatusOr<Template> parsed = Template::Parse(text);
     if (!parsed.ok()) return;
@@ -245,6 +247,17 @@ AttemptEnded EndOfMap(const RunState& batches, RunStatus status) {
   return ended;
 }
 
+std::optional<uint64_t> CutBatch(std::string_view* name) {
+  const size_t open = name->rfind('[');
+  if (open == std::string_view::npos || !name->ends_with(']')) return std::nullopt;
+  uint64_t batch = 0;
+  const char* end = name->data() + name->size() - 1;
+  const auto [stop, error] = std::from_chars(name->data() + open + 1, end, batch);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  *name = name->substr(0, open);
+  return batch;
+}
+
 BatchWindow::BatchWindow(const RunState& run) : limit_(run.map()->concurrency) {
   for (TaskIndex batch = 0; batch < run.graph().task_count(); ++batch) {
     if (run.task(batch).state == TaskState::running) taken_up_.insert(batch);
@@ -268,17 +281,13 @@ TaskIndex FirstHeldBack(const RunState& run) {
   size_t room = run.map()->concurrency;
   for (TaskIndex batch = 0; batch < count; ++batch) {
     const TaskStatus& status = run.task(batch);
-    const bool tried = status.failed_attempts > 0 || status.lost_attempts > 0;
-    const bool under_way =
-        status.state == TaskState::running || (status.state == TaskState::pending && tried);
+    const bool under_way = status.state == TaskState::running ||
+                           (status.state == TaskState::pending && status.tried());
     if (under_way && room > 0) --room;
   }
   for (TaskIndex batch = 0; batch < count; ++batch) {
     const TaskStatus& status = run.task(batch);
-    if (status.state != TaskState::pending || status.failed_attempts > 0 ||
-        status.lost_attempts > 0) {
-      continue;
-    }
+    if (status.state != TaskState::pending || status.tried()) continue;
     if (room == 0) return batch;
     --room;
   }

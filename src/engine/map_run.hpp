@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "trackbed/base/status.hpp"
 #include "trackbed/engine/run_state.hpp"
@@ -43,6 +44,9 @@ std::string ItemsAsJson(const MapBinding& map, const BatchItems& items);
 
 // "017" of 500: where the outputs of a batch stand in those of the map; in the order of the items.
 std::string BatchFolder(const MapBinding& map, TaskIndex batch);
+
+// 17 of "score[17]", which it cuts down to "score"; none of "score".
+std::optional<uint64_t> CutBatch(std::string_view* name);
 
 // How the attempt of the mapped task ends once the run of its batches has ended as `status`. Of
 // each output, the values in order, as JSON; that is bad_output where it is too much.

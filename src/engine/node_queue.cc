@@ -52,8 +52,26 @@ class NodeQueue::NodePlacer final : public Placer {
   NodeQueue& queue_;
 };
 
+// The host's, for a scheduler of ours. What it cannot rank waits as if it stood at 0: that its
+// order fails must not keep a task from ever running.
+class NodeQueue::LenientOrder final : public Order {
+ public:
+  explicit LenientOrder(Order* order) : order_(*order) {}
+  StatusOr<int64_t> Rank(const TaskRequest& task, Time submitted) override {
+    return order_.Rank(task, submitted).value_or(0);
+  }
+  bool ByShares() const override { return order_.ByShares(); }
+  double Share(const Tenancy& tenancy, TenantIndex tenant, Time now) override {
+    return order_.Share(tenancy, tenant, now);
+  }
+
+ private:
+  Order& order_;
+};
+
 StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(std::span<const NodeDescription> nodes,
                                                        Tenancy tenancy, const GroupPolicy& policy,
+                                                       Order* order,
                                                        std::function<bool(const ReadyTask&)> wanted,
                                                        NodeChoice choice) {
   std::vector<Node> accounts;
@@ -66,8 +84,8 @@ StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(std::span<const NodeDescr
     TRACKBED_ASSIGN_OR_RETURN(SlotAllocator allocator, NewNodeAccount(node));
     accounts.push_back({node.name, std::move(allocator)});
   }
-  std::unique_ptr<NodeQueue> queue(
-      new NodeQueue(nodes, std::move(accounts), std::move(tenancy), policy, std::move(wanted)));
+  std::unique_ptr<NodeQueue> queue(new NodeQueue(nodes, std::move(accounts), std::move(tenancy),
+                                                 policy, order, std::move(wanted)));
   if (choice.placer.empty()) {
     // Without accelerators nothing is lost by fragments, and a node that fails takes few with it.
     choice.placer = queue->model_.has_cards() ? "default" : "spread";
@@ -81,13 +99,14 @@ StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(std::span<const NodeDescr
 }
 
 NodeQueue::NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts,
-                     Tenancy tenancy, const GroupPolicy& policy,
+                     Tenancy tenancy, const GroupPolicy& policy, Order* order,
                      std::function<bool(const ReadyTask&)> wanted)
     : descriptions_(nodes.begin(), nodes.end()),
       model_(nodes),
       nodes_(std::move(accounts)),
       tenancy_(std::move(tenancy)),
       policy_(policy),
+      order_(order),
       wanted_(std::move(wanted)),
       unlimited_(IsUnlimited(tenancy_)) {}
 
@@ -190,6 +209,11 @@ StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   lines_.push_back(std::move(line));
   by_claim_.emplace(key, number);
   return number;
+}
+
+Status NodeQueue::CheckRank(Line line, Time now) {
+  if (order_ == nullptr) return absl::OkStatus();
+  return order_->Rank(RequestOf(lines_[line], last_id_ + 1), now).status();
 }
 
 TaskRequest NodeQueue::RequestOf(const LineState& line, TaskId id) const {
@@ -435,6 +459,7 @@ void NodeQueue::Engage(Time now) {
   options.policy = policy_;
   options.tenancy = tenancy_;
   options.placer = std::make_unique<NodePlacer>(this);
+  if (order_ != nullptr) options.order = std::make_unique<LenientOrder>(order_);
   options.resources = model_.resources();
   scheduler_ = std::make_unique<Scheduler>(std::move(options));
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {

@@ -92,10 +92,12 @@ class NodeQueue {
     NodeIndex node = kNoNode;
     std::vector<AllocationPart> parts;
   };
-  // `wanted` says whether a task that was pushed is still to be started. kInvalidArgument for a
-  // wrong description, two of one name, and an unknown placer.
+  // `order`, which outlives the queue, decides in place of the policy's; null: the policy. `wanted`
+  // says whether a task that was pushed is still to be started. kInvalidArgument for a wrong
+  // description, two of one name, and an unknown placer.
   static StatusOr<std::unique_ptr<NodeQueue>> Create(std::span<const NodeDescription> nodes,
                                                      Tenancy tenancy, const GroupPolicy& policy,
+                                                     Order* order,
                                                      std::function<bool(const ReadyTask&)> wanted,
                                                      NodeChoice choice = {});
   NodeQueue(const NodeQueue&) = delete;
@@ -105,6 +107,8 @@ class NodeQueue {
   // what is enforced more weakly than at_least; kResourceExhausted when
   // the nodes, empty and open, or a quota can never meet it.
   StatusOr<Line> LineFor(const Claim& claim, Time now);
+  // Whether the order knows where the tasks of this line stand; its error if not.
+  Status CheckRank(Line line, Time now);
 
   // `since`: when it became ready. Who is pushed later waits behind, whatever this says.
   void Push(Line line, ReadyTask task, Time since);
@@ -134,6 +138,7 @@ class NodeQueue {
 
  private:
   class NodePlacer;
+  class LenientOrder;
 
   struct Waiting {
     ReadyTask task;
@@ -184,7 +189,7 @@ class NodeQueue {
   };
 
   NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
-            const GroupPolicy& policy, std::function<bool(const ReadyTask&)> wanted);
+            const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted);
 
   StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
                                 Enforcement at_least);
@@ -232,6 +237,7 @@ class NodeQueue {
   std::vector<Node> nodes_;
   Tenancy tenancy_;
   GroupPolicy policy_;
+  Order* order_;
   std::function<bool(const ReadyTask&)> wanted_;
   std::function<std::vector<std::string>(const ReadyTask&)> reads_from_;
   bool unlimited_ = false;  // no quota can refuse anything

@@ -17,6 +17,7 @@ constexpr size_t kRunsOfStore = 200;
 constexpr size_t kRunsOfPipeline = 8;
 // Reading the events of larger runs would cost more than what estimates gain.
 constexpr size_t kMostTasks = 10'000;
+constexpr size_t kMostEventsOfMap = 4'000;
 
 // The tasks of an earlier run, as those of this one; kNoTask: it is gone.
 StatusOr<std::vector<TaskIndex>> MapTasks(Store& store, const std::string& version,
@@ -48,19 +49,49 @@ Status AddRun(Store& store, const RunRecord& record, const std::vector<TaskIndex
   });
 }
 
+// The runs to learn from, the oldest first.
+StatusOr<std::vector<RunRecord>> EarlierRuns(Store& store, const RunRecord& run,
+                                             RunsListed listed) {
+  TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> records, store.ListRuns(kRunsOfStore, listed));
+  std::erase_if(records, [&](const RunRecord& record) {
+    return record.pipeline != run.pipeline || record.status == RunStatus::running ||
+           record.finished > run.submitted || (run.number != 0 && record.number >= run.number);
+  });
+  records.resize(std::min(records.size(), kRunsOfPipeline));
+  std::reverse(records.begin(), records.end());
+  return records;
+}
+
+// A batch has other items each time, and there may be very many: the first ones stand for all.
+StatusOr<std::vector<Duration>> EstimateBatches(Store& store, const RunRecord& run,
+                                                const Pipeline& pipeline) {
+  if (pipeline.tasks.empty()) return std::vector<Duration>();
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> records,
+                            EarlierRuns(store, run, RunsListed::all));
+  RunTimeHistory history;
+  for (const RunRecord& record : records) {
+    absl::flat_hash_map<TaskIndex, Time> started;
+    TRACKBED_RETURN_IF_ERROR(
+        store.ReadSomeEvents(record.number, 1, kMostEventsOfMap, [&](uint64_t, const Event& event) {
+          if (event.type == EventType::attempt_intended) started[event.task] = event.time;
+          if (event.type == EventType::attempt_succeeded) {
+            history.Add(0, event.time - started[event.task]);
+          }
+        }));
+  }
+  const Duration time = history.Guess(0, pipeline.tasks.front().timeout);
+  return std::vector<Duration>(time > Duration{0} ? pipeline.tasks.size() : 0, time);
+}
+
 }  // namespace
 
 StatusOr<std::vector<Duration>> EstimateRunTimes(Store& store, const RunRecord& run,
                                                  const Pipeline& pipeline) {
+  if (IsMapRun(run.id)) return EstimateBatches(store, run, pipeline);
   RunTimeHistory history;
   if (pipeline.tasks.size() <= kMostTasks) {
-    TRACKBED_ASSIGN_OR_RETURN(std::vector<RunRecord> records, store.ListRuns(kRunsOfStore));
-    std::erase_if(records, [&](const RunRecord& record) {
-      return record.pipeline != run.pipeline || record.status == RunStatus::running ||
-             record.finished > run.submitted || (run.number != 0 && record.number >= run.number);
-    });
-    records.resize(std::min(records.size(), kRunsOfPipeline));
-    std::reverse(records.begin(), records.end());
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> records,
+                              EarlierRuns(store, run, RunsListed::submitted));
     std::map<std::string, std::vector<TaskIndex>> by_version;
     for (const RunRecord& record : records) {
       const auto [place, added] = by_version.try_emplace(record.version);

@@ -12,8 +12,9 @@ namespace trackbed {
 
 // By task: the mean of its last two successful attempts in earlier runs of a pipeline of this name
 // (run_time_history.hpp), else its timeout; 0: not known. `run` need not be stored yet; of stored
-// runs only those count that had ended when it was submitted, so the answer stays the same. Empty:
-// nothing is known of any.
+// runs only those count that had ended when it was submitted, so the answer stays the same. Of the
+// run of a map all batches count as one: the mean of the last two of earlier maps of the task.
+// Empty: nothing is known of any.
 StatusOr<std::vector<Duration>> EstimateRunTimes(Store& store, const RunRecord& run,
                                                  const Pipeline& pipeline);
 

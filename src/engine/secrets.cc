@@ -17,11 +17,15 @@ class LocalSecrets final : public SecretSource {
  public:
   explicit LocalSecrets(std::string folder) : folder_(std::move(folder)) {}
 
-  StatusOr<std::string> Resolve(std::string_view source, std::string_view name) override {
-    if (source == "env") return FromEnvironment(std::string(name));
-    if (source == "file") return FromFile(std::string(name));
+  Status CheckSource(std::string_view source) const override {
+    if (source == "env" || source == "file") return absl::OkStatus();
     return InvalidArgument(
         absl::StrCat("found secret source \"", AbslView(source), "\", expected env or file"));
+  }
+
+  StatusOr<std::string> Resolve(std::string_view source, std::string_view name) override {
+    TRACKBED_RETURN_IF_ERROR(CheckSource(source));
+    return source == "env" ? FromEnvironment(std::string(name)) : FromFile(std::string(name));
   }
 
  private:

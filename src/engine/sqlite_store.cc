@@ -81,6 +81,10 @@ UPDATE requests SET digest=row_digest(time_ns, kind, run);
 CREATE TABLE nodes(
   name TEXT PRIMARY KEY, description TEXT NOT NULL, drained INTEGER NOT NULL,
   digest INTEGER NOT NULL) WITHOUT ROWID;
+)sql",
+                                    R"sql(
+ALTER TABLE requests ADD COLUMN detail BLOB NOT NULL DEFAULT x'';
+UPDATE requests SET digest=row_digest(time_ns, kind, run, detail);
 )sql"};
 constexpr int kFormat = std::size(kFormats);
 // The row that ends a run: its sequence, and its type, which is no event's. Its time is the number
@@ -388,9 +392,12 @@ Status SqliteStore::PrepareStatements() {
       {sql_.set_lease_node,
        "UPDATE lease SET node=?1, digest=row_digest(fence, expires_ns, host, boot_id, process,"
        " process_start, description, ?1)"},
-      {sql_.post_request, "INSERT INTO requests VALUES(NULL, ?1, ?2, ?3, row_digest(?1, ?2, ?3))"},
+      {sql_.post_request,
+       "INSERT INTO requests(time_ns, kind, run, detail, digest)"
+       " VALUES(?1, ?2, ?3, ?4, row_digest(?1, ?2, ?3, ?4))"},
       {sql_.read_requests,
-       "SELECT number, kind, run, digest=row_digest(time_ns, kind, run) FROM requests"
+       "SELECT number, kind, run, detail, digest=row_digest(time_ns, kind, run, detail)"
+       " FROM requests"
        " ORDER BY number"},
       {sql_.delete_request, "DELETE FROM requests WHERE number=?"},
   };
@@ -810,6 +817,7 @@ Status SqliteStore::PostRequest(const Request& request, Time now) {
   sql_.post_request.Bind(1, ToNanoseconds(now));
   sql_.post_request.Bind(2, static_cast<int64_t>(request.kind));
   sql_.post_request.BindText(3, request.run);
+  sql_.post_request.BindBlob(4, request.detail);
   return Run(sql_.post_request, "post a request");
 }
 
@@ -819,8 +827,9 @@ StatusOr<std::vector<Request>> SqliteStore::ReadRequests() {
   std::vector<Request> requests;
   int code = SQLITE_OK;
   while ((code = row.Step()) == SQLITE_ROW) {
-    if (!row.IsTrue(3)) return Damaged("a request");
-    requests.push_back({row.Integer(0), static_cast<Request::Kind>(row.Integer(1)), row.Bytes(2)});
+    if (!row.IsTrue(4)) return Damaged("a request");
+    requests.push_back(
+        {row.Integer(0), static_cast<Request::Kind>(row.Integer(1)), row.Bytes(2), row.Bytes(3)});
   }
   if (code != SQLITE_DONE) return Error("read the requests");
   return requests;

@@ -74,7 +74,7 @@ constexpr Rule kRules[] = {
     {"damaged: cached result ",
      "SELECT key FROM cache WHERE digest IS NOT row_digest(key, pipeline, task, time_ns, detail)"},
     {"damaged: request number ",
-     "SELECT number FROM requests WHERE digest IS NOT row_digest(time_ns, kind, run)"},
+     "SELECT number FROM requests WHERE digest IS NOT row_digest(time_ns, kind, run, detail)"},
     {"damaged: node ",
      "SELECT name FROM nodes WHERE digest IS NOT row_digest(name, description, drained)"},
     {"there are events, and no run, of number ",

@@ -237,6 +237,11 @@ bool DocumentBuilder::AddCopy(Position position, const DocumentNode& node,
                         absl::StrCat("lists and maps are nested more than ", max_depth, " deep"));
     return false;
   }
+  if (weight.nodes > limits_.max_aliased - std::min(aliased_, limits_.max_aliased)) {
+    return Fail(position, absl::StrCat("the aliases of the document stand for more than ",
+                                       limits_.max_aliased, " values"));
+  }
+  aliased_ += weight.nodes;
   if (!Count(position, weight.nodes, weight.bytes)) return false;
   return Attach(node);
 }

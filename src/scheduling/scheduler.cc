@@ -299,13 +299,14 @@ class Scheduler::Impl : public SchedulerState {
   // Errors are those of the host's order.
   StatusOr<Rank> RankOf(const TaskRequest& request, Time submitted) {
     Rank rank;
+    const int64_t since = ToNanoseconds(submitted);
     if (order != nullptr) {
       TRACKBED_ASSIGN_OR_RETURN(rank.major, order->Rank(request, submitted));
+      rank.minor = since;
       rank.order = ++submissions_;
       return rank;
     }
     rank.order = ++submissions_;
-    const int64_t since = ToNanoseconds(submitted);
     if (policy.order == QueueOrder::lifo) {
       rank.major = -int64_t{request.priority};
       rank.minor = -static_cast<int64_t>(rank.order);

@@ -1,6 +1,9 @@
 /* The engine by its C interface: engine_test SUPERVISOR FOLDER. */
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <locale.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +70,77 @@ static void on_event(void* user, const trackbed_event* event) {
   host->last = event->sequence;
 }
 
+static int thread_count(void) {
+  int count = 0;
+  DIR* folder = opendir("/proc/self/task");
+  if (folder == NULL) return -1;
+  while (readdir(folder) != NULL) ++count;
+  closedir(folder);
+  return count - 2; /* but for . and .. */
+}
+
+/* What belongs to the host, and what is printed: as it was before all that the tests do. */
+struct manners {
+  struct sigaction signals[NSIG];
+  char locale[256];
+  char** environment;
+  size_t variables;
+  char* first_variable;
+  int threads;
+  int outputs[2];
+  FILE* printed;
+};
+
+static size_t count_variables(void) {
+  size_t count = 0;
+  while (environ[count] != NULL) ++count;
+  return count;
+}
+
+static void watch_manners(struct manners* before) {
+  int number;
+  memset(before, 0, sizeof *before);
+  for (number = 1; number < NSIG; ++number) sigaction(number, NULL, &before->signals[number]);
+  snprintf(before->locale, sizeof before->locale, "%s", setlocale(LC_ALL, NULL));
+  before->environment = environ;
+  before->variables = count_variables();
+  before->first_variable = environ[0];
+  before->threads = thread_count();
+  fflush(NULL);
+  before->printed = tmpfile();
+  if (before->printed == NULL) return;
+  for (number = 0; number < 2; ++number) {
+    before->outputs[number] = dup(number + 1);
+    dup2(fileno(before->printed), number + 1);
+  }
+}
+
+static void check_manners(struct manners* before) {
+  int number;
+  if (before->printed != NULL) {
+    int byte;
+    fflush(NULL);
+    for (number = 0; number < 2; ++number) {
+      dup2(before->outputs[number], number + 1);
+      close(before->outputs[number]);
+    }
+    CHECK(failures > 0 || lseek(fileno(before->printed), 0, SEEK_END) == 0);
+    rewind(before->printed);
+    while ((byte = getc(before->printed)) != EOF) fputc(byte, stderr);
+    fclose(before->printed);
+  }
+  for (number = 1; number < NSIG; ++number) {
+    struct sigaction now;
+    memset(&now, 0, sizeof now);
+    if (sigaction(number, NULL, &now) != 0) continue;
+    CHECK(now.sa_handler == before->signals[number].sa_handler);
+  }
+  CHECK(strcmp(setlocale(LC_ALL, NULL), before->locale) == 0);
+  CHECK(environ == before->environment && environ[0] == before->first_variable &&
+        count_variables() == before->variables);
+  CHECK(thread_count() == before->threads);
+}
+
 static void test_embedded(const char* supervisor, const char* folder) {
   trackbed_error* error = NULL;
   trackbed_pipeline* pipeline = NULL;
@@ -84,6 +158,7 @@ static void test_embedded(const char* supervisor, const char* folder) {
   size_t total = 0;
   int32_t ended = 0;
   int32_t more = 1;
+  int threads;
 
   OK(trackbed_pipeline_parse(kPipeline, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, "p.yaml",
                              TRACKBED_TERMINATED, &pipeline, &error));
@@ -99,12 +174,17 @@ static void test_embedded(const char* supervisor, const char* folder) {
   submit.parameters = trackbed_text("{\"word\": \"good day\"}");
   OK(trackbed_engine_submit(engine, pipeline, &submit, &run, &error));
   CHECK(trackbed_engine_is_active(engine, run.data, run.size) == 1);
+  threads = thread_count();
+  OK(trackbed_engine_step(engine, &error));
+  CHECK(thread_count() == threads); /* none but the one that is asked for */
   OK(trackbed_engine_start_thread(engine, &error));
+  CHECK(thread_count() == threads + 1);
   EXPECT(TRACKBED_FAILED_PRECONDITION, trackbed_engine_start_thread(engine, &error));
   OK(trackbed_engine_wait(engine, run.data, run.size, 60LL * 1000000000, &ended, &error));
   CHECK(ended == 1);
   OK(trackbed_engine_stop_thread(engine, &error));
   OK(trackbed_engine_stop_thread(engine, &error));
+  CHECK(thread_count() == threads);
 
   OK(trackbed_engine_show(engine, "latest", TRACKBED_TERMINATED, &text, &error));
   CHECK(holds(&text, "\"status\": \"succeeded\""));
@@ -267,6 +347,75 @@ static trackbed_status start_later(void* user, const trackbed_attempt* attempt,
   return TRACKBED_OK;
 }
 
+/* Tasks that wait for somebody. */
+static void test_approvals(void) {
+  static const char kAsks[] =
+      "name: p\ntasks:\n"
+      "- {name: a, approval: {message: Go on, approvers: [ada]}}\n"
+      "- {name: b, approval: And further, dependencies: [a]}\n"
+      "- {name: c, command: x, dependencies: [b]}\n";
+  static char large[20000];
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_bytes run = {NULL, 0};
+  trackbed_bytes text = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_executor executor;
+  trackbed_engine* engine = NULL;
+  struct host host;
+
+  memset(&host, 0, sizeof host);
+  memset(large, 'a', sizeof large);
+  TRACKBED_INIT(&options);
+  TRACKBED_INIT(&executor);
+  executor.user_data = &host;
+  executor.start = start_later;
+  executor.stop = stop;
+  executor.without_json = 1;
+  options.in_memory = 1;
+  options.executor = &executor;
+  OK(trackbed_pipeline_parse(kAsks, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, NULL, 0, &pipeline,
+                             &error));
+  OK(trackbed_engine_open(&options, &engine, &error));
+  OK(trackbed_engine_submit(engine, pipeline, NULL, &run, &error));
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_engine_approve(engine, run.data, run.size, "a", 1, "ada", 3, NULL, 0, &error));
+  OK(trackbed_engine_step(engine, &error));
+  OK(trackbed_engine_show(engine, "latest", TRACKBED_TERMINATED, &text, &error));
+  CHECK(holds(&text, "\"state\": \"waiting\"") && holds(&text, "Go on"));
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_explain(engine, run.data, run.size, "a", 1, &text, &error));
+  CHECK(holds(&text, "\"situation\":\"approval\""));
+  trackbed_bytes_free(&text);
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_engine_reject(engine, run.data, run.size, "a", 1, "bob", 3, NULL, 0, &error));
+  EXPECT(TRACKBED_INVALID_ARGUMENT,
+         trackbed_engine_reject(engine, run.data, run.size, "a", 1, NULL, 0, NULL, 0, &error));
+  EXPECT(TRACKBED_INVALID_ARGUMENT, trackbed_engine_approve(engine, run.data, run.size, "a", 1,
+                                                            "ada", 3, large, 20000, &error));
+  EXPECT(TRACKBED_NOT_FOUND,
+         trackbed_engine_approve(engine, run.data, run.size, "x", 1, "ada", 3, NULL, 0, &error));
+  EXPECT(TRACKBED_NOT_FOUND,
+         trackbed_engine_approve(engine, "nobody", 6, "a", 1, "ada", 3, NULL, 0, &error));
+  REFUSED(trackbed_engine_approve(NULL, run.data, run.size, "a", 1, "ada", 3, NULL, 0, &error));
+  REFUSED(trackbed_engine_approve(engine, NULL, 0, "a", 1, "ada", 3, NULL, 0, &error));
+  OK(trackbed_engine_approve(engine, "latest", TRACKBED_TERMINATED, "a", TRACKBED_TERMINATED, "ada",
+                             TRACKBED_TERMINATED, "fine", TRACKBED_TERMINATED, &error));
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_engine_reject(engine, run.data, run.size, "a", 1, "ada", 3, NULL, 0, &error));
+  OK(trackbed_engine_step(engine, &error));
+  OK(trackbed_engine_reject(engine, run.data, run.size, "b", 1, "bob", 3, NULL, 0, &error));
+  OK(trackbed_engine_wait(engine, run.data, run.size, 10LL * 1000000000, NULL, &error));
+  OK(trackbed_engine_show(engine, run.data, run.size, &text, &error));
+  CHECK(holds(&text, "\"comment\": \"fine\"") && holds(&text, "rejected by bob"));
+  CHECK(holds(&text, "\"status\": \"failed\""));
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&run);
+  CHECK(host.started == 0);
+  trackbed_engine_close(engine);
+  trackbed_pipeline_free(pipeline);
+}
+
 /* Who goes first, and whom quotas hold back. */
 static void test_tenants(void) {
   static const char kOne[] = "name: p\ntasks:\n- {name: a, command: x, cache: false}\n";
@@ -346,6 +495,142 @@ static void test_tenants(void) {
   trackbed_engine_close(host.engine);
   trackbed_pipeline_free(pipeline);
   for (i = 0; i < 3; ++i) trackbed_bytes_free(&runs[i]);
+}
+
+struct turns {
+  struct host* host;
+  int ranked;
+  int shared;
+  int fail;
+  int dropped;
+};
+/* The least important first. */
+static trackbed_status rank_of(void* user, const trackbed_task* task, int64_t submitted_ns,
+                               int64_t* rank, trackbed_error** error) {
+  struct turns* turns = user;
+  ++turns->ranked;
+  CHECK(task->struct_size == sizeof *task && task->members == 1 && task->cpu == 1000);
+  CHECK(submitted_ns > 0);
+  if (turns->host->engine != NULL) {
+    CHECK(trackbed_engine_step(turns->host->engine, NULL) == TRACKBED_FAILED_PRECONDITION);
+  }
+  if (turns->fail) {
+    *error = trackbed_error_create(TRACKBED_UNAVAILABLE, "no rank today", TRACKBED_TERMINATED);
+    return TRACKBED_UNAVAILABLE;
+  }
+  *rank = task->priority;
+  return TRACKBED_OK;
+}
+static trackbed_status share_of(void* user, uint32_t tenant, const trackbed_tenant_usage* usage,
+                                int64_t now_ns, double* share, trackbed_error** error) {
+  struct turns* turns = user;
+  (void)error;
+  ++turns->shared;
+  CHECK(usage->struct_size == sizeof *usage && now_ns > 0 && (tenant == 1 || tenant == 2));
+  if (turns->fail) return TRACKBED_UNKNOWN; /* counts as 0 */
+  *share = tenant == 2 ? 0 : 1;
+  return TRACKBED_OK;
+}
+static void turns_drop(void* user) { ++((struct turns*)user)->dropped; }
+
+static void end_attempt(struct host* host, int number) {
+  trackbed_error* error = NULL;
+  trackbed_attempt_report report;
+  TRACKBED_INIT(&report);
+  report.kind = TRACKBED_ATTEMPT_EXITED;
+  report.key = trackbed_text(host->keys[number]);
+  OK(trackbed_engine_report(host->engine, &report, &error));
+  OK(trackbed_engine_step(host->engine, &error));
+}
+
+/* An order of the host's decides who goes first in an engine, with a store and without. */
+static void test_order(const char* folder) {
+  static const char kOne[] = "name: p\ntasks:\n- {name: a, command: x, cache: false}\n";
+  static const char* kTenants[] = {"one", "two"};
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_bytes runs[5];
+  trackbed_bytes text = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_engine_tenant tenants[2];
+  trackbed_scheduler_options policy;
+  trackbed_submit_options submit;
+  trackbed_executor executor;
+  trackbed_order order;
+  struct turns turns;
+  struct host host;
+  char home[600];
+  int i;
+  int durable;
+
+  snprintf(home, sizeof home, "%s/order", folder);
+  OK(trackbed_pipeline_parse(kOne, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, NULL, 0, &pipeline,
+                             &error));
+  for (durable = 0; durable < 2; ++durable) {
+    memset(&host, 0, sizeof host);
+    memset(&turns, 0, sizeof turns);
+    memset(runs, 0, sizeof runs);
+    turns.host = &host;
+    TRACKBED_INIT(&options);
+    TRACKBED_INIT(&executor);
+    TRACKBED_INIT(&policy);
+    TRACKBED_INIT(&order);
+    executor.user_data = &host;
+    executor.start = start_later;
+    executor.stop = stop;
+    executor.without_json = 1;
+    options.in_memory = !durable;
+    options.home = trackbed_text(durable ? home : NULL);
+    options.executor = &executor;
+    options.node = trackbed_text("name: n\ncpu: 1\nmem: 1g\n");
+    options.policy = &policy;
+    for (i = 0; i < 2; ++i) {
+      TRACKBED_INIT(&tenants[i]);
+      tenants[i].path = trackbed_text(kTenants[i]);
+    }
+    options.tenants = tenants;
+    options.tenant_count = 2;
+    options.tenant_size = sizeof tenants[0];
+    policy.host_order = &order;
+    order.user_data = &turns;
+    order.drop = turns_drop;
+    REFUSED(trackbed_engine_open(&options, &host.engine, &error)); /* it has no rank */
+    order.rank = rank_of;
+    if (durable) order.share = share_of;
+    OK(trackbed_engine_open(&options, &host.engine, &error));
+
+    TRACKBED_INIT(&submit);
+    submit.has_priority = 1;
+    turns.fail = 1;
+    EXPECT(TRACKBED_UNAVAILABLE,
+           trackbed_engine_submit(host.engine, pipeline, &submit, &runs[0], &error));
+    turns.fail = 0;
+    for (i = 0; i < 5; ++i) {
+      submit.priority = 10 - i;
+      submit.tenant = trackbed_text(kTenants[i == 3 || i == 0]);
+      OK(trackbed_engine_submit(host.engine, pipeline, &submit, &runs[i], &error));
+    }
+    OK(trackbed_engine_step(host.engine, &error));
+    /* Of all the last is the least important; of tenant two, whose share is smaller, number 3. */
+    CHECK(host.started == 1);
+    CHECK(strncmp(host.keys[0], runs[durable ? 3 : 4].data, runs[4].size) == 0);
+    CHECK((turns.shared > 0) == durable);
+    i = turns.ranked;
+    OK(trackbed_engine_explain(host.engine, runs[1].data, runs[1].size, "a", 1, &text, &error));
+    CHECK(holds(&text, "\"situation\":\"shortage\"") && turns.ranked > i);
+    trackbed_bytes_free(&text);
+    end_attempt(&host, 0);
+    CHECK(host.started == 2);
+    CHECK(strncmp(host.keys[1], runs[durable ? 0 : 3].data, runs[0].size) == 0);
+    /* What it fails with later holds nobody up. */
+    turns.fail = 1;
+    for (i = 1; i < 5; ++i) end_attempt(&host, i);
+    CHECK(host.started == 5 && trackbed_engine_is_active(host.engine, NULL, 0) == 0);
+    trackbed_engine_close(host.engine);
+    CHECK(turns.dropped == 1);
+    for (i = 0; i < 5; ++i) trackbed_bytes_free(&runs[i]);
+  }
+  trackbed_pipeline_free(pipeline);
 }
 
 static size_t open_files(void) {
@@ -649,10 +934,14 @@ static void test_run_on(const char* supervisor, const char* folder) {
 }
 
 int main(int argc, char** argv) {
+  struct manners manners;
   if (argc != 3) return 2;
+  watch_manners(&manners);
   test_embedded(argv[1], argv[2]);
   test_host_executor();
+  test_approvals();
   test_tenants();
+  test_order(argv[2]);
   test_artifacts(argv[1], argv[2]);
   test_run_on(argv[1], argv[2]);
 #if defined(TRACKBED_SANITIZE)
@@ -660,5 +949,6 @@ int main(int argc, char** argv) {
 #else
   test_cycles(10000);
 #endif
+  check_manners(&manners);
   return conclude();
 }

@@ -110,6 +110,10 @@ class Maker {
     for (uint64_t i = Number(5); i > 0; --i) {
       detail->tasks.push_back(static_cast<TaskIndex>(random_.Next()));
     }
+    for (uint64_t i = Number(3); i > 0; --i) {
+      detail->batches.push_back(
+          {static_cast<TaskIndex>(random_.Next()), static_cast<TaskIndex>(random_.Next())});
+    }
   }
   void Make(AttemptIntended* detail) {
     *detail = {Text(), Text(), Fields(), Held(), Text(), {}, Text()};

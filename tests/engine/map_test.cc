@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/run_times.hpp"
 #include "support/engine_lab.hpp"
 #include "support/temporary_folder.hpp"
 #include "trackbed/engine/explain.hpp"
@@ -253,6 +254,78 @@ TEST_CASE("A batch that fails is tried again by itself, and fails the map only a
   lab.RunToEnd();
   CHECK(lab.executor.started().size() == started + 3 + 6);
   CHECK(lab.Stored(run).state->MapRun(1) == run + "/score/3");
+}
+
+TEST_CASE("One batch of a map is run again, and what comes after the map") {
+  EngineLab lab;
+  int round = 1;
+  bool broken = false;
+  ScriptBatches(lab, [&](const AttemptSpec& spec) {
+    if (broken && spec.key.find("/score/1/2/") != std::string::npos) return Outcome::Failure();
+    return Outcome::Success("value=" + std::to_string(round));
+  });
+  const RunId run = lab.Submit(Scores("4"));
+  broken = GENERATE(false, true);  // of a map that succeeded, or failed in another batch
+  CAPTURE(broken);
+  lab.RunToEnd();
+  CHECK(lab.StatusOf(run) == (broken ? "failed" : "succeeded"));
+  const size_t started = lab.executor.started().size();
+
+  const auto refused = [&](const std::string& task) {
+    return std::string(Message(lab.engine().Retry(run, {task})));
+  };
+  CHECK(refused("score[4]") == "task \"score\" of run " + run + " has 4 batches, from 0 on");
+  CHECK(refused("list[0]") == "task \"list\" of run " + run + " has no batches");
+  CHECK(refused("scores[0]") == "run " + run + " has no task \"scores\"; did you mean \"score\"?");
+
+  round = 2;
+  broken = false;
+  REQUIRE(lab.engine().Retry(run, {"score[1]"}).ok());
+  SECTION("at once") {}
+  SECTION("by the next engine, when this one dies before the batch has begun") {
+    lab.Crash();
+    lab.Open();
+    REQUIRE(lab.engine().Resume(run).ok());
+  }
+  lab.RunToEnd();
+  CHECK(lab.StatesOf(run) == "list:succeeded score:succeeded report:succeeded");
+  const bool two_failed = lab.Stored(run + "/score/1").state->task(2).attempt == 2;
+  CHECK(lab.executor.started().size() == started + 2 + (two_failed ? 1 : 0));
+  CHECK(lab.Stored(run).state->MapRun(1) == run + "/score/1");
+  CHECK(lab.Stored(run + "/score/1").state->task(0).attempt == 1);
+  CHECK(lab.Stored(run + "/score/1").state->task(1).attempt == 2);
+  const uint32_t reports = lab.Stored(run).state->task(2).attempt;
+  CHECK(lab.executor.spec(run + "/report/" + std::to_string(reports)).command[0] ==
+        (two_failed ? "report '[1,2,2,1]' succeeded" : "report '[1,2,1,1]' succeeded"));
+
+  // The map as a whole is another thing.
+  REQUIRE(lab.engine().Retry(run, {"score[1]", "score"}).ok());
+  lab.RunToEnd();
+  CHECK(lab.Stored(run).state->MapRun(1) == run + "/score/3");
+}
+
+TEST_CASE("Batches are expected to run as long as earlier ones of the task") {
+  EngineLab lab;
+  ScriptBatches(lab, [](const AttemptSpec&) {
+    Outcome outcome = Outcome::Success("value=1");
+    outcome.takes = seconds(80);
+    return outcome;
+  });
+  const Pipeline pipeline = Scores("3");
+  const RunId first = lab.Submit(pipeline);
+  lab.RunToEnd();
+  const auto estimate = [&](const RunId& run, size_t batches) {
+    RunRecord record = *lab.store().FindRun(first);
+    record.number = 0;
+    record.id = run + "/score/1";
+    record.pipeline = "scores/score";
+    record.submitted = lab.clock.Now();
+    Pipeline of_batches = NewPipeline(record.pipeline);
+    for (size_t i = 0; i < batches; ++i) AddTask(of_batches, std::to_string(i));
+    return *EstimateRunTimes(lab.store(), record, of_batches);
+  };
+  CHECK(estimate("scores-x", 2) == std::vector<Duration>(2, seconds(80)));
+  CHECK(estimate("scores-x", 0).empty());
 }
 
 TEST_CASE("After a retry of what it depends on, a map is made anew") {

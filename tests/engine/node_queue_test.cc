@@ -28,10 +28,10 @@ struct Lab {
   explicit Lab(const NodeDescription& node, Tenancy tenancy = Tenancy(), GroupPolicy policy = {})
       : Lab(std::vector<NodeDescription>{node}, std::move(tenancy), policy) {}
   explicit Lab(const std::vector<NodeDescription>& nodes, Tenancy tenancy = Tenancy(),
-               GroupPolicy policy = {}) {
-    auto created = NodeQueue::Create(nodes, std::move(tenancy), policy, [this](const ReadyTask& t) {
-      return !unwanted || !unwanted(t);
-    });
+               GroupPolicy policy = {}, Order* order = nullptr) {
+    auto created =
+        NodeQueue::Create(nodes, std::move(tenancy), policy, order,
+                          [this](const ReadyTask& t) { return !unwanted || !unwanted(t); });
     REQUIRE(created.ok());
     queue = *std::move(created);
   }
@@ -104,6 +104,66 @@ TEST_CASE("A higher priority goes first, with all that wait of it") {
   for (const TaskIndex task : {0U, 1U, 2U}) lab.Push(low, task, At(0));
   for (const TaskIndex task : {3U, 4U}) lab.Push(high, task, At(1));
   CHECK(lab.TakeAll(At(1)) == "3 4 0");
+}
+
+// The least important first, and of tenants who has the smaller number.
+class BackwardOrder final : public Order {
+ public:
+  explicit BackwardOrder(bool by_shares) : by_shares_(by_shares) {}
+  StatusOr<int64_t> Rank(const TaskRequest& task, Time /*submitted*/) override {
+    if (fails) return Unavailable("no rank");
+    return task.priority;
+  }
+  bool ByShares() const override { return by_shares_; }
+  double Share(const Tenancy& /*tenancy*/, TenantIndex tenant, Time /*now*/) override {
+    return tenant;
+  }
+  bool fails = false;
+
+ private:
+  const bool by_shares_;
+};
+
+TEST_CASE("An order of the host's decides instead of priorities; among equals who came first") {
+  BackwardOrder order(false);
+  Lab lab(std::vector{NodeOfSlots({Slot("cpu", 4)})}, Tenancy(), {}, &order);
+  const auto low = lab.Line({}, -1);
+  const auto high = lab.Line({}, 5);
+  const auto other = lab.Line({Slot("cpu", 2)}, -1);
+  CHECK(lab.queue->CheckRank(low, At(0)).ok());
+  for (const TaskIndex task : {0U, 1U}) lab.Push(high, task, At(0));
+  for (const TaskIndex task : {2U, 3U}) lab.Push(low, task, At(1));
+  lab.Push(other, 4, At(1));
+  lab.Push(low, 5, At(2));
+  CHECK(lab.TakeAll(At(2)) == "2 3 4");
+}
+
+TEST_CASE("Shares of the host's decide between tenants") {
+  BackwardOrder order(true);
+  Tenancy tenancy;
+  const TenantIndex one = *tenancy.Add(kRootTenant, "one", {});
+  const TenantIndex two = *tenancy.Add(kRootTenant, "two", {});
+  Lab lab(std::vector{NodeOfSlots({Slot("cpu", 2)})}, tenancy, {}, &order);
+  const auto second = lab.Line({}, 0, {}, two);
+  const auto first = lab.Line({}, 9, {}, one);
+  lab.Push(second, 0, At(0));
+  lab.Push(first, 1, At(1));
+  lab.Push(first, 2, At(1));
+  CHECK(lab.TakeAll(At(1)) == "1 2");
+}
+
+TEST_CASE("What an order cannot rank runs all the same") {
+  BackwardOrder order(false);
+  order.fails = true;
+  Lab lab(std::vector{NodeOfSlots({Slot("cpu", 1)})}, Tenancy(), {}, &order);
+  const auto low = lab.Line({}, -1);
+  const auto high = lab.Line({}, 5);
+  CHECK(absl::IsUnavailable(lab.queue->CheckRank(low, At(0))));
+  lab.Push(high, 0, At(0));
+  lab.Push(low, 1, At(1));
+  CHECK(lab.TakeAll(At(1)) == "0");
+  lab.Release(0, At(2));
+  CHECK(lab.TakeAll(At(2)) == "1");
 }
 
 TEST_CASE("Waiting makes up for priority, so that nothing starves") {

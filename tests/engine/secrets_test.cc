@@ -153,6 +153,29 @@ TEST_CASE("A secret that is gone when the engine comes back does not break the e
   }
 }
 
+TEST_CASE("A run that needs a source of secrets that there is not is not taken") {
+  TemporaryFolder folder;
+  const auto local = NewLocalSecrets(folder / "secrets");
+  EngineLab lab;
+  Pipeline pipeline = NewPipeline("p");
+  AddTask(pipeline, "a").environment = {{"KEY", "secret://vault/key"}};
+  const RunId run = lab.Submit(pipeline);  // a host's own may have any
+  lab.Close();
+  lab.options.secrets = local.get();
+  const auto refused =
+      lab.engine().Submit(std::make_shared<const Pipeline>(pipeline), SubmitOptions());
+  CHECK(refused.status().code() == StatusCode::kInvalidArgument);
+  CHECK(Message(refused.status()) ==
+        "task \"a\": environment.KEY: found secret source \"vault\", expected env or file");
+  CHECK(lab.engine().Resume(run).code() == StatusCode::kInvalidArgument);
+  pipeline.tasks[0].environment = {};
+  pipeline.environment = {{"KEY", "secret://volt/key"}};
+  CHECK(Message(lab.engine()
+                    .Submit(std::make_shared<const Pipeline>(pipeline), SubmitOptions())
+                    .status()) ==
+        "environment.KEY: found secret source \"volt\", expected env or file");
+}
+
 TEST_CASE("Local secrets come from variables and from private files") {
   TemporaryFolder folder;
   const auto write = [&](const std::string& name, const std::string& text, mode_t mode) {

@@ -246,12 +246,12 @@ TEST_CASE("A store of a newer Trackbed is not touched") {
   TemporaryFolder folder;
   const std::string path = folder / "trackbed.db";
   MustOpen(path);
-  ExecuteSql(path, "PRAGMA user_version=5;");
+  ExecuteSql(path, "PRAGMA user_version=6;");
   for (const bool read_only : {false, true}) {
     const Status refused = OpenSqliteStore(path, {Durability::power, read_only}).status();
     CHECK(refused.code() == StatusCode::kFailedPrecondition);
     CHECK(Message(refused) ==
-          path + ": the store has format 5; this Trackbed reads up to format 4");
+          path + ": the store has format 6; this Trackbed reads up to format 5");
   }
 }
 
@@ -274,7 +274,7 @@ TEST_CASE("A store of an older Trackbed is brought up to date, and keeps what it
   CHECK(Message(read_only) ==
         path +
             ": the store has format 1, an older one; opened for writing, it is brought to "
-            "format 4");
+            "format 5");
   for (int i = 0; i < 2; ++i) {
     const auto store = MustOpen(path);
     const Lease lease = *store->ReadLease();

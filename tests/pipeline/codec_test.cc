@@ -44,6 +44,7 @@ Pipeline MakePipeline() {
   full.outputs = {{"a", ValueType::boolean}, {"b", ValueType::string}};
   full.files = {"z", "a"};
   full.retry = {3, std::chrono::seconds(5), std::chrono::minutes(1), 1.5F, 0.1F};
+  full.shared_memory = *Quantity::ParseBytes("3g");
   full.timeout = std::chrono::minutes(10);
   full.grace_period = Duration(0);
   full.image = "i";

@@ -208,6 +208,14 @@ TEST_CASE("Depth, size and number of values have limits") {
         "1:11: [3]: the document holds more than 4 values (aliases count as what they stand for)");
   CHECK_FALSE(Json("[1, 2, 3, 4]", limits).ok);
   limits = {};
+  limits.max_aliased = 5;
+  CHECK(Yaml("[&a [1, 2], *a]", limits).ok);
+  CHECK(Yaml("[&a [1, 2], *a, *a]", limits).diagnostics.ToString() ==
+        "1:17: [2]: the aliases of the document stand for more than 5 values");
+  CHECK_THAT(Yaml("[&a [1, 2, 3, 4, 5]]", limits).diagnostics.ToString(),
+             Catch::StartsWith("1:2: ") &&
+                 Catch::EndsWith("the anchors of the document hold too much"));
+  limits = {};
   limits.max_bytes = 10;
   CHECK(Yaml("0123456789", limits).ok);
   CHECK(Yaml("01234567890", limits).diagnostics.ToString() ==

@@ -53,6 +53,7 @@ tasks:
   environment: {B: "2", A: true}
   resources: {mem: 1.5g, cpu: 2, cuda.shares: '1.5'}
   enforcement: advisory
+  shared_memory: 2g
   mounts:
   - data
   - data:/data
@@ -165,6 +166,8 @@ TEST_CASE("Every field of a task is read") {
   CHECK(t.multi_node);
   CHECK(t.enforcement == Enforcement::advisory);
   CHECK(p.tasks[0].enforcement == Enforcement::accounting);
+  CHECK(t.shared_memory == *Quantity::FromUnits(int64_t{2} << 30));
+  CHECK(p.tasks[0].shared_memory == Quantity());
   CHECK(t.labels == std::map<std::string, std::string>{{"a", "b"}});
   CHECK(p.tasks[2].kind == TaskKind::serve);
   CHECK(p.tasks[2].retry.max_attempts == 4);
@@ -220,8 +223,8 @@ TEST_CASE("Defaults may not hold what belongs to one task") {
   CHECK(Complaints("name: p\ndefaults: {command: x, cpu: 1}\ntasks: [{name: a, command: x}]\n") ==
         "2:12: defaults.command: this field has no default\n"
         "2:24: defaults.cpu: unknown field \"cpu\"; a default has description, trigger, "
-        "environment, resources, enforcement, mounts, files, retry, timeout, grace_period, cache, "
-        "skip, "
+        "environment, resources, enforcement, shared_memory, mounts, files, retry, timeout, "
+        "grace_period, cache, skip, "
         "allow_failure, priority, image, resource_group, cluster and labels");
 }
 
@@ -309,6 +312,10 @@ TEST_CASE("Wrong values of a task say what was expected") {
       {"resources: {mem: [1]}", "found a list, expected an amount such as 2, 1.5 or 16g"},
       {"resources: {cuda.device: 0.5}", "found \"0.5\", expected a whole number of devices"},
       {"resources: [cpu]", "found a list, expected a map"},
+      {"shared_memory: -1g",
+       "found \"-1073741824\", expected a whole number of bytes, not negative"},
+      {"shared_memory: much",
+       "found \"much\", expected an amount of bytes such as 16g, 512MiB or 1000"},
       {"environment: {A: [1]}", "found a list, expected a text (\"\" for an empty one)"},
       {"environment: {A: }", "found nothing, expected a text (\"\" for an empty one)"},
       {"environment: [A]", "found a list, expected a map"},
@@ -317,10 +324,15 @@ TEST_CASE("Wrong values of a task say what was expected") {
        "digit"},
       {"environment: {TRACKBED_RUN: x}",
        "found \"TRACKBED_RUN\", expected a name not starting with TRACKBED_, which is reserved"},
-      {"environment: {A: secret://vault/x}",
-       "found \"secret://vault/x\", expected secret://env/NAME or secret://file/PATH"},
+      {"environment: {A: secret://x}",
+       "found \"secret://x\", expected secret://SOURCE/NAME, such as secret://env/NAME or "
+       "secret://file/NAME"},
       {"environment: {A: secret://env/}",
-       "found \"secret://env/\", expected secret://env/NAME or secret://file/PATH"},
+       "found \"secret://env/\", expected secret://SOURCE/NAME, such as secret://env/NAME or "
+       "secret://file/NAME"},
+      {"environment: {A: \"secret:///x\"}",
+       "found \"secret:///x\", expected secret://SOURCE/NAME, such as secret://env/NAME or "
+       "secret://file/NAME"},
       {"mounts: [nothere]", "unknown folder \"nothere\""},
       {"mounts: [dat]", "unknown folder \"dat\"; did you mean \"data\"?"},
       {"mounts: [\"data:ro\"]",

@@ -45,6 +45,8 @@ STRUCTS = {
     "trackbed_tenant_usage": cluster.UsageStruct,
     "trackbed_order": cluster.OrderTable,
     "trackbed_artifact_store": ports.ArtifactStoreTable,
+    "trackbed_secret_source": ports.SecretSourceTable,
+    "trackbed_device_probe": ports.DeviceProbeTable,
     "trackbed_executor_choice": _executors.ChoiceStruct,
     "trackbed_principal": groups.PrincipalStruct,
     "trackbed_group_rules": groups.RulesStruct,

@@ -4,21 +4,26 @@ import asyncio
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import steps
+from conftest import PACKAGE
 from trackbed import (
     AlreadyExists,
     ArtifactStore,
     Containers,
     Engine,
+    FailedPrecondition,
     ForkError,
     InvalidArgument,
     NotFound,
     RunCancelled,
     RunFailed,
+    SecretSource,
     Slurm,
     TrackbedError,
     backup_store,
@@ -353,6 +358,38 @@ def test_cancelling(engine, tmp_path):
     assert engine.runs[-1].wait(30).state == "cancelled"
 
 
+def test_approvals(engine, tmp_path):
+    file = tmp_path / "asks.yaml"
+    file.write_text(
+        "name: asks\ntasks:\n"
+        "- {name: a, approval: {message: 'Go on', approvers: [ada]}}\n"
+        "- {name: b, approval: And further, dependencies: [a]}\n"
+    )
+    run = engine.submit(file)
+
+    def asks(name):
+        until = time.monotonic() + 30
+        while run[name].state != "waiting":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    asks("a")
+    assert run["a"].approval == {"message": "Go on", "approvers": ["ada"]} or (
+        run["a"].approval == {"message": "Go on"}
+    )
+    with pytest.raises(FailedPrecondition, match="may not decide"):
+        run["a"].approve(by="bob")
+    run["a"].approve(by="ada", comment="fine")
+    with pytest.raises(FailedPrecondition, match="decided already: approved by ada: fine"):
+        run["a"].reject(by="ada")
+    asks("b")
+    run["b"].reject(by="bob", comment="no")
+    assert run.wait(30).state == "failed"
+    assert run["a"].approval["decision"] == {"approved": True, "by": "ada", "comment": "fine"}
+    assert run["b"].approval["decision"] == {"approved": False, "by": "bob", "comment": "no"}
+    assert run["b"].state == "failed" and run["a"].state == "succeeded"
+
+
 def test_threads(engine):
     results = {}
 
@@ -383,6 +420,48 @@ def test_after_a_fork_the_child_is_told(engine):
     os.waitpid(child, 0)
     assert b"forked process" in os.read(reader, 1000)
     assert engine.submit(many_kinds).wait().state == "succeeded"
+
+
+def test_the_store_of_a_forking_process_is_not_opened_in_the_child(engine, tmp_path):
+    engine.step()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for home in (engine.home, tmp_path / "other"):
+                try:
+                    with Engine(home, durability="process") as own:
+                        state = own.submit(many_kinds).wait(60).state
+                except ForkError as error:
+                    state = str(error)
+                os.write(writer, state.encode() + b"\n")
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    refused, state = os.read(reader, 2000).splitlines()
+    assert b"was open in the process" in refused and state == b"succeeded"
+
+
+def test_a_script_in_processes_of_multiprocessing(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing\n"
+        "from trackbed import pipeline, task\n"
+        "class Box:\n    def __init__(self, value): self.value = value\n"
+        "@task\ndef boxed(x: int) -> Box:\n    return Box(x)\n"
+        "@task\ndef opened(box: Box) -> int:\n    return box.value\n"
+        "@pipeline\ndef both(x: int) -> int:\n    return opened(boxed(x))\n"
+        "def child(x):\n    return both.using(progress=False)(x)\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(child, [7]))\n"
+        "    print(both.using(progress=False, cache=False)(8))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env=dict(os.environ, PYTHONPATH=str(PACKAGE)),
+    )  # fmt: skip
+    assert ran.stdout == "[7]\n8\n", ran.stderr
 
 
 def test_an_idle_engine_gives_its_store_back(tmp_path, monkeypatch):
@@ -426,6 +505,30 @@ def test_secrets_reach_a_task_and_no_log(engine, monkeypatch):
     assert "hush-hush" not in run["peek"].logs()
 
 
+def test_secrets_from_the_host(tmp_path):
+    class Vault(SecretSource):
+        def resolve(self, source, name):
+            if name != "password":
+                raise KeyError(name)
+            return f"{source} says hunter2"
+
+    @pipeline
+    def login(name: str) -> None:
+        shell('test "${#PASSWORD}" = 18 && echo "it is $PASSWORD"', name="check",
+              env={"PASSWORD": "secret://vault/password"})  # fmt: skip
+        shell("true", name="other", env={"KEY": "secret://vault/key"}, allow_failure=True)
+
+    vault = Vault()
+    with Engine(tmp_path / "home", secrets=vault, durability="process") as engine:
+        run = engine.submit(login, {"name": "x"}).wait()
+        assert run["check"].state == "succeeded"
+        assert run["check"].logs() == "it is ***\n"
+        assert run["other"].state == "failed" and "key" in run["other"].failure
+    assert [type(error) for error in vault.failures] == [KeyError]
+    stored = (tmp_path / "home" / "trackbed.db").read_bytes()
+    assert b"hunter2" not in stored
+
+
 def test_mapped_arguments_side_by_side(engine):
     @task
     def add(x: int, y: int, z: int) -> int:
@@ -440,10 +543,7 @@ def test_mapped_arguments_side_by_side(engine):
 
 def test_ctrl_c_cancels_the_run(tmp_path):
     import signal
-    import subprocess
-    import sys
 
-    from conftest import PACKAGE
 
     (tmp_path / "script.py").write_text(
         "from trackbed import pipeline, task\n"
@@ -483,10 +583,7 @@ CELLS = [
 
 def test_a_notebook(tmp_path):
     """Cells as a notebook runs them: in __main__, without a file, their text in linecache."""
-    import subprocess
-    import sys
 
-    from conftest import PACKAGE
 
     program = (
         "import linecache\n"

@@ -6,18 +6,28 @@ import pytest
 import steps
 from trackbed import (
     Attempt,
+    DeviceProbe,
     Engine,
     Executor,
     InvalidArgument,
     NotFound,
+    Order,
     Policy,
     ResourceExhausted,
     RunFailed,
     Tenant,
+    TrackbedError,
     pipeline,
     when,
 )
-from trackbed.testing import FakeExecutor, Lab, assert_events, run_task
+from trackbed.testing import (
+    FakeExecutor,
+    Lab,
+    SeededRandom,
+    VirtualClock,
+    assert_events,
+    run_task,
+)
 
 pytest_plugins = ["trackbed.pytest_plugin"]
 
@@ -144,6 +154,102 @@ def test_tenants_have_quotas():
         one_at_a_time(tenants=[Tenant("lab", limit={"cuda.smem": 1})])[0].step()
     with pytest.raises(InvalidArgument):
         one_at_a_time(policy=Policy(order="lifo"))[0].step()
+
+
+class LeastImportant(Order):
+    wrong = False
+
+    def rank(self, task, submitted):
+        assert (task.demand.cpu, task.members, task.tenant) == (1, 1, 0) and submitted > 0
+        if self.wrong:
+            raise ValueError("no idea")
+        return task.priority
+
+
+def test_an_order_decides_in_an_engine():
+    order = LeastImportant()
+    engine, executor = one_at_a_time(policy=Policy(order=order))
+    with engine:
+        first, last, middle = [
+            engine.submit(short, cache=False, priority=priority) for priority in (-1, 9, 3)
+        ]
+        engine.step()
+        assert executor.attempts == [first.id]
+        assert middle["double"].explain()["situation"] == "shortage"
+        order.wrong = True
+        with pytest.raises(TrackbedError, match="no idea"):
+            engine.submit(short)
+        order.wrong = False
+        executor.report(executor_key(first), outputs={"result": 6})
+        engine.step()
+        assert executor.attempts == [first.id, middle.id]
+        # Later it holds nobody up.
+        order.wrong = True
+        executor.report(executor_key(middle), outputs={"result": 6})
+        engine.step()
+        assert executor.attempts == [first.id, middle.id, last.id]
+    assert {str(error) for error in order.failures} == {"no idea"}
+
+
+def test_a_device_probe_says_what_there_is():
+    class Rack(DeviceProbe):
+        answer = {"name": "rack", "cpu": 2, "mem": "1g"}
+
+        def probe(self):
+            if self.answer is None:
+                raise OSError("no rack")
+            return self.answer
+
+    class Idle(Executor):
+        def start(self, attempt):
+            pass
+
+    rack = Rack()
+    options = {"in_memory": True, "executor": Idle(), "background": False, "device_probe": rack}
+    with Engine(**options) as engine:
+        wide = steps.double.options(resources={"cpu": 3})
+
+        @pipeline
+        def too_much() -> int:
+            return wide(1)
+
+        with pytest.raises(ResourceExhausted, match="3 cpu"):
+            engine.submit(too_much)
+    rack.answer = [{"name": "a", "cpu": 2}, {"name": "b", "cpu": 4, "mem": "1g"}]
+    with Engine(**options) as engine:
+        engine.submit(too_much)
+    rack.answer = None
+    with pytest.raises(TrackbedError, match="no rack"):
+        Engine(**options).step()
+    assert [str(error) for error in rack.failures] == ["no rack"]
+    rack.answer = "cpu: fast"
+    with pytest.raises(InvalidArgument, match="fast"):
+        Engine(**options).step()
+
+
+def test_what_clocks_and_random_numbers_raise_is_contained(capfd):
+    class Stopped(VirtualClock):
+        def now_ns(self):
+            if self.failures:
+                raise OSError("no time")
+            return super().now_ns()
+
+    class Broken(SeededRandom):
+        def next(self):
+            raise OSError("no luck")
+
+    clock, random = Stopped(), Broken()
+    lab = Lab()
+    with Engine(
+        in_memory=True, executor=lab.executor, clock=clock, random=random, background=False
+    ) as engine:
+        engine.step()
+        clock.failures.append(OSError("from now on"))
+        run = engine.submit(short)
+        engine.step()
+        assert run["double"].state == "running"
+    assert len(clock.failures) > 1 and str(random.failures[0]) == "no luck"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_an_executor_raises_is_contained():

@@ -56,9 +56,13 @@ if TYPE_CHECKING:
     from ._policy import Tenant as Tenant
     from .ports import ArtifactStore as ArtifactStore
     from .ports import Attempt as Attempt
+    from .ports import Clock as Clock
+    from .ports import DeviceProbe as DeviceProbe
     from .ports import Executor as Executor
     from .ports import Order as Order
     from .ports import Placer as Placer
+    from .ports import Random as Random
+    from .ports import SecretSource as SecretSource
     from .run import Run as Run
     from .run import TaskRun as TaskRun
     from ._shell import shell as shell
@@ -84,7 +88,7 @@ _WHERE = {
     "partitions": "Partitions partition_profiles plan_partitions",
     "_pipeline": "Pipeline pipeline",
     "_policy": "Policy Tenant",
-    "ports": "ArtifactStore Attempt Executor Order Placer",
+    "ports": "ArtifactStore Attempt Clock DeviceProbe Executor Order Placer Random SecretSource",
     "run": "Run TaskRun",
     "_shell": "ShellResult shell",
     "simulation": "Simulation simulate",

@@ -44,7 +44,7 @@ def code_of(function: Callable[..., Any]) -> Code:
 
 def _from_module(function: Callable[..., Any], module: str, file: pathlib.Path) -> Code:
     file = file.resolve()
-    if module in ("__main__", _codec.MAIN):
+    if module in (*_codec.MAIN_HERE, _codec.MAIN):
         root = file.parent
         where = {"script": file.name, "name": function.__name__}
     else:
@@ -276,7 +276,7 @@ class _Synthesis:
         self._lines.append(f"{name} = {self._value(name, value, self._function)}")
 
     def _is_importable(self, module: Optional[str], qualified: Optional[str], value: Any) -> bool:
-        if module in (None, "__main__") or qualified is None or "." in qualified:
+        if module in (None, *_codec.MAIN_HERE) or qualified is None or "." in qualified:
             return False
         loaded = sys.modules.get(str(module))
         if getattr(loaded, qualified, None) is value:

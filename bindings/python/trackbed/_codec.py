@@ -26,6 +26,7 @@ from typing import Any, Iterable, Iterator, List, Optional, Sequence, Union
 from .errors import CarryError, NotFound
 
 MAIN = "__trackbed_main__"  # what the script of a pipeline is called in the processes of its tasks
+MAIN_HERE = ("__main__", "__mp_main__")  # here, and in processes that multiprocessing has started
 PICKLE_PROTOCOL = 5
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 

@@ -285,7 +285,7 @@ class Document:
                 bound["lazy"] = True
             if "fields" in bound and isinstance(value._hint, type):
                 module = value._hint.__module__
-                module = _codec.MAIN if module == "__main__" else module
+                module = _codec.MAIN if module in _codec.MAIN_HERE else module
                 bound["class"] = {"module": module, "name": value._hint.__qualname__}
             return bound
         if mapped:

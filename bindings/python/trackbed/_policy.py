@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from ctypes import c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
 
 from ._native import Slot, Struct, Text, slot_array, text
+
+if TYPE_CHECKING:
+    from .ports import Order
 
 ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
 BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
@@ -44,7 +47,8 @@ class Policy:
     """Which task of all runs of an engine goes first, and where.
 
     order              "fifo", "drf" (the smallest dominant share) or "fair_share" (who has used
-                       least, past use fading), after priority
+                       least, past use fading), after priority; or a `trackbed.Order` of one's
+                       own, which alone decides
     backfill           who may overtake a task that found no room: nobody ("strict"), who does not
                        delay the first ("easy") or any ("conservative") of these, or "any"
     ageing             waiting for so many seconds is one step of priority; None: never
@@ -55,7 +59,7 @@ class Policy:
                        accelerators, else "spread"
     """
 
-    order: str = "fifo"
+    order: "Union[str, Order]" = "fifo"
     backfill: str = "easy"
     ageing: Optional[Seconds] = 3600
     default_run_time: Seconds = 3600
@@ -101,11 +105,19 @@ def tenant_array(tenants: Sequence[Tenant], keep: List[Any]) -> Any:
 def policy_struct(policy: Policy, keep: List[Any]) -> OptionsStruct:
     """The policy as the library takes it; it lives as long as `keep`."""
     made = OptionsStruct(
-        order=ORDERS[policy.order], backfill=BACKFILLS[policy.backfill],
+        backfill=BACKFILLS[policy.backfill],
         ageing_ns=-1 if policy.ageing is None else ns(policy.ageing),
         default_run_time_ns=ns(policy.default_run_time), half_life_ns=ns(policy.half_life),
         placer=text(policy.placer, keep),
     )  # fmt: skip
+    if isinstance(policy.order, str):
+        made.order = ORDERS[policy.order]
+    else:
+        from .cluster import order_table
+
+        table = order_table(policy.order)
+        keep.append(table)
+        made.host_order = ctypes.addressof(table)
     keep.append(made)
     return made
 

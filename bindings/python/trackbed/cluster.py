@@ -545,7 +545,7 @@ def _scheduler_options(
     )  # fmt: skip
     keep.append(names)
     if isinstance(order, Order):
-        orders = _order_table(order)
+        orders = order_table(order)
         keep.append(orders)
         options.host_order = ctypes.addressof(orders)
     else:
@@ -619,7 +619,9 @@ def _demand(asked: Any) -> Demand:
     )  # fmt: skip
 
 
-def _order_table(port: Order) -> OrderTable:
+def order_table(port: Order) -> OrderTable:
+    """The table of functions for an order."""
+
     def rank(_: Any, task: Any, submitted: int, out: Any, errors: Any) -> int:
         def call() -> None:
             asked = task[0]

@@ -15,7 +15,19 @@ import threading
 import time
 import weakref
 from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Union,
+)
 
 from ._native import Bytes, NativePipeline, Slot, Struct, Text, bytes_of, library, slot_array, text
 from .errors import DataLoss, FailedPrecondition, ForkError, NotFound, TrackbedError
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
     from ._pipeline import Pipeline
     from ._policy import Policy, Tenant
     from ._executors import Containers, Slurm
-    from .ports import ArtifactStore, Executor
+    from .ports import ArtifactStore, Clock, DeviceProbe, Executor, Random, SecretSource
 
 _LINGER_SECONDS = 1.0  # how long an idle engine of a home folder keeps its store
 _STOP_SECONDS = 30.0
@@ -76,6 +88,7 @@ class Engine:
     in_memory   keep no store: its runs are gone when it is closed
     slots       what may be used at once, where not what the machine has: {"cpu": 8}
     node        the machine, as a node description in YAML
+    device_probe  who says what the machine is, in place of `node` (`trackbed.DeviceProbe`)
     executor    who runs attempts, where not processes of this machine (`trackbed.Executor`)
     background  a thread takes the runs on; without, `step` or waiting for a run does
     tenants     for whom runs are submitted, and what each may use (`trackbed.Tenant`); those above
@@ -86,6 +99,8 @@ class Engine:
                 followed wherever they run
     artifacts   a folder, or an `ArtifactStore`, that keeps outputs and code beside `home`, and from
                 which comes back what is gone there
+    secrets     where the values behind "secret://…" come from (`trackbed.SecretSource`)
+    clock, random  where time and random numbers come from (`trackbed.Clock`, `trackbed.Random`)
 
     Several threads may use one engine. After a fork only the parent may.
     """
@@ -98,8 +113,8 @@ class Engine:
         slots: Optional[Mapping[str, Union[int, float, str]]] = None,
         node: str = "",
         executor: "Optional[Executor]" = None,
-        clock: Any = None,
-        random: Any = None,
+        clock: "Optional[Clock]" = None,
+        random: "Optional[Random]" = None,
         background: bool = True,
         durability: str = "power",
         inherit: "tuple[str, ...]" = (),
@@ -107,6 +122,8 @@ class Engine:
         policy: "Optional[Policy]" = None,
         run_on: "Union[str, Containers, Slurm]" = "process",
         artifacts: "Union[str, pathlib.Path, ArtifactStore, None]" = None,
+        secrets: "Optional[SecretSource]" = None,
+        device_probe: "Optional[DeviceProbe]" = None,
     ) -> None:
         # An executor of the host's in memory leaves no files, but the code of pipelines lies somewhere.
         self._scratch: Optional[tempfile.TemporaryDirectory[str]] = None
@@ -127,6 +144,8 @@ class Engine:
         self._policy = policy
         self._run_on = run_on
         self._artifacts = artifacts
+        self._secrets = secrets
+        self._device_probe = device_probe
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
@@ -193,6 +212,13 @@ class Engine:
                 self._last_use = time.monotonic()
 
     def _open(self) -> None:
+        if not self._in_memory and self.home in _open_at_fork:
+            # SQLite takes the locks of the other process for its own.
+            raise ForkError(
+                f"the store in {self.home} was open in the process that this one was forked from, "
+                "and cannot be used here: start processes by multiprocessing's \"spawn\" or "
+                "\"forkserver\", or fork before the first run"
+            )
         keep: List[Any] = []
         self._keep = keep
         options = EngineOptions(
@@ -231,7 +257,8 @@ class Engine:
             artifact_store = None
         for name, port in (
             ("executor", self._executor), ("clock", self._clock), ("random", self._random),
-            ("artifact_store", artifact_store),
+            ("artifact_store", artifact_store), ("secrets", self._secrets),
+            ("device_probe", self._device_probe),
         ):  # fmt: skip
             if port is not None:
                 from .ports import table_of
@@ -578,10 +605,16 @@ _defaults_lock = threading.Lock()
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 
+_open_at_fork: Set[str] = set()  # home folders whose stores were, in a process this one comes from
+
+
 def _forget() -> None:
     """In a forked process: the lock may have been held by a thread that is not there."""
     global _defaults_lock
     _defaults_lock = threading.Lock()
+    for engine in list(_engines):
+        if engine._handle is not None and not engine._in_memory:
+            _open_at_fork.add(engine.home)
 
 
 os.register_at_fork(after_in_child=_forget)

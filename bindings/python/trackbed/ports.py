@@ -19,7 +19,7 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Union
 
 from ._native import CODES, Struct, Text, library, text
 from .errors import FailedPrecondition, NotFound
@@ -117,7 +117,13 @@ class Placer:
 
 class Order:
     """Decides who of those that wait goes first, in place of priority and of ageing. Subclass it
-    and give it to `Scheduler(order=…)`. The same story must give the same answers.
+    and give it to `Scheduler(order=…)`, or to an engine by `Policy(order=…)`. The same story must
+    give the same answers.
+
+    An engine asks about the first of tasks that are alike in tenant, priority (of run and task
+    together), resources and expected run time, which go first come first served, and only where
+    there is something to decide. Its tenants are numbered as in its list, from 1; ids mean nothing.
+    What `rank` raises refuses a submission; what either raises later counts as 0.
 
     >>> from trackbed import Order, Scheduler
     >>> class Largest(Order):
@@ -135,8 +141,8 @@ class Order:
         self.failures: List[BaseException] = []
 
     def rank(self, task: "WaitingTask", submitted: float) -> int:
-        """Where the task stands: the smaller goes first, then who was submitted first. Asked once
-        for each task; what it raises refuses the task."""
+        """Where the task stands: the smaller goes first, then who was submitted first. A scheduler
+        asks once for each task; what it raises refuses the task."""
         raise NotImplementedError
 
     def share(self, tenant: int, usage: "TenantUsage", now: float) -> float:
@@ -168,6 +174,74 @@ class ArtifactStore:
         raise NotImplementedError
 
 
+class SecretSource:
+    """Where the values behind "secret://SOURCE/NAME" come from. Subclass it and give it to
+    `Engine(secrets=…)`; without, "secret://env/NAME" is a variable of this process and
+    "secret://file/NAME" a file in `secrets` below the engine's home.
+
+    >>> from trackbed import Engine, SecretSource, pipeline, shell
+    >>> class Vault(SecretSource):
+    ...     def resolve(self, source, name):
+    ...         return {"db": "hunter2"}[name]
+    >>> @pipeline
+    ... def login():
+    ...     shell('test "$PASSWORD" = hunter2', name="check", env={"PASSWORD": "secret://vault/db"})
+    >>> with Engine(secrets=Vault()) as engine:
+    ...     print(engine.submit(login).wait().state)
+    succeeded
+    """
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def resolve(self, source: str, name: str) -> str:
+        """The value. Asked whenever an attempt starts; what it raises fails the attempt."""
+        raise NotImplementedError
+
+
+class DeviceProbe:
+    """Says what an engine may hand out. Subclass it and give it to `Engine(device_probe=…)`.
+
+    >>> from trackbed import DeviceProbe, Engine
+    >>> class Rack(DeviceProbe):
+    ...     def probe(self):
+    ...         return {"name": "rack7", "cpu": 8, "mem": "32g"}
+    >>> engine = Engine(in_memory=True, device_probe=Rack())
+    """
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def probe(self) -> Union[str, Mapping[str, Any], List[Mapping[str, Any]]]:
+        """A node description, in YAML or JSON or as a dict; or a list of those of several nodes.
+        Asked whenever the engine opens its store; what it raises keeps it from that."""
+        raise NotImplementedError
+
+
+class Clock:
+    """Where an engine reads the time. Subclass it and give it to `Engine(clock=…)`; by several
+    threads at once, if several use the engine. While it raises, time stands still."""
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970; never goes back."""
+        raise NotImplementedError
+
+
+class Random:
+    """Where an engine gets random numbers, for names of runs and the jitter of retries. Subclass
+    it and give it to `Engine(random=…)`. What it raises counts as 0."""
+
+    def __init__(self) -> None:
+        self.failures: List[BaseException] = []
+
+    def next(self) -> int:
+        """64 bits."""
+        raise NotImplementedError
+
+
 class AttemptView(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("shell", c_int32), ("key", Text), ("folder", Text),
@@ -194,6 +268,10 @@ _Adopt = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, _E
 _Stop = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_int32, _Errors)
 _Has = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, POINTER(c_int32), _Errors)
 _Put = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, _Errors)
+_Resolve = CFUNCTYPE(
+    c_int32, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, _Errors
+)
+_Probe = CFUNCTYPE(c_int32, c_void_p, c_void_p, _Errors)
 _Now = CFUNCTYPE(c_int64, c_void_p)
 _Next = CFUNCTYPE(c_uint64, c_void_p)
 
@@ -210,6 +288,20 @@ class ArtifactStoreTable(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
         ("drop", _Drop), ("has", _Has), ("put", _Put), ("get", _Put),
+    ]  # fmt: skip
+
+
+class SecretSourceTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", _Drop), ("resolve", _Resolve),
+    ]  # fmt: skip
+
+
+class DeviceProbeTable(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("user_data", c_void_p),
+        ("drop", _Drop), ("probe", _Probe),
     ]  # fmt: skip
 
 
@@ -241,13 +333,7 @@ def contained(port: Any, errors: Any, call: Callable[[], None]) -> int:
 
 def table_of(kind: str, port: Any) -> Struct:
     """The table of functions for a port."""
-    if kind == "executor":
-        return _executor_table(port)
-    if kind == "artifact_store":
-        return _artifact_store_table(port)
-    if kind == "clock":
-        return ClockTable(now=_Now(lambda _: int(port.now_ns())))
-    return RandomTable(next=_Next(lambda _: int(port.next()) & 0xFFFF_FFFF_FFFF_FFFF))
+    return _TABLES[kind](port)
 
 
 def _executor_table(port: Executor) -> ExecutorTable:
@@ -282,6 +368,70 @@ def _artifact_store_table(port: ArtifactStore) -> ArtifactStoreTable:
         return contained(port, errors, lambda: port.get(*names))
 
     return ArtifactStoreTable(has=_Has(has), put=_Put(put), get=_Put(get))
+
+
+def _secrets_table(port: SecretSource) -> SecretSourceTable:
+    def resolve(
+        _: Any, source: int, size: int, name: int, name_size: int, answer: int, errors: Any
+    ) -> int:
+        def call() -> None:
+            found = port.resolve(_string(source, size), _string(name, name_size))
+            library().call("answer_set", answer, found)
+
+        return contained(port, errors, call)
+
+    return SecretSourceTable(resolve=_Resolve(resolve))
+
+
+def _probe_table(port: DeviceProbe) -> DeviceProbeTable:
+    def probe(_: Any, answer: int, errors: Any) -> int:
+        def call() -> None:
+            found = port.probe()
+            if not isinstance(found, str):
+                import json
+
+                found = json.dumps(found)
+            library().call("answer_set", answer, found)
+
+        return contained(port, errors, call)
+
+    return DeviceProbeTable(probe=_Probe(probe))
+
+
+def _clock_table(port: Clock) -> ClockTable:
+    def now(_: Any) -> int:
+        found = [0]  # long ago: the library lets no time go back
+
+        def call() -> None:
+            found[0] = int(port.now_ns())
+
+        contained(port, None, call)
+        return found[0]
+
+    return ClockTable(now=_Now(now))
+
+
+def _random_table(port: Random) -> RandomTable:
+    def following(_: Any) -> int:
+        found = [0]
+
+        def call() -> None:
+            found[0] = int(port.next()) & 0xFFFF_FFFF_FFFF_FFFF
+
+        contained(port, None, call)
+        return found[0]
+
+    return RandomTable(next=_Next(following))
+
+
+_TABLES: Dict[str, Callable[[Any], Struct]] = {
+    "executor": _executor_table,
+    "artifact_store": _artifact_store_table,
+    "secrets": _secrets_table,
+    "device_probe": _probe_table,
+    "clock": _clock_table,
+    "random": _random_table,
+}
 
 
 def _string(data: int, size: int) -> str:

@@ -29,17 +29,18 @@ from . import _codec
 from ._native import library
 from .engine import Engine
 from .errors import FailedPrecondition
-from .ports import Attempt, Executor
+from .ports import Attempt, Clock, Executor, Random
 from .run import Run
 
 _START_NS = 1_700_000_000 * 1_000_000_000
 _MOST_STEPS = 100_000
 
 
-class VirtualClock:
+class VirtualClock(Clock):
     """Time that passes only when told to."""
 
     def __init__(self, start_ns: int = _START_NS) -> None:
+        super().__init__()
         self._now = start_ns
 
     def now_ns(self) -> int:
@@ -49,10 +50,11 @@ class VirtualClock:
         self._now += round(seconds * 1e9)
 
 
-class SeededRandom:
+class SeededRandom(Random):
     """A sequence that follows from its seed alone."""
 
     def __init__(self, seed: int = 0) -> None:
+        super().__init__()
         self._state = seed
 
     def next(self) -> int:

@@ -127,7 +127,8 @@ def load_script(path: pathlib.Path, name: str) -> types.ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     setattr(module, "_trackbed_load", _codec_load(path))
-    sys.modules[name] = sys.modules["__main__"] = module
+    for known in (name, *_codec.MAIN_HERE):
+        sys.modules[known] = module
     spec.loader.exec_module(module)
     return module
 

@@ -13,9 +13,9 @@
 //     poll(engine->WakeDescriptor(), until engine->NextDeadline());
 //   }
 //
-// After an error from Step, Submit, Resume, Cancel or Retry that is not about its arguments, the
-// engine is broken: every later call returns that error. Destroy it and open another, which starts
-// from what is durable; attempts go on meanwhile. Not thread-safe.
+// After an error from Step, Submit, Resume, Cancel, Decide or Retry that is not about its
+// arguments, the engine is broken: every later call returns that error. Destroy it and open
+// another, which starts from what is durable; attempts go on meanwhile. Not thread-safe.
 #pragma once
 
 #include <functional>
@@ -24,6 +24,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "trackbed/base/random.hpp"
@@ -72,6 +73,12 @@ struct EngineOptions {
   // are kInvalidArgument.
   Tenancy tenancy;
   GroupPolicy policy;
+  // The host's own, in place of the policy's order, of priority and of ageing; not owned; null:
+  // these. It is asked about the first of tasks that are alike in all that decides, which go first
+  // come first served, and only where there is something to decide. Each queue, of which there is a
+  // new one when nodes change, asks it anew. An error of Rank is what a call that takes up a run
+  // returns; after that, and of tasks that an engine finds running, it counts as 0.
+  Order* order = nullptr;
   // Chooses among several nodes: one of kPlacerNames. Empty: "default" where there are
   // accelerators, else "spread". It is told on which nodes the inputs of a task were written, each
   // counting as much; "locality-aware" goes by that, the others where nodes are equal. An unknown
@@ -132,6 +139,11 @@ class Engine {
   // was cancelled, or was skipped because of that. The tasks of a cancelled run that never ran are
   // run in any case. The run must have ended.
   Status Retry(const RunId& run, const std::vector<std::string>& tasks);
+
+  // Approves of a task that waits for that, or rejects it (approval.hpp), durably and once. Of a
+  // run that nobody drives, it is told of when the run is taken up. Errors as CheckDecision;
+  // kNotFound.
+  Status Decide(const RunId& run, std::string_view task, const ApprovalDecided& decision);
 
   // Asks for the end of an active run, or of an interrupted one, which is taken up for that.
   Status Cancel(const RunId& run);

@@ -19,6 +19,7 @@ namespace trackbed {
 enum class TaskSituation : uint8_t {
   ended,          // it has
   running,        // it does
+  unknown,        // it did, and its node does not answer
   dependencies,   // those in `waits_for` have not ended
   same_work,      // an equal task, the one in `waits_for`, does its work; it takes the result
   retry,          // its next try is at `until`
@@ -32,6 +33,8 @@ enum class TaskSituation : uint8_t {
   order,          // `ahead` is before it, and the policy lets nobody overtake
   next,           // nothing is in its way but those before it
   enforcement,    // it refuses devices enforced as weakly as those that there are
+  approval,       // somebody has to approve of it
+  preempting,     // those in `waits_for` are being stopped for it
 };
 
 // "ended", "running", …
@@ -63,12 +66,17 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
 // of GPU-6f14… (advisory)"; "" for none.
 std::string DescribeDevices(const RunState& run, TaskIndex task);
 
+// That its nodes do not answer, and since when: "node two has not answered since 2026-…"; "" where
+// they do.
+std::string DescribeUnknown(const RunState& run, TaskIndex task);
+
 // As ExplainState, and what the scheduler of the engine that drives the run has to say: it is made
-// again from what is stored. `is_gone`, `tenancy` and `policy` are those of its EngineOptions; the
-// first two it does not store. kNotFound for an unknown run.
+// again from what is stored. `is_gone`, `tenancy`, `policy` and `order` are those of its
+// EngineOptions, which it does not store. kNotFound for an unknown run.
 StatusOr<TaskExplanation> ExplainTask(Store& store, const RunId& run, TaskIndex task, Time now,
                                       const std::function<bool(const LeaseHolder&)>& is_gone,
                                       const Tenancy& tenancy = Tenancy(),
-                                      const GroupPolicy& policy = GroupPolicy());
+                                      const GroupPolicy& policy = GroupPolicy(),
+                                      Order* order = nullptr);
 
 }  // namespace trackbed

@@ -12,6 +12,11 @@ namespace trackbed {
 class SecretSource {
  public:
   virtual ~SecretSource() = default;
+  // kInvalidArgument when there is no such source: a run that needs it is not taken.
+  virtual Status CheckSource(std::string_view source) const {
+    static_cast<void>(source);
+    return absl::OkStatus();
+  }
   // The value of secret://`source`/`name`. kNotFound says what to set. The value is never logged.
   virtual StatusOr<std::string> Resolve(std::string_view source, std::string_view name) = 0;
 };
