@@ -429,8 +429,8 @@ type WaitReason struct {
 	QuotaUsed     int64
 	QuotaAllowed  int64
 	Ahead         TaskID
-	Until         time.Time // zero: none
-	ExpectedStart time.Time // zero: not known
+	Until         time.Time   // zero: none
+	ExpectedStart time.Time   // zero: not known
 	Enforcement   Enforcement // of a prediction to start now, as of PlanItem; else -1
 }
 
