@@ -1159,7 +1159,9 @@ class Scheduler::Impl : public SchedulerState {
     bool reserved = false;
     while (members->size() < task.request.members) {
       std::optional<Placement> choice = Choose(task);
-      if (!choice) {
+      // A placer of the host's may be wrong: it may insist on what is not there, or on what has
+      // been closed to it.
+      if (!choice || choice->node >= cluster.size() || !cluster.state(choice->node).open) {
         found = reserved ? Found::reserved : Found::nowhere;
         break;
       }
@@ -1173,7 +1175,7 @@ class Scheduler::Impl : public SchedulerState {
           continue;
         }
       }
-      if (!cluster.Take(demand, *choice)) {  // a placer of the host's may be wrong
+      if (!cluster.Take(demand, *choice)) {
         found = Found::nowhere;
         break;
       }
