@@ -1,5 +1,6 @@
 // The Store that keeps everything in memory.
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
@@ -60,9 +61,7 @@ class MemoryStore final : public Store {
   Status Commit(uint64_t fence, const Batch& batch) override {
     if (fence != lease_.fence) return LeaseLost(lease_);
     TRACKBED_RETURN_IF_ERROR(CheckSequences(batch));
-    for (const Batch::NewRun& run : batch.runs) {
-      TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(run.record.id));
-    }
+    TRACKBED_RETURN_IF_ERROR(CheckRuns(batch));
     for (const Batch::NewRun& run : batch.runs) Add(run.record, run.submitted);
     for (const Batch::NewEvent& added : batch.events) {
       runs_[static_cast<size_t>(added.run) - 1].events.emplace_back(added.event);
@@ -178,6 +177,20 @@ class MemoryStore final : public Store {
     runs_.push_back({std::move(record), {StoredEvent(submitted)}});
   }
   bool Has(int64_t run) const { return run > 0 && static_cast<size_t>(run) <= runs_.size(); }
+
+  Status CheckRuns(const Batch& batch) const {
+    absl::flat_hash_set<RunId> added;
+    for (const Batch::NewRun& run : batch.runs) {
+      TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(run.record.id));
+      if (!added.insert(run.record.id).second) {
+        return AlreadyExists(absl::StrCat("run ", run.record.id, " exists"));
+      }
+    }
+    for (const Batch::StatusChange& change : batch.status_changes) {
+      if (!Has(change.run)) return DataLoss(absl::StrCat("there is no run number ", change.run));
+    }
+    return absl::OkStatus();
+  }
 
   // Each event must follow the one before it in its run; else nothing may be stored.
   Status CheckSequences(const Batch& batch) const {

@@ -314,7 +314,7 @@ TEST_CASE("Wrong values of a task say what was expected") {
       {"resources: {cuda.device: 0.5}", "found \"0.5\", expected a whole number of devices"},
       {"resources: [cpu]", "found a list, expected a map"},
       {"shared_memory: -1g",
-       "found \"-1073741824\", expected a whole number of bytes, not negative"},
+       "found -1073741824, expected a whole number of bytes, not negative"},
       {"shared_memory: much",
        "found \"much\", expected an amount of bytes such as 16g, 512MiB or 1000"},
       {"environment: {A: [1]}", "found a list, expected a text (\"\" for an empty one)"},
