@@ -770,9 +770,11 @@ typedef struct trackbed_engine_options {
   size_t tenant_size; /* of one of these, in bytes */
   /* Who goes first, and where: `placer` chooses among several nodes and knows on which of them a
    * task's inputs were written; empty: "default" where there are accelerators, else "spread". Names
-   * of resources and seed are not looked at. The engine stops no attempt for another and serves
-   * nobody last come first: preempt_by_priority, reclaim, TRACKBED_ORDER_LIFO and host_placer are
-   * INVALID_ARGUMENT. NULL: defaults.
+   * of resources and seed are not looked at. The engine serves nobody last come first:
+   * TRACKBED_ORDER_LIFO and host_placer are INVALID_ARGUMENT. With preempt_by_priority or reclaim
+   * attempts are stopped for others, by `stop` of the executor, politely first and after the grace
+   * period of their task by a kill; unless they exit with 0 all the same, their tasks wait for their
+   * turn again, and it is no try. NULL: defaults.
    * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
    * the task together, resources, gang, expected run time), which go first come first served; not
    * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from

@@ -175,7 +175,8 @@ void Engine::Impl::FireTimers() {
       StopAttempt(*run, task, StopMode::kill);
       continue;
     }
-    if (auto attempt = attempts_.find(KeyOf(*run, task)); attempt != attempts_.end()) {
+    auto attempt = attempts_.find(KeyOf(*run, task));
+    if (attempt != attempts_.end() && !attempt->second.makes_room) {
       attempt->second.timed_out = true;
       StopAttempt(*run, task, StopMode::terminate);
     }
@@ -304,10 +305,8 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     }
   }
   const GroupPolicy& policy = options.policy;
-  if (policy.preempt_by_priority || policy.reclaim || policy.order == QueueOrder::lifo) {
-    return InvalidArgument(
-        "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
-        "lifo");
+  if (policy.order == QueueOrder::lifo) {
+    return InvalidArgument("EngineOptions.policy: the engine has no order lifo");
   }
   if (!options.placer.empty()) {
     const auto known = MakePlacer(options.placer);

@@ -1,6 +1,7 @@
 // What the engine knows of the runs under way, and the steps it is made of. engine.cc has the step
 // itself; engine_runs.cc the life of runs; engine_tasks.cc the decisions about tasks;
-// engine_maps.cc the runs of maps; engine_approvals.cc the tasks that ask people.
+// engine_maps.cc the runs of maps; engine_approvals.cc the tasks that ask people;
+// engine_preemption.cc who is stopped for whom.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -70,7 +71,8 @@ struct ActiveAttempt {
   TaskIndex task = 0;
   uint32_t held = 0;  // of the node
   bool timed_out = false;
-  bool given_up = false;  // its node has been silent for too long
+  bool given_up = false;    // its node has been silent for too long
+  bool makes_room = false;  // it was told to stop for another
 };
 
 // Equal tasks under way at the same time run once: the leader runs, the others wait for it.
@@ -207,6 +209,12 @@ class Engine::Impl {
   NodeChoice Choice() const;
   std::vector<std::string> ReadsFrom(const ReadyTask& ready) const;
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
+  // Preemption.
+  Status StopForOthers();
+  void StopAgainForOthers();
+  bool StillWaits(const AttemptPreempting& beneficiary) const;
+  void MakeRoom(ActiveAttempt* attempt);
+  Status Preempted(ActiveRun& run, TaskIndex task, AttemptEnded ended);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
   Status Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -234,6 +242,8 @@ class Engine::Impl {
   EngineOptions options_;
   Workspace workspace_;
   std::unique_ptr<EngineNodes> nodes_;
+  // Attempts taken up that were to be stopped for others when the last engine stopped.
+  std::vector<AttemptKey> to_stop_again_;
   // Ready tasks that fit on none of the nodes that there are now.
   std::vector<std::pair<Time, ReadyTask>> unplaced_;
   uint64_t fence_;

@@ -131,7 +131,7 @@ bool EngineNodes::RunsOn(const AttemptIntended* intended,
 }
 
 uint32_t EngineNodes::Occupy(NodeQueue::Line line, const AttemptIntended* intended, Time started,
-                             Time now, HeldMembers* given) {
+                             Time now, HeldMembers* given, bool stoppable) {
   static const AttemptIntended nothing_known;
   if (intended == nullptr) intended = &nothing_known;
   std::vector<NodeQueue::FoundMember> members;
@@ -139,7 +139,7 @@ uint32_t EngineNodes::Occupy(NodeQueue::Line line, const AttemptIntended* intend
     members.push_back({Find(member.node), PartsOf(member.slots)});
   }
   if (members.empty()) members.push_back({Find(intended->node), PartsOf(intended->slots)});
-  return queue_->Occupy(line, members, started, now, given);
+  return queue_->Occupy(line, members, started, now, given, stoppable);
 }
 
 void EngineNodes::Restore(const AttemptIntended* intended, AttemptSpec* spec) const {

@@ -52,9 +52,9 @@ class EngineNodes {
   bool RunsOn(const AttemptIntended* intended, const std::vector<std::string>& names) const;
 
   // Counts an attempt that was started earlier with what its event says, and returns what to
-  // release. Null: no event tells what it holds. *given, when given, is what it got.
+  // release. Null: no event tells what it holds. The rest as NodeQueue::Occupy.
   uint32_t Occupy(NodeQueue::Line line, const AttemptIntended* intended, Time started, Time now,
-                  HeldMembers* given = nullptr);
+                  HeldMembers* given = nullptr, bool stoppable = true);
   // Puts into its specification what its event says.
   void Restore(const AttemptIntended* intended, AttemptSpec* spec) const;
 

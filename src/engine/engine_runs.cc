@@ -118,6 +118,7 @@ Status Engine::Impl::TakeUpNodes() {
     const RunState& run = attempt->run->state;
     attempt->held = nodes_->Occupy(attempt->run->lines[attempt->task], run.Intended(attempt->task),
                                    run.task(attempt->task).started, now_);
+    if (attempt->makes_room) nodes_->queue().Stopping(attempt->held);
   }
   others_.clear();
   TRACKBED_RETURN_IF_ERROR(CountOthers());
@@ -282,7 +283,8 @@ Status Engine::Impl::CountOthers() {
       const Status found = options_.executor->Observe(
           key, workspace_.AttemptFolder(record.id, name, status.attempt));
       if (!found.ok()) continue;
-      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_);
+      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_,
+                                    nullptr, /*stoppable=*/false);
     }
   }
   return absl::OkStatus();
@@ -331,6 +333,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     nodes_->Restore(run.state.Intended(task), &spec);
     const uint32_t held =
         nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
+    if (status.preempting) to_stop_again_.push_back(spec.key);
     attempts_[spec.key] = {&run, task, held};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];

@@ -264,8 +264,10 @@ bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
 }
 
 Status Engine::Impl::StartReady() {
+  StopAgainForOthers();
   while (batch_.events.size() < kEventsPerCommit) {
     const std::optional<NodeQueue::Started> next = nodes_->queue().Take(now_);
+    TRACKBED_RETURN_IF_ERROR(StopForOthers());
     if (!next) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->task.run), next->task.task, *next));
   }
@@ -363,6 +365,9 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   // Told to stop by a cancellation that was taken back: how it ended says nothing about the task.
   if (run.state.task(task).stopping && ended.reason != FailureReason::timeout) {
     ended.reason = FailureReason::lost;
+  }
+  if (run.state.task(task).preempting && ended.reason != FailureReason::timeout) {
+    return Preempted(run, task, std::move(ended));
   }
   return Fail(run, task, std::move(ended));
 }

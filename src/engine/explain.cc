@@ -102,7 +102,7 @@ class StoredQueue {
         if (ready) runs_.emplace(here.run, stored.state);
         const AttemptIntended* intended = ready ? nullptr : run.Intended(task);
         if (intended != nullptr) {
-          holders_.push_back({NameOfTask(run, task, asking_), intended->cache_key, {}});
+          holders_.push_back({NameOfTask(run, task, asking_), intended->cache_key, {}, {}});
         }
         continue;
       }
@@ -118,11 +118,16 @@ class StoredQueue {
         runs_.emplace(here.run, stored.state);
         continue;
       }
-      Holder holder{NameOfTask(run, task, asking_), "", {}};
+      Holder holder{NameOfTask(run, task, asking_), "", {}, {}};
       const AttemptIntended* intended = run.Intended(task);
       if (intended != nullptr) holder.cache_key = intended->cache_key;
-      nodes_->Occupy(line.value_or(NodeQueue::kNoLine), intended, run.task(task).started, now_,
-                     &holder.members);
+      const uint32_t held = nodes_->Occupy(line.value_or(NodeQueue::kNoLine), intended,
+                                           run.task(task).started, now_, &holder.members);
+      if (run.task(task).preempting) {
+        const AttemptPreempting& preempting = *run.Preemption(task);
+        holder.makes_room_for = absl::StrCat(preempting.run, "/", preempting.task);
+        nodes_->queue().Stopping(held);
+      }
       holders_.push_back(std::move(holder));
     }
     return absl::OkStatus();
@@ -157,6 +162,13 @@ class StoredQueue {
         DescribeReason(nodes_->queue().Explain(line, asked, now_), [&](const ReadyTask& ready) {
           return NameOfTask(*runs_.at(ready.run), ready.task, asking_);
         });
+    if (const std::vector<std::string> stopping = StoppingFor(asked); !stopping.empty()) {
+      TaskExplanation waits =
+          Say(TaskSituation::preempting,
+              absl::StrCat("waits for ", Names(stopping), " to end, stopped so that it has room"));
+      waits.waits_for = stopping;
+      return waits;
+    }
     std::vector<std::string> held;
     for (const Holder& holder : holders_) AddHeld(holder, &explanation, &held);
     if (!held.empty()) absl::StrAppend(&explanation.sentence, "; held by ", Names(held));
@@ -174,6 +186,7 @@ class StoredQueue {
     std::string name;
     std::string cache_key;
     HeldMembers members;
+    std::string makes_room_for;  // "RUN/TASK"; empty: for nobody
   };
 
   // What it holds of the slot that is short.
@@ -188,6 +201,16 @@ class StoredQueue {
                                      ")"));
       }
     }
+  }
+
+  std::vector<std::string> StoppingFor(const ReadyTask& asked) const {
+    const RunState& run = *runs_.at(asked.run);
+    const std::string name = absl::StrCat(run.id(), "/", run.pipeline().tasks[asked.task].name);
+    std::vector<std::string> stopping;
+    for (const Holder& holder : holders_) {
+      if (holder.makes_room_for == name) stopping.push_back(holder.name);
+    }
+    return stopping;
   }
 
   // Of equal tasks one does the work: one that runs, else the first that is ready.

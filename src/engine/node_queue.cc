@@ -108,7 +108,8 @@ NodeQueue::NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> a
       policy_(policy),
       order_(order),
       wanted_(std::move(wanted)),
-      unlimited_(IsUnlimited(tenancy_)) {}
+      unlimited_(IsUnlimited(tenancy_)),
+      evicts_(policy.preempt_by_priority || policy.reclaim) {}
 
 // ---- Lines -----------------------------------------------------------------------------------
 
@@ -330,6 +331,8 @@ uint32_t NodeQueue::Hold(Line line, const HeldMembers& members, Time started) {
   running.scheduled = 0;
   running.line = line;
   running.state = Running::State::holds;
+  running.stoppable = true;
+  running.stopping = false;
   ++live_;
   if (line != kNoLine && lines_[line].run_time == Duration{0}) ++unknown_times_;
   return place;
@@ -426,7 +429,7 @@ bool NodeQueue::AllocateFound(const RequestState& request, const FoundMember& fo
 }
 
 uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time started, Time now,
-                           HeldMembers* given) {
+                           HeldMembers* given, bool stoppable) {
   HeldMembers members;
   const bool known = std::all_of(found.begin(), found.end(), [&](const FoundMember& member) {
     return line == kNoLine ? member.node == kNoNode
@@ -434,6 +437,7 @@ uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time s
   });
   if (known) {
     const uint32_t held = Hold(line, members, started);
+    running_[held].stoppable = stoppable;
     if (scheduler_ != nullptr) Restore(&running_[held], now);
     if (given != nullptr) *given = std::move(members);
     return held;
@@ -445,10 +449,18 @@ uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time s
   running.started = started;
   running.line = line;
   running.state = Running::State::crowded;
+  running.stoppable = stoppable;
   crowded_.insert(place);
   Crowd(running, true);
   ++live_;
   return place;
+}
+
+void NodeQueue::Stopping(uint32_t held) {
+  Running& running = running_[held];
+  running.stopping = true;
+  if (running.scheduled != 0) (void)scheduler_->Stopping(running.scheduled);
+  changed_ = true;
 }
 
 // ---- Deciding --------------------------------------------------------------------------------
@@ -489,8 +501,11 @@ void NodeQueue::Restore(Running* running, Time now) {
   const TaskId id = ++last_id_;
   // An amount that was placed by another rule may not fit the scheduler's account: the allocator
   // still counts it.
-  const TaskRequest wanted = RequestOf(lines_[running->line], id);
-  if (scheduler_->Restore(wanted, placements, running->started, now).ok()) running->scheduled = id;
+  TaskRequest wanted = RequestOf(lines_[running->line], id);
+  wanted.preemptible = running->stoppable;
+  if (!scheduler_->Restore(wanted, placements, running->started, now).ok()) return;
+  running->scheduled = id;
+  if (running->stopping) (void)scheduler_->Stopping(id);
 }
 
 std::vector<LocalData> NodeQueue::DataOf(const ReadyTask& task) const {
@@ -537,19 +552,30 @@ bool NodeQueue::Decide(Time now) {
   Settle(scheduler_->cluster());
   changed_ = !plan.starts.empty();
   next_ = plan.next;
-  if (plan.starts.empty()) return false;
-  const TaskId id = plan.starts.front().task;
-  const Line index = submitted_.at(id);
-  Started started;
-  for (Trial& trial : trials_) {
-    std::move(trial.members.begin(), trial.members.end(), std::back_inserter(started.members));
+  for (const Eviction& eviction : plan.evictions) {
+    const auto victim = std::find_if(running_.begin(), running_.end(), [&](const Running& running) {
+      return running.state == Running::State::holds && running.scheduled == eviction.victim;
+    });
+    victim->stopping = true;
+    stops_.push_back({static_cast<uint32_t>(victim - running_.begin()),
+                      lines_[submitted_.at(eviction.beneficiary)].tasks.front().task,
+                      eviction.cause});
+  }
+  // For whom room was made, several may start at once. There is a trial for each of their members.
+  auto trial = trials_.begin();
+  for (const Start& start : plan.starts) {
+    const Line index = submitted_.at(start.task);
+    Started started;
+    for (size_t i = 0; i < start.members.size(); ++i, ++trial) {
+      std::move(trial->members.begin(), trial->members.end(), std::back_inserter(started.members));
+    }
+    started.held = Hold(index, started.members, now);
+    running_[started.held].scheduled = start.task;
+    started.task = Pop(index);
+    decided_.push_back(std::move(started));
   }
   trials_.clear();
-  started.held = Hold(index, started.members, now);
-  running_[started.held].scheduled = id;
-  started.task = Pop(index);
-  decided_.push_back(std::move(started));
-  return true;
+  return !plan.starts.empty();
 }
 
 std::optional<NodeQueue::Started> NodeQueue::TakeDirectly(Time now) {
@@ -584,7 +610,8 @@ std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
       if (unlimited_ && live_ == 0 && placer_ == nullptr) scheduler_.reset();
       return std::nullopt;
     }
-    if (unlimited_ && scheduler_ == nullptr && waiting_.size() == 1 && nodes_.size() == 1) {
+    if (unlimited_ && !evicts_ && scheduler_ == nullptr && waiting_.size() == 1 &&
+        nodes_.size() == 1) {
       std::optional<Started> next = TakeDirectly(now);
       if (next || !waiting_.empty()) return next;
       continue;

@@ -474,6 +474,16 @@ class Scheduler::Impl : public SchedulerState {
     return absl::OkStatus();
   }
 
+  Status Stopping(TaskId id) {
+    const auto found = by_id.find(id);
+    if (found == by_id.end() || !tasks[found->second].running) {
+      return NotFound(absl::StrCat("there is no running task ", id));
+    }
+    TellToStop(found->second);
+    reservations_changed_ = true;
+    return absl::OkStatus();
+  }
+
   Status Finish(TaskId id, Time now) {
     const auto found = by_id.find(id);
     if (found == by_id.end()) return NotFound(absl::StrCat("there is no task ", id));
@@ -1421,13 +1431,13 @@ class Scheduler::Impl : public SchedulerState {
       TaskState& task = tasks[slot];
       QuotaRefusal refusal;
       Placements taken;
+      bool accepted = true;
       // Room and quota that would do for several claims go to the first.
       if (tenancy.MayStart(task.request.tenant, Charge(task.request), Claimed(i), &refusal)) {
         for (const Placement& member : claim.members) {
-          if (!HasRoom(task.request.demand, member, RoomBesideClaims(*this, member.node, i)) ||
-              !cluster.Take(task.request.demand, member)) {
-            break;
-          }
+          if (!HasRoom(task.request.demand, member, RoomBesideClaims(*this, member.node, i))) break;
+          accepted = placer->Accepts(cluster, task.request.demand, member);
+          if (!accepted || !cluster.Take(task.request.demand, member)) break;
           taken.push_back(member);
         }
       }
@@ -1436,7 +1446,8 @@ class Scheduler::Impl : public SchedulerState {
         continue;
       }
       for (const Placement& member : taken) cluster.Give(task.request.demand, member);
-      if (claim.claim_ends <= now) {
+      // Where the placer knows better it is placed like any other, now.
+      if (claim.claim_ends <= now || !accepted) {
         DropReservation(slot);
         TryAgain(task.line);
         continue;
@@ -1588,11 +1599,15 @@ class Scheduler::Impl : public SchedulerState {
     return true;
   }
 
+  void TellToStop(TaskSlot slot) {
+    tasks[slot].stopping = true;
+    stopping.insert(slot);
+    for (const Placement& member : tasks[slot].members) look_aheads_.Stops(member.node);
+  }
+
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
     for (const auto& [victim, cause] : victims.tasks) {
-      tasks[victim].stopping = true;
-      stopping.insert(victim);
-      for (const Placement& member : tasks[victim].members) look_aheads_.Stops(member.node);
+      TellToStop(victim);
       plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, cause});
     }
   }
@@ -1779,6 +1794,7 @@ Status Scheduler::Restore(const TaskRequest& task, const Placements& members, Ti
                           Time now) {
   return impl_->Restore(task, members, started, now);
 }
+Status Scheduler::Stopping(TaskId task) { return impl_->Stopping(task); }
 Status Scheduler::Finish(TaskId task, Time now) { return impl_->Finish(task, now); }
 Plan Scheduler::Schedule(Time now, size_t most) { return impl_->Schedule(now, most); }
 WaitReason Scheduler::Explain(TaskId task, Time now) { return impl_->Explain(task, now); }

@@ -152,7 +152,7 @@ TEST_CASE("Of a store in pieces no more is told than anybody reads") {
   Place place;
   place.Execute(
       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<300)"
-      " INSERT INTO requests SELECT NULL, i, 1, 'r', 0 FROM n");
+      " INSERT INTO requests(time_ns, kind, run) SELECT i, 1, 'r' FROM n");
   CHECK(place.Found().size() == 100);
 }
 

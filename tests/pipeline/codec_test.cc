@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "support/catch.hpp"
+#include "support/processor_time.hpp"
 #include "trackbed/pipeline/reader.hpp"
 #include "trackbed/pipeline/writer.hpp"
 
@@ -162,9 +163,9 @@ TEST_CASE("A hundred thousand tasks decode fast") {
     pipeline.tasks.push_back(std::move(task));
   }
   const std::string bytes = EncodePipeline(pipeline);
-  const auto start = std::chrono::steady_clock::now();
+  const double start = ProcessorSeconds();
   const auto decoded = DecodePipeline(bytes);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+  CHECK(ProcessorSeconds() - start < 10);
   REQUIRE(decoded.ok());
   CHECK(*decoded == pipeline);
 }

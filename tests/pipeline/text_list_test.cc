@@ -18,7 +18,7 @@ TEST_CASE("A list of texts gives back what it was given") {
   CHECK(TextList() == TextList(Texts{}));
   // Lengths around the one from which they need more room, empty ones, and zero bytes.
   Texts texts = {"", std::string("\0\0", 2), "\xff"};
-  for (const size_t length : {1, 14, 15, 16, 253, 254, 255, 256, 100'000}) {
+  for (const size_t length : {1U, 14U, 15U, 16U, 253U, 254U, 255U, 256U, 100'000U}) {
     texts.emplace_back(length, 'x');
     texts.emplace_back();
   }

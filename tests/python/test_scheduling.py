@@ -44,6 +44,48 @@ def test_slots_are_given_and_given_back():
     assert len(allocator.to_frame()) == 4
 
 
+def test_what_is_in_use():
+    allocator = SlotAllocator(
+        {"name": "n", "cpu": 8, "mem": "64g",
+         "devices": [{"id": f"g{i}", "slot": "cuda.shares"} for i in range(2)]}
+    )  # fmt: skip
+    allocator.allocate({"cpu": 2, "mem": "16g", "cuda.shares": 0.5})
+    allocator.set_healthy("g0", False)
+    assert repr(allocator) == (
+        "<slot allocator: 0.5 of 2 cuda.shares, 2 of 8 cpu, 16g of 64g mem in use>"
+    )
+    html = allocator._repr_html_()
+    assert html.count("<rect") == 8 and "unhealthy" in html and "16g of 64g mem" in html
+
+    cluster = Cluster({"g1": {"cpu": 8, "devices": 2}, "c1": {"cpu": 4}, "c2": {"cpu": 2}})
+    cluster.submit(1, cpu=1, devices=1.5)
+    cluster.submit(2, cpu=3)
+    cluster.schedule(now=0)
+    cluster.drain_node(cluster.nodes["c2"])
+    cluster.submit(3, devices=2)
+    assert repr(cluster) == "<cluster: 3 nodes, 2 tasks run, 1 wait>"
+    used = {node.node: node for node in cluster.usage()}
+    assert used["g1"][1:5] == (True, used["g1"].tasks, 8, used["g1"].cpu_used)
+    assert used["g1"].devices_used == 1.5 and used["c2"].devices == 0 and not used["c2"].open
+    assert sum(node.cpu_used for node in used.values()) == 4
+    assert "1.5 of 2 devices" in cluster._repr_html_() and "closed" in cluster._repr_html_()
+    assert list(cluster.to_frame()["node"]) == ["g1", "c1", "c2"]
+
+
+def test_lines_go_round_boxes():
+    from trackbed._svg import _HEIGHT, _Layout
+
+    tasks = [{"name": f"t{i}", "dependencies": [f"t{j}" for j in range(i)]} for i in range(6)]
+    layout = _Layout(tasks)
+    for name in layout.level:
+        x, y = layout.place[name]
+        for source, at in [spot for spot in layout.place if not isinstance(spot, str)]:
+            lane_x, lane_y = layout.place[source, at]
+            if lane_x == x:
+                assert not y <= lane_y + 2 <= y + _HEIGHT
+    assert layout.line("t0", "t5").count("C") == 5
+
+
 def test_snapshots_of_slots():
     one = SlotAllocator(NODE)
     one.allocate({"cuda.shares": 1})

@@ -57,6 +57,10 @@ class Policy:
     placer             what chooses among several nodes: "spread", "pack", "locality-aware" (where
                        most of a task's inputs were written), …; "": "default" where there are
                        accelerators, else "spread"
+    preempt_by_priority  what runs may be stopped for what waits with a higher priority; it goes on,
+                       as another attempt that is no try, when there is room again
+    reclaim            the same of who borrows, for a tenant below what is guaranteed to him
+    minimum_run_time   seconds; nothing is stopped for others before it ran this long
     """
 
     order: "Union[str, Order]" = "fifo"
@@ -65,6 +69,9 @@ class Policy:
     default_run_time: Seconds = 3600
     half_life: Seconds = 7 * 24 * 3600
     placer: str = ""
+    preempt_by_priority: bool = False
+    reclaim: bool = False
+    minimum_run_time: Seconds = 0
 
 
 class TenantStruct(Struct):
@@ -109,6 +116,8 @@ def policy_struct(policy: Policy, keep: List[Any]) -> OptionsStruct:
         ageing_ns=-1 if policy.ageing is None else ns(policy.ageing),
         default_run_time_ns=ns(policy.default_run_time), half_life_ns=ns(policy.half_life),
         placer=text(policy.placer, keep),
+        preempt_by_priority=int(policy.preempt_by_priority), reclaim=int(policy.reclaim),
+        minimum_run_time_ns=ns(policy.minimum_run_time),
     )  # fmt: skip
     if isinstance(policy.order, str):
         made.order = ORDERS[policy.order]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import html
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .run import describe_failure, outputs_text
 
 if TYPE_CHECKING:
     from .run import View
 
+_Spot = Union[str, Tuple[str, int]]  # of a task, or of lines from a task in a column
 _COLOURS = {
     "pending": "#8a8f98",
     "waiting": "#9b5de5",
@@ -31,9 +32,11 @@ _SIGNS = {
 }  # fmt: skip
 _HEIGHT = 30  # of a box
 _ROW, _GAP = 46, 44
+_LANE = 20  # of a line that passes by
 _CHARACTER = 7.4  # the width of one, about
 _MOST_TASKS = 200  # that are drawn
 _GANTT_WIDTH = 420
+_CELL = 'style="text-align:left;padding:1px 14px 1px 0;white-space:nowrap"'
 
 
 def graph_svg(
@@ -42,34 +45,16 @@ def graph_svg(
     """The tasks as boxes, from left to right, with what they wait for."""
     if len(tasks) > _MOST_TASKS:
         return f"<p>{len(tasks)} tasks: too many to draw</p>"
-    level: Dict[str, int] = {}
-    for task in tasks:  # a task comes after those it depends on, as they were called
-        before = [level.get(d, 0) for d in task.get("dependencies", ())]
-        level[task["name"]] = max(before) + 1 if before else 0
-    columns: List[List[str]] = [[] for _ in range(max(level.values(), default=0) + 1)]
-    for name, at in level.items():
-        columns[at].append(name)
-    x, place, width = 8.0, {}, {}
-    for column in columns:
-        wide = max(len(name) for name in column) * _CHARACTER + 36
-        for row, name in enumerate(column):
-            place[name] = (x, 8 + row * _ROW)
-            width[name] = len(name) * _CHARACTER + 36
-        x += wide + _GAP
-    height = 8 + max(len(column) for column in columns) * _ROW
+    layout = _Layout(tasks)
+    place, width = layout.place, layout.width
     parts = []
     for task in tasks:
-        to_x, to_y = place[task["name"]]
         for needed in task.get("dependencies", ()):
-            if needed not in place:
+            if needed not in layout.level:
                 continue
-            from_x, from_y = place[needed]
-            from_x, y1, y2 = from_x + width[needed], from_y + _HEIGHT / 2, to_y + _HEIGHT / 2
-            bend = max(20.0, (to_x - from_x) / 2)
             dashes = ' stroke-dasharray="4 3"' if "when" in task else ""
             parts.append(
-                f'<path d="M{from_x:.0f} {y1:.0f}C{from_x + bend:.0f} {y1:.0f} '
-                f'{to_x - bend:.0f} {y2:.0f} {to_x:.0f} {y2:.0f}" fill="none" '
+                f'<path d="{layout.line(needed, task["name"])}" fill="none" '
                 f'stroke="currentColor" opacity=".45"{dashes}/>'
             )
     for task in tasks:
@@ -81,18 +66,88 @@ def graph_svg(
         dashes = ' stroke-dasharray="4 3"' if state == "skipped" else ""
         parts.append(
             f"<g><title>{html.escape(chr(10).join(hint))}</title>"
-            f'<rect x="{at_x:.0f}" y="{at_y}" width="{width[name]:.0f}" height="{_HEIGHT}" rx="6" '
+            f'<rect x="{at_x:.0f}" y="{at_y:.0f}" width="{width[name]:.0f}" height="{_HEIGHT}" rx="6" '
             f'fill="{colour}" fill-opacity=".2" stroke="{colour}" stroke-width="1.5"{dashes}/>'
-            f'<text x="{at_x + 10:.0f}" y="{at_y + 20}" fill="{colour}">{sign}</text>'
-            f'<text x="{at_x + 26:.0f}" y="{at_y + 20}">{html.escape(name)}</text></g>'
+            f'<text x="{at_x + 10:.0f}" y="{at_y + 20:.0f}" fill="{colour}">{sign}</text>'
+            f'<text x="{at_x + (26 if sign else 18):.0f}" y="{at_y + 20:.0f}">{html.escape(name)}'
+            "</text></g>"
         )
+    size = f"{layout.right:.0f} {layout.bottom:.0f}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {x:.0f} {height}" '
-        f'width="{x:.0f}" height="{height}" style="max-width:100%;height:auto" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" '
+        f'width="{layout.right:.0f}" height="{layout.bottom:.0f}" '
+        'style="max-width:100%;height:auto" '
         'font-family="ui-monospace,Menlo,Consolas,monospace" font-size="12" fill="currentColor">'
         + "".join(parts)
         + "</svg>"
     )
+
+
+class _Layout:
+    """Where the boxes are: in columns, by the longest way to each. A line that passes columns by has
+    a lane in each of them, which all lines from its task share, so that none crosses a box."""
+
+    def __init__(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        self.level: Dict[str, int] = {}
+        self.width = {task["name"]: len(task["name"]) * _CHARACTER + 36 for task in tasks}
+        needed = {
+            task["name"]: [d for d in task.get("dependencies", ()) if d in self.width]
+            for task in tasks
+        }
+        for name in needed:  # a task comes after those it depends on, as they were called
+            self.level[name] = max((self.level.get(d, 0) + 1 for d in needed[name]), default=0)
+        columns: List[Dict[_Spot, List[_Spot]]] = [  # what is in each, and what comes before it
+            {} for _ in range(max(self.level.values(), default=0) + 1)
+        ]
+        for name, at in self.level.items():
+            columns[at][name] = [self._before(source, at) for source in needed[name]]
+            for source in needed[name]:
+                for lane in range(self.level[source] + 1, at):
+                    columns[lane][source, lane] = [self._before(source, lane)]
+        self.place: Dict[_Spot, Tuple[float, float]] = {}
+        self.right, self.bottom = 8.0, 8.0
+        for column in columns:
+            names = [spot for spot in column if isinstance(spot, str)]
+            wide = max((self.width[name] for name in names), default=0.0)
+            y = 8.0
+            for spot in sorted(column, key=lambda spot: self._height_of(column[spot])):
+                self.place[spot] = (self.right, y)
+                y += _ROW if isinstance(spot, str) else _LANE
+                self.width.setdefault(spot, wide)
+            self.bottom = max(self.bottom, y)
+            self.right += wide + _GAP
+        self.right += 8 - _GAP
+
+    def _before(self, source: str, at: int) -> "_Spot":
+        """Where a line from this task into column `at` comes from."""
+        return source if self.level[source] == at - 1 else (source, at - 1)
+
+    def _height_of(self, before: "Sequence[_Spot]") -> float:
+        return sum(self.place[spot][1] for spot in before) / len(before) if before else 0.0
+
+    def line(self, source: str, target: str) -> str:
+        """The path from one box to another."""
+        spots: List[_Spot] = [source]
+        spots += [(source, at) for at in range(self.level[source] + 1, self.level[target])]
+        x, y = self._left(source)
+        path = f"M{x + self.width[source]:.0f} {y:.0f}"
+        for before, spot in zip(spots, [*spots[1:], target]):
+            from_x, from_y = self._left(before)
+            from_x += self.width[before]
+            to_x, to_y = self._left(spot)
+            bend = (to_x - from_x) / 2
+            path += (
+                f"C{from_x + bend:.0f} {from_y:.0f} {to_x - bend:.0f} {to_y:.0f} "
+                f"{to_x:.0f} {to_y:.0f}"
+            )
+            if spot != target:
+                path += f"H{to_x + self.width[spot]:.0f}"
+        return path
+
+    def _left(self, spot: "_Spot") -> Tuple[float, float]:
+        """Where lines reach it."""
+        x, y = self.place[spot]
+        return x, y + (_HEIGHT if isinstance(spot, str) else _LANE - 16) / 2
 
 
 def run_html(
@@ -134,9 +189,10 @@ def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
         if name in spans and not task.get("cached"):
             span = spans[name]
             end = span[1] if len(span) > 1 else now
-            bar = _bar(span[0] - start, end - start, now - start, colour)
-            spent = f"{(end - span[0]) / 1e9:.1f} s"
-        cell = 'style="text-align:left;padding:1px 14px 1px 0;white-space:nowrap"'
+            label = f"{(end - span[0]) / 1e9:.1f} s"
+            bar = _bar(span[0] - start, end - start, now - start, colour, label)
+            spent = label
+        cell = _CELL
         rows.append(
             f"<tr><td {cell}>{html.escape(name)}</td>"
             f'<td {cell}><span style="color:{colour}">{_SIGNS[state]} {shown}</span></td>'
@@ -148,14 +204,30 @@ def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
     return f'<table style="border-collapse:collapse;color:inherit;font:inherit">{"".join(rows)}</table>{more}'
 
 
-def _bar(begin: int, end: int, whole: int, colour: str) -> str:
-    """When a task ran, as a bar on the time of the run."""
+def use_html(rows: "Sequence[Tuple[str, str, float, float, str]]") -> str:
+    """What is in use of what there is: name, text, used, capacity, note of each."""
+    lines = []
+    for name, shown, used, capacity, note in rows:
+        colour = _COLOURS["failed"] if note else _COLOURS["running"]
+        bar = _bar(0, used, capacity, colour, shown) if capacity > 0 else ""
+        lines.append(
+            f"<tr><td {_CELL}>{html.escape(name)}</td><td {_CELL}>{bar}</td>"
+            f"<td {_CELL}>{html.escape(shown)}</td><td {_CELL}>{html.escape(note)}</td></tr>"
+        )
+    return (
+        '<table style="border-collapse:collapse;color:inherit;'
+        f'font:13px/1.5 ui-sans-serif,system-ui,sans-serif">{"".join(lines)}</table>'
+    )
+
+
+def _bar(begin: float, end: float, whole: float, colour: str, label: str) -> str:
+    """A part of the whole, as when a task ran on the time of its run."""
     scale = _GANTT_WIDTH / max(whole, 1)
-    wide = max(2.0, (end - begin) * scale)
+    wide = max(2.0, (end - begin) * scale) if end > begin else 0.0
     left = min(begin * scale, _GANTT_WIDTH - wide)
     return (
         f'<svg width="{_GANTT_WIDTH}" height="12" role="img" '
-        f'aria-label="{(end - begin) / 1e9:.1f} s">'
+        f'aria-label="{html.escape(label)}">'
         f'<rect width="{_GANTT_WIDTH}" height="12" fill="currentColor" opacity=".07"/>'
         f'<rect x="{left:.1f}" width="{wide:.1f}" height="12" rx="2" fill="{colour}"/></svg>'
     )

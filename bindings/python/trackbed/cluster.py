@@ -227,6 +227,20 @@ class NodeView(NamedTuple):
     placement: Placement  # the devices that would be taken
 
 
+class NodeUsage(NamedTuple):
+    """What of a node is in use."""
+
+    node: str
+    open: bool  # it takes new tasks
+    tasks: int
+    cpu: float
+    cpu_used: float
+    memory: int
+    memory_used: int
+    devices: int
+    devices_used: float
+
+
 class Decision(NamedTuple):
     """One thing that a plan says."""
 
@@ -477,6 +491,51 @@ class Scheduler:
             "nodes": found.nodes, "waiting": found.waiting, "running": found.running,
             "devices": found.device_capacity / 1000, "devices_left": found.device_left / 1000,
         }  # fmt: skip
+
+    def usage(self) -> List[NodeUsage]:
+        """Of each node, how much is in use."""
+        capacity, state = CapacityStruct(), StateStruct()
+        found = []
+        for node in range(int(self.stats()["nodes"])):
+            library().call("scheduler_node", self._handle, node, byref(capacity), byref(state))
+            name = library().raw("scheduler_node_name")(self._handle, node)
+            left = sum(state.device[: state.device_count])
+            found.append(
+                NodeUsage(
+                    str(name), bool(state.open), state.tasks, capacity.cpu / 1000,
+                    (capacity.cpu - state.cpu) / 1000, capacity.memory,
+                    capacity.memory - state.memory, capacity.device_count,
+                    capacity.device_count - left / 1000,
+                )
+            )  # fmt: skip
+        return found
+
+    def to_frame(self) -> Any:
+        """`usage` as a pandas DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self.usage(), columns=list(NodeUsage._fields))
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        kind = type(self).__name__.lower()
+        return (
+            f"<{kind}: {stats['nodes']} nodes, {stats['running']} tasks run, "
+            f"{stats['waiting']} wait>"
+        )
+
+    def _repr_html_(self) -> str:
+        from ._svg import use_html
+
+        rows = []
+        for node in self.usage():
+            note = "" if node.open else "closed"
+            if node.devices:
+                used, of, what = node.devices_used, float(node.devices), "devices"
+            else:
+                used, of, what = node.cpu_used, node.cpu, "cpu"
+            rows.append((node.node, f"{used:g} of {of:g} {what}", used, of, note))
+        return use_html(rows)
 
     def recount(self) -> None:
         """Adds up everything again and compares: for tests."""

@@ -258,6 +258,37 @@ class SlotAllocator:
 
         return pandas.DataFrame(self.usage(), columns=list(Usage._fields))
 
+    def __repr__(self) -> str:
+        sums: Dict[str, List[float]] = {}
+        for device in self.usage():
+            of_slot = sums.setdefault(device.slot, [0.0, 0.0])
+            of_slot[0] += device.used
+            of_slot[1] += device.capacity
+        parts = [_of(slot, used, capacity) for slot, (used, capacity) in sums.items()]
+        return f"<slot allocator: {', '.join(parts)} in use>"
+
+    def _repr_html_(self) -> str:
+        from ._svg import use_html
+
+        return use_html(
+            [
+                (
+                    d.device or "the node", _of(d.slot, d.used, d.capacity), d.used, d.capacity,
+                    "" if d.healthy else "unhealthy",
+                )
+                for d in self.usage()
+            ]
+        )  # fmt: skip
+
+
+def _of(slot: str, used: float, capacity: float) -> str:
+    """ "0.5 of 2 cuda.shares"."""
+
+    def shown(amount: float) -> str:
+        return bytes_of("slot_format", slot, round(amount * 1000))
+
+    return f"{shown(used)} of {shown(capacity)} {slot}"
+
 
 def detect_node() -> str:
     """What this machine has, GPUs included, as a node description in YAML."""

@@ -68,9 +68,10 @@ struct EngineOptions {
   EventSink sink;  // may be empty
 
   // Who may use how much of the nodes, and who goes first. Quotas count what QuotaResources names;
-  // `max_waiting` counts equal tasks that wait as one. The engine stops no attempt for another and
-  // serves nobody last come first: of the policy, preempt_by_priority, reclaim and the order lifo
-  // are kInvalidArgument.
+  // `max_waiting` counts equal tasks that wait as one. The engine serves nobody last come first:
+  // the order lifo is kInvalidArgument. With preempt_by_priority or reclaim attempts are stopped
+  // for others, politely first, and killed after the grace period of their task. Who exits with 0
+  // all the same has succeeded; any other end is no try, and the task waits for its turn again.
   Tenancy tenancy;
   GroupPolicy policy;
   // The host's own, in place of the policy's order, of priority and of ageing; not owned; null:

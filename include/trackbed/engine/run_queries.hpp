@@ -29,8 +29,8 @@ struct FoundTask {
 // "score[17]".
 StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_view name);
 
-// Whether somebody holds the lease of the store who, if of this machine, is still there: else no run
-// is running, whatever its last event says, but "interrupted".
+// Whether somebody holds the lease of the store who, if of this machine, is still there: else no
+// run is running, whatever its last event says, but "interrupted".
 bool IsDriven(Store& store, Time now);
 // The tasks of a run that wait for approval, by name. Reads its events only if it can have some.
 StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run);

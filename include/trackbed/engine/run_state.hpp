@@ -42,10 +42,10 @@ struct TaskStatus {
   uint32_t failed_attempts = 0;  // those that count as tries
   uint32_t preempted_attempts = 0;
   Time started{};  // of the latest attempt (intended)
-
-  // Whether it runs at all, or how often, has been decided.
-  bool tried() const { return failed_attempts > 0 || lost_attempts > 0 || preempted_attempts > 0; }
   Time finished{};
+
+  // Whether it runs at all has been decided.
+  bool tried() const { return failed_attempts > 0 || lost_attempts > 0 || preempted_attempts > 0; }
 };
 
 // "approved by ada: looks good", "rejected by …", "nobody approved in time".
