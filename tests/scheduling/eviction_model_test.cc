@@ -461,7 +461,7 @@ TEST_CASE("Evictions follow a model that counts everything anew") {
 // 533808: others started in the room and quota of a claim.
 TEST_CASE("Evictions follow the model where they once did not") {
   Counts counts;
-  for (const uint64_t seed : {4424, 533808, 5005830}) Play(seed, &counts);
+  for (const uint64_t seed : {4424U, 533808U, 5005830U}) Play(seed, &counts);
 }
 
 }  // namespace
