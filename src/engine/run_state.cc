@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "trackbed/engine/cache_key.hpp"
+
 namespace trackbed {
 
 std::string_view ToString(TaskState state) {
@@ -130,7 +132,10 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   switch (event.type) {
     case EventType::attempt_intended: {
       if (event.attempt != task.attempt + 1) return Unexpected(event);
-      if (!event.detail.empty()) {
+      // Mostly there is nothing else to say, and the pipeline says it too.
+      static const std::string no_cache =
+          Encode(AttemptIntended{"", std::string(kTaskSaysNoCache), {}, {}, "", {}});
+      if (!event.detail.empty() && event.detail != no_cache) {
         AttemptIntended& intended = intended_[event.task];
         TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended));
         if (!intended.map_run.empty()) map_runs_[event.task] = intended.map_run;

@@ -77,7 +77,7 @@ class RunState {
   // Why a task failed, was skipped or cancelled, or its last try failed; else null.
   const AttemptEnded* Failure(TaskIndex index) const;
   const TaskSkipped* Skip(TaskIndex index) const;
-  // What the latest try of a task was keyed by; null when that is not recorded.
+  // What the latest try of a task was keyed by; null when that is not recorded (see WhyNotCached).
   const AttemptIntended* Intended(TaskIndex index) const;
   // When the next try of a pending task is due; epoch: at once.
   Time RetryAt(TaskIndex index) const;
