@@ -26,6 +26,8 @@ namespace trackbed::benchmark {
 namespace {
 
 constexpr double kMicro = 1e6;
+// What the engine needs once is little to each task of such a graph.
+constexpr size_t kLargeGraph = 10'000;
 
 enum class StoreKind { memory, process, power };
 constexpr std::array<StoreKind, 3> kStores = {StoreKind::memory, StoreKind::process,
@@ -358,10 +360,10 @@ std::vector<Aim> CompareToAims(const std::vector<Row>& rows, const ChainResult& 
   double heap = 0;
   double growth = 0;
   for (const Row& row : rows) {
-    if (row.tasks != largest || row.store == "oneTBB") continue;
+    if (row.store == "oneTBB") continue;
+    if (row.tasks >= kLargeGraph) heap = std::max(heap, row.heap);
+    if (row.tasks != largest) continue;
     if (row.store == "memory") memory = std::max(memory, row.run);
-    // In memory the store holds as much again.
-    if (row.store == "process") heap = std::max(heap, row.heap);
     if (row.store != "memory" && row.shape == Shape::fan_out) {
       durable = std::max(durable, row.run_clock);
     }
@@ -375,7 +377,7 @@ std::vector<Aim> CompareToAims(const std::vector<Row>& rows, const ChainResult& 
       {"durable by group commit (fan-out), a task of " + size, 25, "us", durable},
       {"chain durable at power, a task / append and flush of 4 KiB", 1.2, "x", chain.to_append},
       {"a task of " + size + " / of 1000, submit and run", 2, "x", growth},
-      {"heap, a task of " + size, 500, "bytes", heap},
+      {"heap, a task of " + std::to_string(kLargeGraph) + " or more", 500, "bytes", heap},
       {"reopening " + std::to_string(reopen.tasks) + " tasks, half done", 2, "s", reopen.total()},
       {"reopening a map of " + std::to_string(reopen_map.tasks) + " batches, half done", 2, "s",
        reopen_map.total()},

@@ -56,6 +56,13 @@ Status MissingArgument(std::string_view name) {
   return InvalidArgument(absl::StrCat(AbslView(name), ": found NULL, expected a value"));
 }
 
+StatusOr<Enforcement> ReadEnforcement(int32_t given, std::string_view name) {
+  if (given < TRACKBED_ENFORCEMENT_ACCOUNTING || given > TRACKBED_ENFORCEMENT_HARDWARE) {
+    return InvalidArgument(absl::StrCat(AbslView(name), ": found an unknown enforcement"));
+  }
+  return static_cast<Enforcement>(given);
+}
+
 Status BadStructSize(std::string_view name, size_t size) {
   return InvalidArgument(absl::StrCat(AbslView(name), ": found the struct_size ", size,
                                       ", expected that of the struct (TRACKBED_INIT)"));

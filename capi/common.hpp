@@ -15,6 +15,7 @@
 
 #include "trackbed.h"
 #include "trackbed/base/diagnostic.hpp"
+#include "trackbed/base/slot_type.hpp"
 #include "trackbed/base/status.hpp"
 
 struct trackbed_error {
@@ -142,6 +143,9 @@ inline Status ReadTexts(const trackbed_string* texts, size_t count, std::string_
   }
   return absl::OkStatus();
 }
+
+// A TRACKBED_ENFORCEMENT_….
+StatusOr<Enforcement> ReadEnforcement(int32_t given, std::string_view name);
 
 inline trackbed_string Borrow(std::string_view text) { return {text.data(), text.size()}; }
 

@@ -380,6 +380,10 @@ Status ReadTurns(const trackbed_engine_options& options, std::span<const NodeDes
           ReadTable(read.host_order, "options.policy.host_order", &table, &trackbed_order::rank));
       core->host_order = std::make_unique<HostOrder>(table);
     }
+    if (read.host_placer != nullptr) {
+      return InvalidArgument("options.policy.host_placer: the engine has only those with names");
+    }
+    TRACKBED_RETURN_IF_ERROR(ReadText(read.placer, "options.policy.placer", &core->placer));
     if (read.half_life_ns > 0) core->tenancy = Tenancy(Duration(read.half_life_ns));
   }
   return ReadTenants(options, nodes, &core->tenancy);
@@ -411,6 +415,7 @@ Status OpenEngine(const trackbed_engine_options& options, EngineCore* core) {
   chosen.tenancy = core->tenancy;
   chosen.policy = core->policy;
   chosen.order = core->host_order.get();
+  chosen.placer = core->placer;
   chosen.sink = [core](const RunState& run, uint64_t sequence, const Event& event) {
     Publish(core, run, sequence, event);
   };
@@ -522,6 +527,24 @@ Status Change(trackbed_engine* engine, const char* run, size_t run_size, Call&& 
   Status status = call(*core->engine, id);
   core->kick->Set();
   return status;
+}
+
+struct DecisionTexts {
+  trackbed_string run;
+  trackbed_string task;
+  trackbed_string by;
+  trackbed_string comment;
+};
+
+Status Decide(trackbed_engine* engine, bool approved, const DecisionTexts& texts) {
+  std::string task;
+  ApprovalDecided decision;
+  decision.approved = approved;
+  TRACKBED_RETURN_IF_ERROR(ReadText(texts.task, "task", &task));
+  TRACKBED_RETURN_IF_ERROR(ReadText(texts.by, "by", &decision.by));
+  TRACKBED_RETURN_IF_ERROR(ReadText(texts.comment, "comment", &decision.comment));
+  return Change(engine, texts.run.data, texts.run.size,
+                [&](Engine& cpp, const RunId& id) { return cpp.Decide(id, task, decision); });
 }
 
 // The store of artifacts is asked by one thread at a time: that which has the engine.
@@ -856,6 +879,26 @@ trackbed_status trackbed_engine_retry(trackbed_engine* engine, const char* run, 
       TRACKBED_RETURN_IF_ERROR(BringBack(engine->core, *engine->core->store, id));
       return cpp.Retry(id, names);
     });
+  });
+}
+
+trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run, size_t run_size,
+                                        const char* task, size_t task_size, const char* by,
+                                        size_t by_size, const char* comment, size_t comment_size,
+                                        trackbed_error** error) noexcept {
+  return Guard(error, [&] {
+    return Decide(engine, true,
+                  {{run, run_size}, {task, task_size}, {by, by_size}, {comment, comment_size}});
+  });
+}
+
+trackbed_status trackbed_engine_reject(trackbed_engine* engine, const char* run, size_t run_size,
+                                       const char* task, size_t task_size, const char* by,
+                                       size_t by_size, const char* comment, size_t comment_size,
+                                       trackbed_error** error) noexcept {
+  return Guard(error, [&] {
+    return Decide(engine, false,
+                  {{run, run_size}, {task, task_size}, {by, by_size}, {comment, comment_size}});
   });
 }
 

@@ -78,6 +78,7 @@ struct EngineCore {
   // As the engine has them: who explains needs them too.
   Tenancy tenancy;
   GroupPolicy policy;
+  std::string placer;  // of the engine; empty: its own choice
 
   std::unique_ptr<Engine> engine;
   // Guards all above but `reader`; `inside` is the thread that has it, so that a call from a

@@ -64,6 +64,7 @@ trackbed_task GiveTask(const TaskRequest& task) {
   given.device_kinds = demand.device_kinds;
   given.architectures = demand.architectures;
   std::copy(std::begin(demand.counted), std::end(demand.counted), given.counted);
+  given.at_least = static_cast<int32_t>(task.at_least);
   return given;
 }
 

@@ -20,6 +20,27 @@ Duration OrDefault(int64_t nanoseconds, Duration otherwise) {
   return nanoseconds > 0 ? Duration(nanoseconds) : otherwise;
 }
 
+template <size_t kCount>
+Status ReadEnforcements(const uint8_t (&given)[kCount], std::string_view name,
+                        std::array<Enforcement, kCount>* read) {
+  for (size_t i = 0; i < kCount; ++i) {
+    TRACKBED_ASSIGN_OR_RETURN((*read)[i], ReadEnforcement(given[i], name));
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<EnforcementTable> ReadEnforcementTable(const trackbed_enforcement* given) {
+  static_assert(kMaxDeviceKinds == TRACKBED_MAX_DEVICE_KINDS);
+  trackbed_enforcement read;
+  TRACKBED_RETURN_IF_ERROR(ReadStruct(given, "options.enforcement", &read));
+  EnforcementTable table;
+  TRACKBED_RETURN_IF_ERROR(ReadEnforcements(read.whole, "options.enforcement.whole", &table.whole));
+  TRACKBED_RETURN_IF_ERROR(ReadEnforcements(read.share, "options.enforcement.share", &table.share));
+  TRACKBED_RETURN_IF_ERROR(
+      ReadEnforcements(read.counted, "options.enforcement.counted", &table.counted));
+  return table;
+}
+
 }  // namespace
 
 StatusOr<GroupPolicy> ReadPolicy(const trackbed_scheduler_options& read) {
@@ -94,6 +115,9 @@ StatusOr<SchedulerOptions> ReadSchedulerOptions(const trackbed_scheduler_options
   if (read.resource_count != 0) options.resources.clear();
   TRACKBED_RETURN_IF_ERROR(
       ReadTexts(read.resources, read.resource_count, "options.resources", &options.resources));
+  if (read.enforcement != nullptr) {
+    TRACKBED_ASSIGN_OR_RETURN(options.enforcement, ReadEnforcementTable(read.enforcement));
+  }
   if (read.host_order != nullptr) {
     trackbed_order table;
     TRACKBED_RETURN_IF_ERROR(
@@ -184,6 +208,7 @@ StatusOr<TaskRequest> ReadTask(const trackbed_task* given, CountedShapes* counte
   task.history = read.history;
   task.not_before = FromNanoseconds(read.not_before_ns);
   task.demand.counted = counted->Find(ReadCounted(read.counted));
+  TRACKBED_ASSIGN_OR_RETURN(task.at_least, ReadEnforcement(read.at_least, "task.at_least"));
   return task;
 }
 
@@ -235,7 +260,12 @@ trackbed_plan_item Item(int32_t kind, TaskId task) {
   item.kind = kind;
   item.task = task;
   item.placement.shared_device = -1;
+  item.enforcement = -1;
   return item;
+}
+
+int32_t GiveEnforcement(const std::optional<Enforcement>& enforcement) {
+  return enforcement ? static_cast<int32_t>(*enforcement) : -1;
 }
 
 std::unique_ptr<trackbed_plan> GivePlan(const Plan& plan) {
@@ -243,6 +273,7 @@ std::unique_ptr<trackbed_plan> GivePlan(const Plan& plan) {
   for (const Start& start : plan.starts) {
     trackbed_plan_item item = Item(TRACKBED_PLAN_START, start.task);
     item.members = static_cast<uint32_t>(start.members.size());
+    item.enforcement = GiveEnforcement(start.enforcement);
     for (const Placement& member : start.members) {
       item.placement = GivePlacement(member);
       given->items.push_back(item);
@@ -283,8 +314,8 @@ int32_t GiveRule(WaitReason::Rule rule) {
       return TRACKBED_WAIT_FRAGMENTATION;
     case WaitReason::Rule::reserved:
       return TRACKBED_WAIT_RESERVED;
-    case WaitReason::Rule::enforcement:  // no request from C refuses anything for that
-      return TRACKBED_WAIT_SHORTAGE;
+    case WaitReason::Rule::enforcement:
+      return TRACKBED_WAIT_ENFORCEMENT;
     case WaitReason::Rule::strict_order:
       return TRACKBED_WAIT_STRICT_ORDER;
     case WaitReason::Rule::claiming:
@@ -313,6 +344,7 @@ trackbed_wait_reason GiveReason(const WaitReason& reason) {
   given.ahead = reason.ahead;
   given.until_ns = ToNanoseconds(reason.until);
   given.expected_start_ns = ToNanoseconds(reason.expected_start);
+  given.enforcement = -1;
   return given;
 }
 
@@ -345,7 +377,11 @@ Status GivePrediction(const Prediction& prediction, int64_t now_ns, int64_t* sta
                       trackbed_wait_reason* reason, trackbed_bytes* sentence) {
   TRACKBED_RETURN_IF_ERROR(GiveBytesIfWanted(prediction.reason.sentence, sentence));
   *start_ns = prediction.starts_now ? now_ns : ToNanoseconds(prediction.start);
-  if (reason != nullptr) CopyOut(GiveReason(prediction.reason), reason->struct_size, reason);
+  if (reason != nullptr) {
+    trackbed_wait_reason given = GiveReason(prediction.reason);
+    given.enforcement = GiveEnforcement(prediction.enforcement);
+    CopyOut(given, reason->struct_size, reason);
+  }
   return absl::OkStatus();
 }
 

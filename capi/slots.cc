@@ -253,13 +253,10 @@ trackbed_status trackbed_slot_allocator_prepare(const trackbed_slot_allocator* a
   return Guard(error, [&]() -> Status {
     TRACKBED_NEED(allocator);
     TRACKBED_NEED(out);
-    if (at_least < TRACKBED_ENFORCEMENT_ACCOUNTING || at_least > TRACKBED_ENFORCEMENT_HARDWARE) {
-      return InvalidArgument("at_least: found an unknown enforcement");
-    }
+    TRACKBED_ASSIGN_OR_RETURN(const Enforcement weakest, ReadEnforcement(at_least, "at_least"));
     TRACKBED_ASSIGN_OR_RETURN(const std::vector<SlotRequest> request,
                               ReadSlots(slots, slot_count, "slots"));
-    TRACKBED_ASSIGN_OR_RETURN(SlotDemand demand, allocator->allocator.Prepare(
-                                                     request, static_cast<Enforcement>(at_least)));
+    TRACKBED_ASSIGN_OR_RETURN(SlotDemand demand, allocator->allocator.Prepare(request, weakest));
     *out =
         std::make_unique<trackbed_slot_demand>(trackbed_slot_demand{std::move(demand)}).release();
     return absl::OkStatus();

@@ -30,11 +30,15 @@ SCHEDULER = (
     "src/scheduling/tenancy.cc", "src/scheduling/cluster.cc", "src/scheduling/node_room.cc",
     "src/scheduling/wait_reason.cc",
 )
+STORE = (
+    "src/engine/sqlite_", "src/engine/memory_store.cc", "src/engine/store_check.cc",
+    "src/engine/row_digest.cc", "src/engine/lease.cc",
+)
 BRANCH_FLOORS = {
     "allocator": (ALLOCATOR, 100),
     "scheduler": (SCHEDULER, 99),
-    "run state": (("src/engine/run_state.cc",), 97),
-    "store": (("src/engine/sqlite_store.cc", "src/engine/memory_store.cc"), 85),
+    "run state": (("src/engine/run_state.cc",), 100),
+    "store": (STORE, 99),
 }
 # Per cent of the lines. Folders that are not named have no floor yet: nobody has measured all tests
 # of all layers in one run. Asked for are 90 in each.
@@ -147,6 +151,8 @@ def main():
     parser.add_argument("--no-html", action="store_true")
     options = parser.parse_args()
     entries, html = export(options.build.resolve())
+    if options.list:
+        entries = [e for e in entries if any(f"/{p}" in e["filename"] for p in options.list)]
     files = [File(e) for e in entries]
     files = sorted((f for f in files if not f.path.startswith(NOT_COUNTED)), key=lambda f: f.path)
     excused = collections.Counter()
@@ -163,8 +169,8 @@ def main():
         file.missing = kept
 
     for file in files:
-        if not any(file.path.startswith(p) or file.path.endswith(p) for p in options.list):
-            continue
+        if not options.list:
+            break
         for line, outcome, what in file.missing:
             print(f"{file.path}:{line}: never {outcome}: {what}")
         dark = [n for n, count in file.lines.items() if count == 0]

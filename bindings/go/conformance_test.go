@@ -405,6 +405,33 @@ type plans struct {
 	scheduler *trackbed.Scheduler
 	nodes     map[string]trackbed.NodeID
 	tenants   map[string]trackbed.TenantID
+
+	tellsEnforcement bool
+}
+
+func enforcement(name string) trackbed.Enforcement {
+	return map[string]trackbed.Enforcement{
+		"accounting": trackbed.EnforcementAccounting, "advisory": trackbed.EnforcementAdvisory,
+		"hardware": trackbed.EnforcementHardware,
+	}[name]
+}
+
+// enforcementName is null where nothing is enforced.
+func enforcementName(found trackbed.Enforcement) interface{} {
+	if found < 0 {
+		return nil
+	}
+	return found.String()
+}
+
+// enforcements of all, of which some are named.
+func enforcements(named []string, all []trackbed.Enforcement, otherwise trackbed.Enforcement) {
+	for i := range all {
+		all[i] = otherwise
+		if i < len(named) {
+			all[i] = enforcement(named[i])
+		}
+	}
 }
 
 func units(number float64) trackbed.Amount { return trackbed.Amount(math.Round(number * 1000)) }
@@ -477,6 +504,7 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 			Seed                    uint64
 			Resources               []string
 			HostOrder               string `json:"host_order"`
+			Enforcement             *struct{ Whole, Share, Counted []string }
 		}
 		Nodes []struct {
 			Name         string
@@ -518,6 +546,12 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 	case "fewest_running":
 		options.HostOrder = fewestRunning{}
 	}
+	if named := story.Options.Enforcement; named != nil {
+		options.Enforcement = &trackbed.EnforcementTable{}
+		enforcements(named.Whole, options.Enforcement.Whole[:], trackbed.EnforcementHardware)
+		enforcements(named.Share, options.Enforcement.Share[:], trackbed.EnforcementAdvisory)
+		enforcements(named.Counted, options.Enforcement.Counted[:], trackbed.EnforcementAccounting)
+	}
 	if string(story.Options.Ageing) == "null" {
 		options.Ageing = -1
 	} else if story.Options.Ageing != nil {
@@ -526,7 +560,8 @@ func newPlans(t *testing.T, given json.RawMessage) runner {
 		options.Ageing = duration(ageing)
 	}
 	p := &plans{t: t, nodes: map[string]trackbed.NodeID{},
-		tenants: map[string]trackbed.TenantID{"": trackbed.Root}}
+		tenants:          map[string]trackbed.TenantID{"": trackbed.Root},
+		tellsEnforcement: options.Enforcement != nil}
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -573,6 +608,7 @@ func (p *plans) task(given json.RawMessage) trackbed.Task {
 		Preemptible          bool
 		RunTime              float64 `json:"run_time"`
 		Counted              []float64
+		AtLeast              string `json:"at_least"`
 	}{Preemptible: true}
 	read(p.t, given, &task)
 	return trackbed.Task{
@@ -580,7 +616,7 @@ func (p *plans) task(given json.RawMessage) trackbed.Task {
 		Members: task.Members, OnDifferentNodes: task.OnDifferentNodes,
 		NotPreemptible: !task.Preemptible, RunTime: duration(task.RunTime),
 		CPU: units(task.CPU), Memory: int64(task.Memory), Devices: units(task.Devices),
-		Counted: counted(task.Counted),
+		Counted: counted(task.Counted), AtLeast: enforcement(task.AtLeast),
 	}
 }
 
@@ -595,6 +631,9 @@ func (p *plans) items(plan *trackbed.Plan) []object {
 			one["member"], one["members"] = item.Member, item.Members
 			one["node"] = p.scheduler.NodeName(item.Placement.Node)
 			one["devices"] = append([]int{}, item.Placement.Devices()...)
+		}
+		if item.Kind == trackbed.PlanStart && p.tellsEnforcement {
+			one["enforcement"] = enforcementName(item.Enforcement)
 		}
 		found = append(found, one)
 	}
@@ -637,7 +676,11 @@ func (p *plans) do(verb string, text json.RawMessage) (interface{}, error) {
 		return reason(found), err
 	case "predict":
 		start, found, err := p.scheduler.Predict(p.task(step.Task), now)
-		return object{"start": seconds(start), "reason": reason(found)}, err
+		told := reason(found)
+		if p.tellsEnforcement {
+			told["enforcement"] = enforcementName(found.Enforcement)
+		}
+		return object{"start": seconds(start), "reason": told}, err
 	case "drain_node":
 		return object{}, p.scheduler.DrainNode(p.nodes[step.Node])
 	case "open_node":

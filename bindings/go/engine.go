@@ -181,9 +181,12 @@ type core struct {
 // message names it), or the folder cannot be made; NotFound: no supervisor program; DataLoss: the
 // store is damaged. Close the engine.
 //
-// Of Policy the placer, the names of resources and the seed are not looked at. The engine stops no
-// attempt for another and serves nobody last come first: PreemptByPriority, Reclaim and OrderLIFO
-// are InvalidArgument. NotFound also: a tenant whose parent does not stand before it.
+// The Placer of Policy chooses among several nodes and knows on which of them a task's inputs were
+// written; empty: "default" where there are accelerators, else "spread". Names of resources and the
+// seed are not looked at. The engine serves nobody last come first: OrderLIFO and HostPlacer are
+// InvalidArgument. With PreemptByPriority or Reclaim attempts are stopped for others, politely first and
+// after the grace period of their task by a kill; unless they exit with 0 all the same, their tasks wait
+// for their turn again, and it is no try. NotFound also: a tenant whose parent does not stand before it.
 //
 // Policy.HostOrder is asked about the first of tasks that are alike in tenant, priority (of run and
 // task together), resources and expected run time, which go first come first served, and only where

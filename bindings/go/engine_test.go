@@ -194,6 +194,47 @@ func TestCancelAndRetry(t *testing.T) {
 	wants(t, engine.Cancel("nothing"), NotFound, "nothing")
 }
 
+func TestApprovals(t *testing.T) {
+	noLeaks(t)
+	engine := open(t, inMemory())
+	run, err := engine.Submit(parse(t, `
+name: asks
+tasks:
+- {name: a, approval: {message: Go on, approvers: [ada]}}
+- {name: b, approval: And further, dependencies: [a]}
+- {name: c, command: x, dependencies: [b]}
+`), SubmitOptions{})
+	must(t, err)
+	must(t, engine.Step())
+	state, err := engine.Show(run)
+	must(t, err)
+	a := state.Task("a")
+	if a.State != TaskWaiting || a.Approval == nil || a.Approval.Message != "Go on" || a.Approval.Decision != nil {
+		t.Errorf("found %+v", a)
+	}
+	runs, err := engine.Runs(1)
+	must(t, err)
+	if len(runs) != 1 || len(runs[0].AsksForApproval) != 1 || runs[0].AsksForApproval[0] != "a" {
+		t.Errorf("found %+v", runs)
+	}
+	wants(t, engine.Approve(run, "a", "bob", ""), FailedPrecondition, "may not decide")
+	wants(t, engine.Approve(run, "a", "", ""), InvalidArgument, "by")
+	wants(t, engine.Reject(run, "x", "ada", ""), NotFound, "x")
+	must(t, engine.Approve(run, "a", "ada", "fine"))
+	wants(t, engine.Reject(run, "a", "ada", ""), FailedPrecondition, "decided already: approved by ada")
+	must(t, engine.Step())
+	must(t, engine.Reject("latest", "b", "bob", "no"))
+	go engine.Run(within(t)) //nolint:errcheck // it ends with the engine
+	state, err = engine.Wait(within(t), run)
+	must(t, err)
+	b := state.Task("b")
+	if state.Status != RunFailed || b.Failure == nil || b.Failure.Reason != "rejected" ||
+		b.Approval.Decision == nil || *b.Approval.Decision != (Decision{By: "bob", Comment: "no"}) ||
+		*state.Task("a").Approval.Decision != (Decision{Approved: true, By: "ada", Comment: "fine"}) {
+		t.Errorf("found %s", brief(state))
+	}
+}
+
 func TestContextsEndWaiting(t *testing.T) {
 	noLeaks(t)
 	options := inMemory()

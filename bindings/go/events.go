@@ -27,9 +27,15 @@ const (
 	EventAttemptSucceeded   EventType = C.TRACKBED_EVENT_ATTEMPT_SUCCEEDED
 	EventAttemptFailed      EventType = C.TRACKBED_EVENT_ATTEMPT_FAILED
 	EventAttemptCancelled   EventType = C.TRACKBED_EVENT_ATTEMPT_CANCELLED
+	EventAttemptUnknown     EventType = C.TRACKBED_EVENT_ATTEMPT_UNKNOWN
+	EventAttemptKnown       EventType = C.TRACKBED_EVENT_ATTEMPT_KNOWN
 	EventTaskSkipped        EventType = C.TRACKBED_EVENT_TASK_SKIPPED
 	EventTaskCached         EventType = C.TRACKBED_EVENT_TASK_CACHED
 	EventTaskFailed         EventType = C.TRACKBED_EVENT_TASK_FAILED
+	EventAttemptPreempting  EventType = C.TRACKBED_EVENT_ATTEMPT_PREEMPTING
+	EventAttemptPreempted   EventType = C.TRACKBED_EVENT_ATTEMPT_PREEMPTED
+	EventApprovalRequested  EventType = C.TRACKBED_EVENT_APPROVAL_REQUESTED
+	EventApprovalDecided    EventType = C.TRACKBED_EVENT_APPROVAL_DECIDED
 )
 
 var eventNames = map[EventType]string{
@@ -42,9 +48,15 @@ var eventNames = map[EventType]string{
 	EventAttemptSucceeded:   "attempt_succeeded",
 	EventAttemptFailed:      "attempt_failed",
 	EventAttemptCancelled:   "attempt_cancelled",
+	EventAttemptUnknown:     "attempt_unknown",
+	EventAttemptKnown:       "attempt_known",
 	EventTaskSkipped:        "task_skipped",
 	EventTaskCached:         "task_cached",
 	EventTaskFailed:         "task_failed",
+	EventAttemptPreempting:  "attempt_preempting",
+	EventAttemptPreempted:   "attempt_preempted",
+	EventApprovalRequested:  "approval_requested",
+	EventApprovalDecided:    "approval_decided",
 }
 
 var eventTypes = func() map[string]EventType {

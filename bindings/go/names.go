@@ -27,7 +27,7 @@ func (k PlanKind) String() string {
 // String is "none", "not_yet", "quota", "shortage", …
 func (r WaitRule) String() string {
 	return name([]string{"none", "not_yet", "quota", "shortage", "fragmentation", "reserved",
-		"strict_order", "claiming", "next"}, int(r))
+		"strict_order", "claiming", "next", "enforcement"}, int(r))
 }
 
 // String is "unknown", "waiting" or "running".

@@ -38,6 +38,7 @@ type TaskStatus string
 // The states of a task.
 const (
 	TaskPending   TaskStatus = "pending"
+	TaskWaiting   TaskStatus = "waiting" // for somebody's approval
 	TaskRunning   TaskStatus = "running"
 	TaskSucceeded TaskStatus = "succeeded"
 	TaskFailed    TaskStatus = "failed"
@@ -53,6 +54,8 @@ type RunSummary struct {
 	Status    RunStatus `json:"status"`
 	Submitted time.Time `json:"submitted"`
 	Finished  time.Time `json:"finished"`
+	// Its tasks that wait for somebody's approval; of Engine.Runs only.
+	AsksForApproval []string `json:"asks_for_approval"`
 }
 
 // RunState is a run and all its tasks.
@@ -73,6 +76,31 @@ type TaskState struct {
 	Outputs  map[string]interface{} `json:"outputs"`
 	Failure  *TaskFailure           `json:"failure"`
 	Skipped  *TaskSkip              `json:"skipped"`
+	Approval *TaskApproval          `json:"approval"`
+	// For whom its latest attempt is, or was, stopped.
+	PreemptedFor *Preemption `json:"preempted_for"`
+}
+
+// TaskApproval is what a task asks, or has asked, of people.
+type TaskApproval struct {
+	Message   string    `json:"message"`
+	Approvers []string  `json:"approvers"` // who may decide; empty: anybody
+	Until     time.Time `json:"until"`     // it is rejected then; zero: it waits on
+	Decision  *Decision `json:"decision"`  // nil: none yet
+}
+
+// Decision is what was decided about a task that waited for approval.
+type Decision struct {
+	Approved bool   `json:"approved"`
+	By       string `json:"by"` // empty: nobody decided in time
+	Comment  string `json:"comment"`
+}
+
+// Preemption says for which task an attempt is stopped.
+type Preemption struct {
+	Run   string `json:"run"`
+	Task  string `json:"task"`
+	Cause string `json:"cause"` // "priority" or "reclaim"
 }
 
 // TaskFailure is how the last attempt at a task failed.
@@ -146,6 +174,32 @@ func (e *Engine) Cancel(run string) error {
 	defer e.leave()
 	var told *C.trackbed_error
 	return failure(C.trackbed_engine_cancel(e.native, chars(run), sizeOf(run), &told), told)
+}
+
+// Approve lets a task that waits for somebody's approval succeed, durably and once. `by` says who
+// decides; the host has made sure of that. NotFound; InvalidArgument: nobody decides, or the texts
+// are too long; FailedPrecondition: it does not wait, or not for the approval of `by`.
+func (e *Engine) Approve(run, task, by, comment string) error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.leave()
+	var told *C.trackbed_error
+	status := C.trackbed_engine_approve(e.native, chars(run), sizeOf(run), chars(task), sizeOf(task),
+		chars(by), sizeOf(by), chars(comment), sizeOf(comment), &told)
+	return failure(status, told)
+}
+
+// Reject lets a task that waits for somebody's approval fail. Errors as Approve.
+func (e *Engine) Reject(run, task, by, comment string) error {
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.leave()
+	var told *C.trackbed_error
+	status := C.trackbed_engine_reject(e.native, chars(run), sizeOf(run), chars(task), sizeOf(task),
+		chars(by), sizeOf(by), chars(comment), sizeOf(comment), &told)
+	return failure(status, told)
 }
 
 // Resume takes up an interrupted run, or continues a cancelled one. NotFound; FailedPrecondition: it

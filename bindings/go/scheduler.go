@@ -135,6 +135,7 @@ type Task struct {
 	DeviceResource Resource // what they count as in quotas; 0: Devices
 	Architectures  uint32   // a set: bit a stands for architecture a; 0: any
 	Counted        [MaxCounted]Amount
+	AtLeast        Enforcement // what is enforced more weakly is refused
 }
 
 func nativeCounted(amounts [MaxCounted]Amount) (native [MaxCounted]C.int64_t) {
@@ -170,6 +171,7 @@ func goTask(native *C.trackbed_task) Task {
 		DeviceResource:   Resource(native.device_resource),
 		Architectures:    uint32(native.architectures),
 		Counted:          goCounted(native.counted),
+		AtLeast:          Enforcement(native.at_least),
 	}
 }
 
@@ -194,6 +196,7 @@ func (t *Task) native() C.trackbed_task {
 		share:              C.int32_t(t.Devices % One),
 		device_kinds:       C.uint64_t(t.DeviceKinds),
 		architectures:      C.uint32_t(t.Architectures),
+		at_least:           C.int32_t(t.AtLeast),
 	}
 }
 
@@ -268,6 +271,29 @@ const (
 	BackfillConservative Backfill = C.TRACKBED_BACKFILL_CONSERVATIVE // … nor any that did
 )
 
+// MaxDeviceKinds is how many kinds of devices there can be.
+const MaxDeviceKinds = C.TRACKBED_MAX_DEVICE_KINDS
+
+// EnforcementTable is how what a cluster hands out keeps a task to the amounts that it was given.
+type EnforcementTable struct {
+	Whole   [MaxDeviceKinds]Enforcement // of a device of the kind, given as a whole
+	Share   [MaxDeviceKinds]Enforcement // of a part of one
+	Counted [MaxCounted]Enforcement     // of what is only counted
+}
+
+func (e *EnforcementTable) native(memory *arena) *C.trackbed_enforcement {
+	native := (*C.trackbed_enforcement)(memory.allocate(C.sizeof_trackbed_enforcement))
+	*native = C.trackbed_enforcement{struct_size: C.sizeof_trackbed_enforcement}
+	for kind := range e.Whole {
+		native.whole[kind] = C.uint8_t(e.Whole[kind])
+		native.share[kind] = C.uint8_t(e.Share[kind])
+	}
+	for i := range e.Counted {
+		native.counted[i] = C.uint8_t(e.Counted[i])
+	}
+	return native
+}
+
 // SchedulerOptions are the policy of a Scheduler. The zero value is fine.
 type SchedulerOptions struct {
 	Order             Order
@@ -287,6 +313,8 @@ type SchedulerOptions struct {
 	HostPlacer        Placer        // instead of Placer; nil: none
 	Seed              uint64        // of the placer "random"
 	Resources         []string      // names for sentences: "cpu", "mem", "cuda.shares", …
+	// nil: a whole device hardware, a share advisory, what is only counted accounting
+	Enforcement *EnforcementTable
 }
 
 func (o *SchedulerOptions) native(memory *arena) *C.trackbed_scheduler_options {
@@ -311,6 +339,9 @@ func (o *SchedulerOptions) native(memory *arena) *C.trackbed_scheduler_options {
 		native.kinds |= 1 << uint(kind)
 	}
 	native.resources, native.resource_count = memory.texts(o.Resources)
+	if o.Enforcement != nil {
+		native.enforcement = o.Enforcement.native(memory)
+	}
 	return native
 }
 
@@ -344,6 +375,9 @@ type PlanItem struct {
 	Members   int
 	Placement Placement
 	Cause     EvictionCause // of an eviction
+	// Of a start: of all that the task got of devices and of what is only counted, the weakest; -1:
+	// it got none.
+	Enforcement Enforcement
 }
 
 // Plan is what a scheduler decided. Members of one task follow each other.
@@ -366,6 +400,8 @@ const (
 	WaitStrictOrder   WaitRule = C.TRACKBED_WAIT_STRICT_ORDER
 	WaitClaiming      WaitRule = C.TRACKBED_WAIT_CLAIMING // the tasks that make room for it are stopping
 	WaitNext          WaitRule = C.TRACKBED_WAIT_NEXT     // nothing is in its way
+	// It would fit, but only on devices that are enforced more weakly than it asks.
+	WaitEnforcement WaitRule = C.TRACKBED_WAIT_ENFORCEMENT
 )
 
 // QuotaRule is the part of a quota that is in the way.
@@ -393,8 +429,9 @@ type WaitReason struct {
 	QuotaUsed     int64
 	QuotaAllowed  int64
 	Ahead         TaskID
-	Until         time.Time // zero: none
-	ExpectedStart time.Time // zero: not known
+	Until         time.Time   // zero: none
+	ExpectedStart time.Time   // zero: not known
+	Enforcement   Enforcement // of a prediction to start now, as of PlanItem; else -1
 }
 
 func goReason(native *C.trackbed_wait_reason, sentence string) WaitReason {
@@ -414,6 +451,7 @@ func goReason(native *C.trackbed_wait_reason, sentence string) WaitReason {
 		Ahead:         TaskID(native.ahead),
 		Until:         goTime(native.until_ns),
 		ExpectedStart: goTime(native.expected_start_ns),
+		Enforcement:   Enforcement(native.enforcement),
 	}
 }
 
@@ -856,6 +894,8 @@ func takePlan(native *C.trackbed_plan) *Plan {
 				Members:   int(item.members),
 				Placement: goPlacement(item.placement),
 				Cause:     EvictionCause(item.cause),
+
+				Enforcement: Enforcement(item.enforcement),
 			})
 		}
 		first += read

@@ -642,9 +642,15 @@ enum {
   TRACKBED_EVENT_ATTEMPT_SUCCEEDED = 12,
   TRACKBED_EVENT_ATTEMPT_FAILED = 13,
   TRACKBED_EVENT_ATTEMPT_CANCELLED = 14,
+  TRACKBED_EVENT_ATTEMPT_UNKNOWN = 17, /* its node does not answer */
+  TRACKBED_EVENT_ATTEMPT_KNOWN = 18,   /* its node answers again */
   TRACKBED_EVENT_TASK_SKIPPED = 20,
   TRACKBED_EVENT_TASK_CACHED = 21,
-  TRACKBED_EVENT_TASK_FAILED = 22
+  TRACKBED_EVENT_TASK_FAILED = 22,
+  TRACKBED_EVENT_ATTEMPT_PREEMPTING = 15, /* it is to be stopped for another task */
+  TRACKBED_EVENT_ATTEMPT_PREEMPTED = 16,  /* it has ended for that; its task waits again */
+  TRACKBED_EVENT_APPROVAL_REQUESTED = 30, /* a task waits for somebody's approval */
+  TRACKBED_EVENT_APPROVAL_DECIDED = 31
 };
 
 #define TRACKBED_NO_TASK UINT32_MAX
@@ -762,9 +768,13 @@ typedef struct trackbed_engine_options {
   const trackbed_engine_tenant* tenants; /* in the order of a tree; none: quotas for nobody */
   size_t tenant_count;
   size_t tenant_size; /* of one of these, in bytes */
-  /* Who goes first. Its placer, names of resources and seed are not looked at. The engine stops no
-   * attempt for another and serves nobody last come first: preempt_by_priority, reclaim and
-   * TRACKBED_ORDER_LIFO are INVALID_ARGUMENT. NULL: defaults.
+  /* Who goes first, and where: `placer` chooses among several nodes and knows on which of them a
+   * task's inputs were written; empty: "default" where there are accelerators, else "spread". Names
+   * of resources and seed are not looked at. The engine serves nobody last come first:
+   * TRACKBED_ORDER_LIFO and host_placer are INVALID_ARGUMENT. With preempt_by_priority or reclaim
+   * attempts are stopped for others, by `stop` of the executor, politely first and after the grace
+   * period of their task by a kill; unless they exit with 0 all the same, their tasks wait for their
+   * turn again, and it is no try. NULL: defaults.
    * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
    * the task together, resources, gang, expected run time), which go first come first served; not
    * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from
@@ -854,6 +864,23 @@ TRACKBED_API trackbed_status trackbed_engine_retry(trackbed_engine* engine, cons
                                                    size_t run_size, const trackbed_string* tasks,
                                                    size_t task_count,
                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
+/* Approves of a task that waits for somebody's approval, or rejects it: it succeeds or fails,
+ * durably and once. `by` says who decides; the host has made sure of that. `comment` may be empty. A
+ * run that nobody drives goes on when it is resumed. Thread: any. Errors: NOT_FOUND;
+ * INVALID_ARGUMENT nobody decides, or more than 256 bytes of `by` or 16384 of `comment`;
+ * FAILED_PRECONDITION the task does not wait for approval, or not for that of `by`. */
+TRACKBED_API trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run,
+                                                     size_t run_size, const char* task,
+                                                     size_t task_size, const char* by,
+                                                     size_t by_size, const char* comment,
+                                                     size_t comment_size,
+                                                     trackbed_error** error) TRACKBED_NOEXCEPT;
+TRACKBED_API trackbed_status trackbed_engine_reject(trackbed_engine* engine, const char* run,
+                                                    size_t run_size, const char* task,
+                                                    size_t task_size, const char* by,
+                                                    size_t by_size, const char* comment,
+                                                    size_t comment_size,
+                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
 /* 1 when this engine drives the run, or any run when `run` is NULL and run_size 0. Thread: any. */
 TRACKBED_API int32_t trackbed_engine_is_active(const trackbed_engine* engine, const char* run,
                                                size_t run_size) TRACKBED_NOEXCEPT;
@@ -977,6 +1004,7 @@ TRACKBED_API void trackbed_events_close(trackbed_events* events) TRACKBED_NOEXCE
 /* Resources that are only counted, numbered by the host: licences, a second kind of devices. In
  * thousandths; number i counts in quotas as resource 2 + i. */
 #define TRACKBED_MAX_COUNTED 6
+#define TRACKBED_MAX_DEVICE_KINDS 64
 #define TRACKBED_NEVER INT64_MAX
 
 typedef struct trackbed_scheduler trackbed_scheduler;
@@ -1059,6 +1087,8 @@ typedef struct trackbed_task {
   uint32_t architectures;
   uint32_t reserved;
   int64_t counted[TRACKBED_MAX_COUNTED]; /* each combination is kept until the scheduler is freed */
+  int32_t at_least; /* TRACKBED_ENFORCEMENT_…: what is enforced more weakly is refused */
+  uint32_t reserved_2;
 } trackbed_task;
 
 /* What a tenant may use, with all below it. */
@@ -1144,6 +1174,17 @@ enum {
   TRACKBED_BACKFILL_CONSERVATIVE = 4 /* … nor any that did */
 };
 
+/* How what a cluster hands out keeps a task to the amounts that it was given: of each a
+ * TRACKBED_ENFORCEMENT_…. What a table does not say is accounting. */
+typedef struct trackbed_enforcement {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint8_t whole[TRACKBED_MAX_DEVICE_KINDS]; /* of a device of the kind, given as a whole */
+  uint8_t share[TRACKBED_MAX_DEVICE_KINDS]; /* of a part of one */
+  uint8_t counted[TRACKBED_MAX_COUNTED];    /* of what is only counted */
+  uint8_t reserved_2[2];
+} trackbed_enforcement;
+
 typedef struct trackbed_scheduler_options {
   uint32_t struct_size;
   int32_t order;              /* TRACKBED_ORDER_… */
@@ -1165,6 +1206,8 @@ typedef struct trackbed_scheduler_options {
   size_t resource_count;
   int64_t half_life_ns;             /* of past use; 0: 7 days */
   const trackbed_order* host_order; /* instead of `order`; NULL: none */
+  /* NULL: a whole device hardware, a share advisory, what is only counted accounting. */
+  const trackbed_enforcement* enforcement;
 } trackbed_scheduler_options;
 
 enum {
@@ -1186,6 +1229,10 @@ typedef struct trackbed_plan_item {
   trackbed_placement placement;
   int32_t cause; /* of an eviction: TRACKBED_EVICTION_… */
   int32_t reserved;
+  /* Of a start: TRACKBED_ENFORCEMENT_…, the weakest of all that the task got of devices and of what
+   * is only counted; -1: it got none. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_plan_item;
 
 /* What a scheduler decided. Never changes. Members of one task follow each other. */
@@ -1209,7 +1256,9 @@ enum {
   TRACKBED_WAIT_RESERVED = 5,      /* it would delay `ahead`, for which room is kept */
   TRACKBED_WAIT_STRICT_ORDER = 6,
   TRACKBED_WAIT_CLAIMING = 7, /* the tasks that make room for it are stopping */
-  TRACKBED_WAIT_NEXT = 8      /* nothing is in its way */
+  TRACKBED_WAIT_NEXT = 8,     /* nothing is in its way */
+  /* It would fit, but only on devices that are enforced more weakly than it asks. */
+  TRACKBED_WAIT_ENFORCEMENT = 9
 };
 enum { TRACKBED_QUOTA_LIMIT = 1, TRACKBED_QUOTA_MAX_RUNNING = 2, TRACKBED_QUOTA_MAX_WAITING = 3 };
 
@@ -1230,6 +1279,9 @@ typedef struct trackbed_wait_reason {
   uint64_t ahead;
   int64_t until_ns;          /* TRACKBED_NEVER: none */
   int64_t expected_start_ns; /* TRACKBED_NEVER: not known */
+  /* Of a prediction to start now, as of trackbed_plan_item; else -1. */
+  int32_t enforcement;
+  int32_t reserved_2;
 } trackbed_wait_reason;
 
 enum { TRACKBED_TASK_UNKNOWN = 0, TRACKBED_TASK_WAITING = 1, TRACKBED_TASK_RUNNING = 2 };
@@ -1296,7 +1348,8 @@ TRACKBED_API trackbed_status trackbed_scheduler_tenant_usage(
     const trackbed_scheduler* scheduler, uint32_t tenant, trackbed_tenant_usage* out,
     trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Adds a task to the queue. Errors: ALREADY_EXISTS; INVALID_ARGUMENT; RESOURCE_EXHAUSTED it could
- * never run on these nodes or within its quotas: the message says which. */
+ * never run on these nodes or within its quotas: the message says which; FAILED_PRECONDITION it
+ * could, but only on what is enforced more weakly than it asks. */
 TRACKBED_API trackbed_status trackbed_scheduler_submit(trackbed_scheduler* scheduler,
                                                        const trackbed_task* task, int64_t now_ns,
                                                        trackbed_error** error) TRACKBED_NOEXCEPT;

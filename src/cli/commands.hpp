@@ -43,6 +43,16 @@ int ResumeRun(const CommonOptions& common, const ContinueOptions& options);
 int RetryRun(const CommonOptions& common, const ContinueOptions& options);
 int CancelRun(const CommonOptions& common, const std::string& run, const ExecutorChoice& executor);
 
+struct DecideOptions {
+  std::string run;
+  std::string task;
+  bool approve = true;  // else reject
+  std::string by;       // empty: the login name
+  std::string comment;
+  ExecutorChoice executor;
+};
+int DecideTask(const CommonOptions& common, const DecideOptions& options);
+
 int ListRuns(const CommonOptions& common, size_t limit, bool json);
 int ShowRun(const CommonOptions& common, const std::string& run, bool json);
 int PrintEvents(const CommonOptions& common, const std::string& run, uint64_t from);

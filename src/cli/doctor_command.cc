@@ -35,6 +35,19 @@ bool CheckProcesses() {
   return true;
 }
 
+bool CheckEndpoint(const std::string& what, const ContainerEndpoint& endpoint) {
+  const StatusOr<ContainerEngineReport> report = ProbeContainerEngine(endpoint);
+  if (!report.ok()) {
+    Say("bad", what, std::string(Message(report.status())));
+    return false;
+  }
+  Say("ok", what,
+      absl::StrCat(report->engine, " at ", endpoint.ToString(), ", API ", report->api,
+                   ": run --on docker"));
+  for (const std::string& warning : report->warnings) Say("note", what, warning);
+  return true;
+}
+
 bool CheckContainers(const ExecutorChoice& choice) {
   const StatusOr<ContainerEndpoint> endpoint = ChooseEndpoint(choice);
   if (!endpoint.ok()) {
@@ -42,15 +55,7 @@ bool CheckContainers(const ExecutorChoice& choice) {
         std::string(Message(endpoint.status())));
     return choice.endpoint.empty();
   }
-  const StatusOr<ContainerEngineReport> report = ProbeContainerEngine(*endpoint);
-  if (!report.ok()) {
-    Say("bad", "containers", std::string(Message(report.status())));
-    return false;
-  }
-  Say("ok", "containers",
-      absl::StrCat(report->engine, " at ", endpoint->ToString(), ", API ", report->api,
-                   ": run --on docker"));
-  for (const std::string& warning : report->warnings) Say("note", "containers", warning);
+  if (!CheckEndpoint("containers", *endpoint)) return false;
   ContainerExecutorOptions options;
   options.endpoint = *endpoint;
   if (const auto executor = ContainerExecutor::Create(options); !executor.ok()) {
@@ -58,6 +63,27 @@ bool CheckContainers(const ExecutorChoice& choice) {
     return false;
   }
   return true;
+}
+
+// The machines that somebody added, each by its own endpoint.
+bool CheckNodes(const CommonOptions& common) {
+  const StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
+  if (absl::IsNotFound(store.status())) return true;
+  StatusOr<std::vector<NodeDescription>> nodes =
+      store.ok() ? ReadAddedNodes(**store) : store.status();
+  if (!nodes.ok()) {
+    Say("bad", "nodes", std::string(Message(nodes.status())));
+    return false;
+  }
+  bool good = true;
+  for (const NodeDescription& node : *nodes) {
+    if (node.endpoint.empty()) continue;
+    const std::string what = "node " + node.name;
+    const auto endpoint = ParseContainerEndpoint(node.endpoint, node.certificates);
+    if (!endpoint.ok()) Say("bad", what, std::string(Message(endpoint.status())));
+    good = endpoint.ok() && CheckEndpoint(what, *endpoint) && good;
+  }
+  return good;
 }
 
 bool CheckSlurm(const ExecutorChoice& choice) {
@@ -93,8 +119,9 @@ int Diagnose(const CommonOptions& common, const ExecutorChoice& executor) {
   Say("ok", "home", exists ? home : home + " (nothing has run here yet)");
   const bool processes = CheckProcesses();
   const bool containers = CheckContainers(executor);
+  const bool nodes = CheckNodes(common);
   const bool slurm = CheckSlurm(executor);
-  return processes && containers && slurm ? kSuccess : kEnvironment;
+  return processes && containers && nodes && slurm ? kSuccess : kEnvironment;
 }
 
 }  // namespace trackbed::cli

@@ -40,7 +40,8 @@ int WriteOut(const std::string& text, const std::string& output) {
 }
 
 void PrintDiagnostics(const Diagnostics& diagnostics) {
-  std::fputs(PrintableLines(diagnostics.ToString()).c_str(), stderr);
+  if (diagnostics.items().empty()) return;
+  std::fprintf(stderr, "%s\n", PrintableLines(diagnostics.ToString()).c_str());
 }
 
 }  // namespace
@@ -77,8 +78,9 @@ int ValidateFile(const std::string& file, bool json) {
   } else {
     PrintDiagnostics(parsed.diagnostics);
     if (parsed.pipeline) {
-      std::printf("%s: pipeline \"%s\" is valid, %zu tasks\nversion %s\n", file.c_str(),
-                  parsed.pipeline->name.c_str(), parsed.pipeline->tasks.size(),
+      const size_t count = parsed.pipeline->tasks.size();
+      std::printf("%s: pipeline \"%s\" is valid, %zu %s\nversion %s\n", file.c_str(),
+                  parsed.pipeline->name.c_str(), count, count == 1 ? "task" : "tasks",
                   PipelineVersion(*parsed.pipeline).c_str());
     }
   }
@@ -117,6 +119,9 @@ int ExportPipeline(const CommonOptions& common, const std::string& what, const s
       return Fail(NotFound(absl::StrCat("there is neither a file nor a run \"", what, "\"")));
     }
     const StatusOr<RunId> id = ResolveRun(**store, what);
+    if (absl::IsNotFound(id.status())) {
+      return Fail(NotFound(absl::StrCat("there is neither a file nor a run \"", what, "\"")));
+    }
     if (!id.ok()) return Fail(id.status());
     const StatusOr<StoredRun> run = LoadRun(**store, *id);
     if (!run.ok()) return Fail(run.status());

@@ -1,4 +1,5 @@
 // The `trackbed` program: reads the command line, calls one command.
+#include <absl/strings/str_cat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +12,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "trackbed/base/diagnostic.hpp"
 #include "trackbed/pipeline/pipeline.hpp"
 
 namespace trackbed::cli {
@@ -85,7 +87,19 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
           },
           "How long a node may be silent until what runs there is tried elsewhere")
       ->default_str("1m");
+  command->add_option("--placer", executor->placer,
+                      "What chooses among several nodes: spread, pack, locality-aware, … (default: "
+                      "default with accelerators, else spread)");
   AddSlurmOptions(command, executor);
+}
+
+std::string UnknownCommand(const CLI::App& app, const std::string& name) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  const std::string_view near =
+      ClosestMatch(name, std::vector<std::string_view>(names.begin(), names.end()));
+  return absl::StrCat("unknown command \"", name, "\"", near.empty() ? "" : "; did you mean \"",
+                      AbslView(near), near.empty() ? "" : "\"?");
 }
 
 int Main(int argc, char** argv) {
@@ -161,6 +175,20 @@ int Main(int argc, char** argv) {
                              [&] { return Diagnose(common, executor); });
   AddEndpointOption(doctor, &executor);
   AddSlurmOptions(doctor, &executor);
+
+  DecideOptions decide;
+  const auto decide_command = [&](const char* name, const char* help, bool approve) {
+    CLI::App* added = command(name, help, [&, approve] {
+      decide.approve = approve;
+      return DecideTask(common, decide);
+    });
+    added->add_option("RUN", decide.run, "Run, or latest")->required();
+    added->add_option("TASK", decide.task, "Task that waits for approval")->required();
+    added->add_option("--comment,-m", decide.comment, "What to remember about it");
+    added->add_option("--by", decide.by, "Who decides (default: who runs this)");
+  };
+  decide_command("approve", "Let a task that waits for approval succeed", true);
+  decide_command("reject", "Let a task that waits for approval fail", false);
 
   size_t limit = 20;
   CLI::App* runs_command =
@@ -328,6 +356,12 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    // CLI11 sees that there is no command before it sees what there is instead.
+    const std::vector<std::string> rest = app.remaining();
+    if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !rest.empty() &&
+        app.get_subcommands().empty()) {
+      return Fail(InvalidArgument(UnknownCommand(app, rest.front())));
+    }
     const int parse_code = app.exit(error);
     return parse_code == 0 ? kSuccess : kBadInput;
   }

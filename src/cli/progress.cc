@@ -36,6 +36,9 @@ std::string DescribeFailure(const AttemptEnded& ended) {
     case FailureReason::lost:
       what = "lost";
       break;
+    case FailureReason::preempted:
+      what = "preempted";
+      break;
     default:
       break;
   }
@@ -55,26 +58,32 @@ std::string Resources(const Task& task) {
 }
 
 std::string Count(const RunState& run) {
-  size_t counts[6] = {};
+  size_t counts[7] = {};
   size_t cached = 0;
+  size_t unknown = 0;
   for (TaskIndex task = 0; task < run.pipeline().tasks.size(); ++task) {
     ++counts[static_cast<size_t>(run.task(task).state)];
     if (run.task(task).cached) ++cached;
+    if (run.task(task).unknown) ++unknown;
   }
   std::string text;
-  for (TaskState state : {TaskState::succeeded, TaskState::failed, TaskState::skipped,
-                          TaskState::cancelled, TaskState::running, TaskState::pending}) {
+  for (TaskState state :
+       {TaskState::succeeded, TaskState::failed, TaskState::skipped, TaskState::cancelled,
+        TaskState::running, TaskState::waiting, TaskState::pending}) {
     const size_t count = counts[static_cast<size_t>(state)];
     if (count == 0) continue;
     absl::StrAppend(&text, text.empty() ? "" : ", ", count, " ", AbslView(ToString(state)));
     if (state == TaskState::succeeded && cached > 0)
       absl::StrAppend(&text, " (", cached, " cached)");
+    if (state == TaskState::running && unknown > 0)
+      absl::StrAppend(&text, " (", unknown, " unknown)");
   }
   return text;
 }
 
 std::string Heading(const RunState& run) {
-  return absl::StrCat("run ", run.id(), "  ", run.pipeline().tasks.size(), " tasks");
+  const size_t count = run.pipeline().tasks.size();
+  return absl::StrCat("run ", run.id(), "  ", count, count == 1 ? " task" : " tasks");
 }
 
 std::string LastLine(const RunState& run, Time now) {
@@ -127,6 +136,25 @@ class PlainProgress final : public Progress {
         what =
             absl::StrCat("succeeded in ", ShortDuration(event.time - run.task(event.task).started));
         break;
+      // The state may be further.
+      case EventType::attempt_preempting: {
+        AttemptPreempting preempting;
+        if (Decode(event.detail, &preempting).ok()) what = DescribePreemption(preempting);
+        break;
+      }
+      case EventType::approval_requested: {
+        ApprovalRequested asked;
+        if (Decode(event.detail, &asked).ok()) what = "waits for approval: " + asked.message;
+        break;
+      }
+      case EventType::approval_decided: {
+        ApprovalDecided decision;
+        if (Decode(event.detail, &decision).ok()) what = DescribeDecision(decision);
+        break;
+      }
+      case EventType::attempt_known:
+        what = "its node answers again";
+        break;
       default:
         what = absl::StrCat(AbslView(StateName(run.task(event.task))), ": ",
                             Note(run, event.task, event.time));
@@ -135,7 +163,12 @@ class PlainProgress final : public Progress {
         run.task(event.task).state != TaskState::failed) {
       what = absl::StrCat("failed: ", Note(run, event.task, event.time));
     }
-    Line(event.time, task.name, what);
+    Line(event.time, task.name, Printable(what));
+    if (event.type == EventType::approval_requested) {
+      Line(
+          event.time, "",
+          absl::StrCat("answer it: trackbed approve ", run.id(), " ", task.name, "   (or reject)"));
+    }
   }
 
   // Of a run of many short tasks, lines come faster than anybody reads; each would wake the reader.
@@ -264,6 +297,7 @@ class LiveProgress final : public Progress {
       switch (run.task(task).state) {
         case TaskState::failed:
           return 0;
+        case TaskState::waiting:
         case TaskState::running:
           return 1;
         case TaskState::pending:
@@ -285,7 +319,7 @@ class LiveProgress final : public Progress {
     const Task& task = run.pipeline().tasks[index];
     const TaskStatus& status = run.task(index);
     std::string elapsed;
-    if (status.state == TaskState::running) {
+    if (status.state == TaskState::running || status.state == TaskState::waiting) {
       elapsed = ShortDuration(std::max(now - status.started, Duration(0)));
     } else if (IsFinal(status.state) && status.attempt > 0 && !status.cached) {
       elapsed = ShortDuration(status.finished - status.started);
@@ -296,7 +330,8 @@ class LiveProgress final : public Progress {
       note = BatchesDone(engine->Find(run.MapRun(index)));
     }
     std::string rest = absl::StrCat(Pad(StateName(status), 9), "  ", Pad(elapsed, 6), "  ");
-    if (status.attempt > 1) absl::StrAppend(&rest, "attempt ", status.attempt, "  ");
+    if (status.attempt > 1 && !task.approval)
+      absl::StrAppend(&rest, "attempt ", status.attempt, "  ");
     const std::string resources = Resources(task);
     if (!resources.empty()) absl::StrAppend(&rest, resources, "  ");
     absl::StrAppend(&rest, note);
@@ -324,6 +359,14 @@ class LiveProgress final : public Progress {
 std::string Note(const RunState& run, TaskIndex task, Time now) {
   const TaskStatus& status = run.task(task);
   if (const TaskSkipped* skip = run.Skip(task)) return Printable(skip->message);
+  if (const ApprovalDecided* decision = run.Decision(task)) {
+    return Printable(DescribeDecision(*decision));
+  }
+  if (status.state == TaskState::waiting) {
+    const Time until = run.ApprovalExpires(task);
+    return absl::StrCat(Printable(run.Asked(task)->message),
+                        until == kNever ? "" : absl::StrCat(" (until ", LocalTime(until), ")"));
+  }
   if (status.state == TaskState::succeeded) {
     std::string note;
     const TaskResult* result = run.Result(task);
@@ -336,8 +379,13 @@ std::string Note(const RunState& run, TaskIndex task, Time now) {
   }
   if (status.state == TaskState::running) {
     if (run.pipeline().tasks[task].map) return "in batches: run " + run.MapRun(task);
+    if (status.unknown) return DescribeUnknown(run, task);
     const std::string devices = DescribeDevices(run, task);
-    return devices.empty() ? "" : "on " + devices;
+    std::string note = devices.empty() ? "" : "on " + devices;
+    if (status.preempting) {
+      absl::StrAppend(&note, note.empty() ? "" : "  ", DescribePreemption(*run.Preemption(task)));
+    }
+    return note;
   }
   const AttemptEnded* failure = run.Failure(task);
   if (failure == nullptr) return "";

@@ -4,6 +4,7 @@
 #include <absl/strings/str_split.h>
 #include <absl/strings/strip.h>
 #include <poll.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "cli/progress.hpp"
 #include "cli/terminal.hpp"
 #include "trackbed/base/slot_type.hpp"
+#include "trackbed/engine/approval.hpp"
 #include "trackbed/engine/explain.hpp"
 #include "trackbed/engine/local_host.hpp"
 #include "trackbed/engine/run_queries.hpp"
@@ -122,7 +124,7 @@ void ExplainFailure(Store& store, const RunState& run, const Workspace& workspac
                  Note(run, task, Time{}).c_str());
     if (tasks[task].map && !run.MapRun(task).empty()) {
       ExplainFailedBatch(store, run, task, workspace);
-    } else if (status.attempt > 0) {
+    } else if (status.attempt > 0 && !tasks[task].approval) {
       ShowEndOfLog(workspace, run.id(), tasks[task].name, status.attempt);
       std::fprintf(stderr, "whole log:  trackbed logs %s %s\n", run.id().c_str(),
                    tasks[task].name.c_str());
@@ -171,9 +173,14 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
           absl::StrAppend(out, slot.slot, "=", FormatSlotAmount(slot.slot, slot.amount));
         });
     const std::optional<Enforcement> enforcement = WeakestEnforcement(task.resources);
-    rows.push_back({task.name, needs.empty() ? "cpu=1" : needs,
+    const std::vector<std::string> after(task.dependencies.begin(), task.dependencies.end());
+    rows.push_back({task.name,
+                    task.approval   ? "approval"
+                    : needs.empty() ? "cpu=1"
+                                    : needs,
                     enforcement ? std::string(ToString(*enforcement)) : "",
-                    absl::StrJoin(task.dependencies, " "), task.skip ? "never" : task.when});
+                    absl::StrJoin(after, " "), task.skip ? "never" : task.when});
+    if (task.approval) continue;
     if (const auto demand = allocator->Prepare(task.resources, task.enforcement); !demand.ok()) {
       std::fprintf(stderr, "trackbed: task \"%s\": %s\n", task.name.c_str(),
                    std::string(Message(demand.status())).c_str());
@@ -312,6 +319,93 @@ int CancelRun(const CommonOptions& common, const std::string& given,
   if (!record.ok()) return Fail(record.status());
   std::printf("run %s %s\n", id->c_str(), std::string(ToString(record->status)).c_str());
   return record->status == RunStatus::cancelled ? kSuccess : ExitCodeFor(record->status);
+}
+
+namespace {
+
+// Who says so when nobody else is named.
+std::string LoginName() {
+  const passwd* entry = ::getpwuid(::getuid());
+  return entry == nullptr ? absl::StrCat("user ", ::getuid()) : entry->pw_name;
+}
+
+bool IsAsked(const std::vector<Request>& requests, const Request& request) {
+  return std::any_of(requests.begin(), requests.end(), [&](const Request& posted) {
+    return posted.kind == request.kind && posted.run == request.run &&
+           posted.detail == request.detail;
+  });
+}
+
+void SayDecided(const RunState& run, TaskIndex task) {
+  std::printf("task \"%s\" of run %s %s\n", run.pipeline().tasks[task].name.c_str(),
+              run.id().c_str(), Printable(DescribeDecision(*run.Decision(task))).c_str());
+}
+
+// What is wrong with a decision is wrong with what was asked for.
+int FailToDecide(const Status& status) {
+  Fail(status);
+  return absl::IsFailedPrecondition(status) ? kBadInput : ExitCodeFor(status);
+}
+
+}  // namespace
+
+int DecideTask(const CommonOptions& common, const DecideOptions& options) {
+  ApprovalDecided decision{options.approve, options.by, options.comment};
+  if (decision.by.empty()) decision.by = LoginName();
+  StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
+  if (!store.ok()) return Fail(store.status());
+  const StatusOr<RunId> id = ResolveRun(**store, options.run);
+  if (!id.ok()) return Fail(id.status());
+  StatusOr<StoredRun> run = LoadRun(**store, *id);
+  if (!run.ok()) return Fail(run.status());
+  const StatusOr<TaskIndex> task = FindTask(*run->state, options.task);
+  if (!task.ok()) return Fail(task.status());
+  if (Status status = CheckDecision(*run->state, *task, decision); !status.ok()) {
+    return FailToDecide(status);
+  }
+  const std::unique_ptr<Progress> progress = NewPlainProgress();
+  StatusOr<std::unique_ptr<Session>> session =
+      OpenSession(common, {}, "auto", options.executor, false,
+                  absl::StrCat("trackbed approve ", *id, " ", options.task), *progress);
+  if (session.ok()) {
+    if (Status status = (*session)->engine().Decide(*id, options.task, decision); !status.ok()) {
+      return FailToDecide(status);
+    }
+    (*session)->Close();
+    run = LoadRun(**store, *id);
+    if (!run.ok()) return Fail(run.status());
+    SayDecided(*run->state, *task);
+    std::printf("nobody drives the run; continue with: trackbed resume %s\n", id->c_str());
+    return kSuccess;
+  }
+  if (!absl::IsFailedPrecondition(session.status())) return Fail(session.status());
+
+  // Another process drives the store: ask it, and wait until it has looked.
+  const Request request{0, Request::Kind::decide, *id,
+                        Encode(DecisionRequest{*task, run->state->task(*task).attempt, decision})};
+  if (Status status = PostDecision(**store, *run, *task, decision, SystemClock().Now());
+      !status.ok()) {
+    return FailToDecide(status);
+  }
+  while (true) {
+    ::poll(nullptr, 0, 100);
+    // The lease first: once it is seen given back, the requests are as its holder left them.
+    const StatusOr<Lease> lease = (*store)->ReadLease();
+    const StatusOr<std::vector<Request>> requests = (*store)->ReadRequests();
+    if (!requests.ok()) return Fail(requests.status());
+    if (!IsAsked(*requests, request)) break;
+    const bool abandoned = lease.ok() && lease->expires <= SystemClock().Now();
+    if (abandoned) return DecideTask(common, options);  // the store is free: do it ourselves
+  }
+  run = LoadRun(**store, *id);
+  if (!run.ok()) return Fail(run.status());
+  const ApprovalDecided* decided = run->state->Decision(*task);
+  if (decided == nullptr || !(*decided == decision)) {
+    const Status status = CheckDecision(*run->state, *task, decision);
+    return FailToDecide(status.ok() ? Unavailable("it asks again meanwhile; decide anew") : status);
+  }
+  SayDecided(*run->state, *task);
+  return kSuccess;
 }
 
 }  // namespace trackbed::cli

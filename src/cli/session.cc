@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -25,18 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kWaitMilliseconds = 300;
-
-// The nodes that somebody added to the store.
-StatusOr<std::vector<NodeDescription>> ReadAddedNodes(Store& store) {
-  TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
-  std::vector<NodeDescription> nodes;
-  for (const NodeRecord& record : records) {
-    ParsedNode parsed = ReadNode(record.description, record.name, TextFormat::yaml);
-    if (!parsed.node) return DataLoss(parsed.diagnostics.ToString());
-    nodes.push_back(*std::move(parsed.node));
-  }
-  return nodes;
-}
 
 }  // namespace
 
@@ -64,6 +51,17 @@ StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options) {
   StatusOr<std::unique_ptr<Store>> read_only =
       OpenSqliteStore(path, {options.durability, true, ""});
   return read_only.ok() ? std::move(read_only) : std::move(store);
+}
+
+StatusOr<std::vector<NodeDescription>> ReadAddedNodes(Store& store) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<NodeRecord> records, store.ListNodes());
+  std::vector<NodeDescription> nodes;
+  for (const NodeRecord& record : records) {
+    ParsedNode parsed = ReadNode(record.description, record.name, TextFormat::yaml);
+    if (!parsed.node) return DataLoss(parsed.diagnostics.ToString());
+    nodes.push_back(*std::move(parsed.node));
+  }
+  return nodes;
 }
 
 StatusOr<std::vector<SlotRequest>> ReadSlots(const std::vector<std::string>& texts) {
@@ -130,19 +128,20 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.secrets = session->secrets_.get();
   engine.home = session->home_;
   engine.node_lease = options.executor.node_lease;
+  engine.placer = options.executor.placer;
   engine.nodes = {session->node_};
-  // Nodes that somebody added are used instead of this machine, unless it is asked for by --slots;
-  // where Slurm decides they are not. Processes run here only.
+  // Nodes that somebody added, also while the run goes on, are used instead of this machine, unless
+  // that is asked for by --slots or Slurm decides.
   if (options.slots.empty() && options.executor.on != "slurm") {
-    // Endpoints that are added later are known to the next run.
-    std::set<std::pair<std::string, std::string>> endpoints;
-    if (options.executor.on == "docker") {
-      for (const NodeDescription& node : surroundings.nodes) {
-        endpoints.emplace(node.name, node.endpoint);
+    const bool in_containers = options.executor.on == "docker";
+    engine.takes_stored_node = [executor = session->executor_.get(),
+                                say = in_containers ? surroundings.say
+                                                    : nullptr](const NodeDescription& node) {
+      const Status status = executor->AddNode(node);
+      if (!status.ok() && say) {
+        say(absl::StrCat("node ", node.name, " is not used: ", AbslView(Message(status))));
       }
-    }
-    engine.takes_stored_node = [endpoints](const NodeDescription& node) {
-      return node.endpoint.empty() || endpoints.contains({node.name, node.endpoint});
+      return status.ok();
     };
   }
   engine.sink = std::move(options.sink);

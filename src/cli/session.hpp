@@ -24,6 +24,9 @@ std::string HomeFolder(const CommonOptions& options);
 // Opens the store for reading. kNotFound when there is none: nothing has run here yet.
 StatusOr<std::unique_ptr<Store>> OpenForReading(const CommonOptions& options);
 
+// The nodes that somebody added to the store.
+StatusOr<std::vector<NodeDescription>> ReadAddedNodes(Store& store);
+
 struct SessionOptions {
   CommonOptions common;
   std::vector<std::string> slots;  // NAME=AMOUNT; empty: those of this machine

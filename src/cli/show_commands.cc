@@ -1,5 +1,6 @@
 // runs, show, logs, why, explain: the commands that only read the store.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -88,7 +89,14 @@ int ListRuns(const CommonOptions& common, size_t limit, bool json) {
   const bool driven = IsDriven(**store, now);
   std::vector<std::vector<std::string>> rows{{"RUN", "STATUS", "SUBMITTED", "TOOK"}};
   for (const RunRecord& run : *runs) {
-    rows.push_back({run.id, StatusText(run.status, driven), LocalTime(run.submitted),
+    const StatusOr<std::vector<std::string>> asking = TasksThatAsk(**store, run);
+    std::string status = StatusText(run.status, driven);
+    if (asking.ok() && !asking->empty()) {
+      absl::StrAppend(&status, ", asks for approval: ", absl::StrJoin(*asking, " "));
+    }
+    const StatusOr<size_t> unknown = CountUnknown(**store, run, now);
+    if (unknown.value_or(0) > 0) absl::StrAppend(&status, ", ", *unknown, " unknown");
+    rows.push_back({run.id, std::move(status), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }
   std::fputs(Table(std::move(rows)).c_str(), stdout);
@@ -123,7 +131,9 @@ int ShowRun(const CommonOptions& common, const std::string& given, bool json) {
     }
     rows.push_back(
         {std::string(Mark(status)), run.pipeline().tasks[task].name, std::string(StateName(status)),
-         status.attempt > 0 ? absl::StrCat(status.attempt) : "", took, Note(run, task, now)});
+         status.attempt > 0 && !run.pipeline().tasks[task].approval ? absl::StrCat(status.attempt)
+                                                                    : "",
+         took, Note(run, task, now)});
   }
   std::printf("\n%s", Table(std::move(rows)).c_str());
   return kSuccess;
@@ -189,6 +199,10 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
               std::string(StateName(status)).c_str());
   if (const std::string note = Note(run, task, SystemClock().Now()); !note.empty()) {
     std::printf("  %s\n", note.c_str());
+  }
+  if (run.pipeline().tasks[task].approval) {
+    std::printf("not cached: it asks somebody each time\n");
+    return kSuccess;
   }
   if (status.attempt == 0 && !status.cached) {
     std::printf("it has not run, so the cache was not asked\n");

@@ -105,8 +105,10 @@ std::string_view Mark(const TaskStatus& status) {
   switch (status.state) {
     case TaskState::pending:
       return "·";
+    case TaskState::waiting:
+      return "?";
     case TaskState::running:
-      return "▸";
+      return status.unknown ? "?" : "▸";
     case TaskState::succeeded:
       return status.cached ? "=" : "✓";
     case TaskState::failed:
@@ -116,7 +118,7 @@ std::string_view Mark(const TaskStatus& status) {
     case TaskState::cancelled:
       return "!";
   }
-  return "?";
+  return " ";
 }
 
 std::string Coloured(const TaskStatus& status, std::string_view text, bool colour) {
@@ -127,8 +129,11 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
     case TaskState::skipped:
       code = "2";
       break;
+    case TaskState::waiting:
+      code = "35";
+      break;
     case TaskState::running:
-      code = "36";
+      code = status.unknown ? "33" : "36";
       break;
     case TaskState::succeeded:
       code = "32";
@@ -144,6 +149,7 @@ std::string Coloured(const TaskStatus& status, std::string_view text, bool colou
 }
 
 std::string_view StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   return status.cached && status.state == TaskState::succeeded ? "cached" : ToString(status.state);
 }
 

@@ -133,9 +133,9 @@ class RunResolver {
   uint32_t attempt_;
 };
 
-StatusOr<std::string> Render(const std::string& text, const Resolver& resolver,
+StatusOr<std::string> Render(std::string_view text, const Resolver& resolver,
                              Template::Quoting quoting, std::string_view where) {
-  if (text.find(kTemplateMark) == std::string::npos) return text;
+  if (text.find(kTemplateMark) == std::string_view::npos) return std::string(text);
   StatusOr<Template> parsed = Template::Parse(text);
   StatusOr<std::string> rendered =
       parsed.ok() ? parsed->Render(resolver, quoting) : StatusOr<std::string>(parsed.status());
@@ -232,10 +232,8 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.key = MakeAttemptKey(run.id(), task.name, attempt);
   spec.folder = workspace.AttemptFolder(run.id(), task.name, attempt);
   spec.shell = task.shell;
-  const std::vector<std::string>& command =
-      run.map() == nullptr ? task.command : pipeline.tasks[0].command;
-  spec.command.reserve(command.size());
-  for (const std::string& word : command) {
+  const TextList& command = run.map() == nullptr ? task.command : pipeline.tasks[0].command;
+  for (const std::string_view word : command) {
     TRACKBED_ASSIGN_OR_RETURN(
         std::string rendered,
         Render(word, resolver, task.shell ? Template::Quoting::shell : Template::Quoting::none,
@@ -269,6 +267,7 @@ StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex index, uint32_
   spec.pipeline_paths = IsFastTrack(pipeline);
   spec.image = task.image;
   spec.resources = task.resources;
+  spec.shared_memory = task.shared_memory.units();
   spec.resource_group = task.resource_group;
   spec.timeout = task.timeout;
   spec.grace_period = task.grace_period;
@@ -279,6 +278,12 @@ StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task) {
   const RunResolver names(run, task, run.task(task).attempt + 1);
   return Render(run.pipeline().tasks[task].map->over, std::cref(names), Template::Quoting::none,
                 "map.over");
+}
+
+StatusOr<std::string> RenderQuestion(const RunState& run, TaskIndex task) {
+  const RunResolver names(run, task, run.task(task).attempt + 1);
+  return Render(run.pipeline().tasks[task].approval->message, std::cref(names),
+                Template::Quoting::none, "approval.message");
 }
 
 Status CheckSecretSources(const SecretSource* secrets,

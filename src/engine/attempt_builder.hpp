@@ -30,6 +30,9 @@ StatusOr<bool> EvaluateWhen(const RunState& run, TaskIndex task);
 StatusOr<AttemptSpec> BuildAttempt(const RunState& run, TaskIndex task, uint32_t attempt,
                                    const Workspace& workspace);
 
+// What a task with an approval asks.
+StatusOr<std::string> RenderQuestion(const RunState& run, TaskIndex task);
+
 // What the map of a task goes over: the value of its `over`, as text.
 StatusOr<std::string> RenderOver(const RunState& run, TaskIndex task);
 

@@ -9,14 +9,17 @@
 #include "engine/engine_impl.hpp"
 #include "engine/request.hpp"
 #include "trackbed/engine/explain.hpp"
+#include "trackbed/engine/run_queries.hpp"
 #include "trackbed/resources/local_node.hpp"
 #include "trackbed/resources/node_writer.hpp"
+#include "trackbed/scheduling/placers.hpp"
 
 namespace trackbed {
 namespace {
 
 constexpr Duration kLongestLease = std::chrono::hours(24 * 365);
 constexpr Duration kRequestInterval = std::chrono::milliseconds(200);
+constexpr size_t kReportsKept = 64;  // the room for so many
 
 }  // namespace
 
@@ -31,7 +34,7 @@ Status Engine::Impl::Step() {
     if (Status status = TakeReports(); !status.ok()) return Broken(status);
     if (Status status = TakeRequests(); !status.ok()) return Broken(status);
     FireTimers();
-    WatchNodes();
+    if (Status status = WatchNodes(); !status.ok()) return Broken(status);
     if (Status status = ConsiderTasks(); !status.ok()) return Broken(status);
     if (Status status = StartReady(); !status.ok()) return Broken(status);
     FinishRuns();
@@ -113,7 +116,11 @@ void Engine::Impl::GiveUp(const PendingGiveUp& lost) {
 
 Status Engine::Impl::TakeReports() {
   if (next_report_ == reports_.size()) {
-    reports_.clear();
+    if (reports_.size() < kReportsKept) {
+      reports_.clear();
+    } else {
+      reports_ = {};  // gives back what many at once needed
+    }
     next_report_ = 0;
   }
   // Also when no attempt is under way: what an executor says twice must not keep it awake.
@@ -136,8 +143,10 @@ Status Engine::Impl::TakeRequests() {
       if (options_.takes_stored_node) TRACKBED_RETURN_IF_ERROR(TakeUpNodes());
       continue;
     }
-    // A request that cannot be met any more (the run has ended) is answered by doing nothing.
-    Status status = Cancel(request.run);
+    // A request that cannot be met any more (the run has ended, somebody else was first) is
+    // answered by doing nothing.
+    Status status =
+        request.kind == Request::Kind::decide ? DecideAsAsked(request) : Cancel(request.run);
     if (!broken_.ok()) return status;
   }
   return absl::OkStatus();
@@ -155,22 +164,30 @@ void Engine::Impl::FireTimers() {
       if (status.state == TaskState::pending) to_consider_.push_back(timer.task);
       continue;
     }
+    if (timer.kind == Timer::Kind::expiry) {
+      const bool waits = status.state == TaskState::waiting && status.attempt == timer.attempt;
+      if (!waits || run->state.cancel_requested()) continue;
+      if (Status decided = RecordDecision(*run, task, {}); !decided.ok()) broken_ = decided;
+      continue;
+    }
     if (status.state != TaskState::running || status.attempt != timer.attempt) continue;
     if (timer.kind == Timer::Kind::kill) {
       StopAttempt(*run, task, StopMode::kill);
       continue;
     }
-    if (auto attempt = attempts_.find(KeyOf(*run, task)); attempt != attempts_.end()) {
+    auto attempt = attempts_.find(KeyOf(*run, task));
+    if (attempt != attempts_.end() && !attempt->second.makes_room) {
       attempt->second.timed_out = true;
       StopAttempt(*run, task, StopMode::terminate);
     }
   }
 }
 
-void Engine::Impl::WatchNodes() {
+Status Engine::Impl::WatchNodes() {
   const std::vector<std::string> lost =
       nodes_->NoteSilent(options_.executor->SilentNodes(), now_, options_.node_lease);
-  if (lost.empty()) return;
+  TRACKBED_RETURN_IF_ERROR(NoteUnknown());
+  if (lost.empty()) return absl::OkStatus();
   for (auto& [key, attempt] : attempts_) {
     const AttemptIntended* intended = attempt.run->state.Intended(attempt.task);
     if (attempt.given_up || !nodes_->RunsOn(intended, lost)) continue;
@@ -179,6 +196,28 @@ void Engine::Impl::WatchNodes() {
   }
   std::sort(give_ups_.begin(), give_ups_.end(),
             [](const PendingGiveUp& a, const PendingGiveUp& b) { return a.key < b.key; });
+  return absl::OkStatus();
+}
+
+// Whether attempts on silent nodes go on is not known, until these answer.
+Status Engine::Impl::NoteUnknown() {
+  if (!nodes_->any_silent() && !any_unknown_) return absl::OkStatus();
+  std::vector<std::pair<AttemptKey, const ActiveAttempt*>> under_way;
+  for (const auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
+  std::sort(under_way.begin(), under_way.end());
+  any_unknown_ = false;
+  for (const auto& [key, attempt] : under_way) {
+    ActiveRun& run = *attempt->run;
+    const AttemptUnknown unknown = nodes_->UnknownOf(run.state.Intended(attempt->task));
+    const AttemptUnknown* known = run.state.Unknown(attempt->task);
+    any_unknown_ = any_unknown_ || !unknown.nodes.empty();
+    if (known == nullptr ? unknown.nodes.empty() : unknown.nodes == known->nodes) continue;
+    const bool answers = unknown.nodes.empty();
+    TRACKBED_RETURN_IF_ERROR(
+        Record(run, answers ? EventType::attempt_known : EventType::attempt_unknown, attempt->task,
+               run.state.task(attempt->task).attempt, answers ? "" : Encode(unknown)));
+  }
+  return absl::OkStatus();
 }
 
 Status Engine::Impl::Record(ActiveRun& run, EventType type, TaskIndex task, uint32_t attempt,
@@ -215,8 +254,9 @@ Time Engine::Impl::NextDeadline() const {
 
 std::string Engine::Impl::ExplainWait(const RunId& id, TaskIndex task) {
   const ActiveRun* run = FindActive(id);
-  if (run == nullptr || run->state.task(task).state != TaskState::pending) return "";
-  if (run->state.pipeline().tasks[task].skip) return "";
+  if (run == nullptr || run->state.pipeline().tasks[task].skip) return "";
+  const TaskState state = run->state.task(task).state;
+  if (state != TaskState::pending && state != TaskState::waiting) return "";
   const Time now = ReadClock();
   const TaskExplanation explanation = ExplainState(run->state, task, now);
   if (explanation.situation != TaskSituation::next) return explanation.sentence;
@@ -265,10 +305,15 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     }
   }
   const GroupPolicy& policy = options.policy;
-  if (policy.preempt_by_priority || policy.reclaim || policy.order == QueueOrder::lifo) {
-    return InvalidArgument(
-        "EngineOptions.policy: the engine has no preempt_by_priority, no reclaim and no order "
-        "lifo");
+  if (policy.order == QueueOrder::lifo) {
+    return InvalidArgument("EngineOptions.policy: the engine has no order lifo");
+  }
+  if (!options.placer.empty()) {
+    const auto known = MakePlacer(options.placer);
+    if (!known.ok()) {
+      return InvalidArgument(
+          absl::StrCat("EngineOptions.placer: ", AbslView(Message(known.status()))));
+    }
   }
   const auto possible = NodeQueue::Create(options.nodes, Tenancy(), GroupPolicy(), nullptr,
                                           [](const auto&) { return true; });
@@ -295,6 +340,9 @@ Status Engine::Retry(const RunId& run, const std::vector<std::string>& tasks) {
 }
 Status Engine::Cancel(const RunId& run) { return impl_->Cancel(run); }
 Status Engine::Step() { return impl_->Step(); }
+Status Engine::Decide(const RunId& run, std::string_view task, const ApprovalDecided& decision) {
+  return impl_->Decide(run, [&](const RunState& state) { return FindTask(state, task); }, decision);
+}
 bool Engine::IsActive(const RunId& run) const { return impl_->FindActive(run) != nullptr; }
 bool Engine::HasActiveRuns() const { return impl_->HasActiveRuns(); }
 const RunState* Engine::Find(const RunId& run) const {

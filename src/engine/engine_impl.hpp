@@ -1,12 +1,14 @@
 // What the engine knows of the runs under way, and the steps it is made of. engine.cc has the step
 // itself; engine_runs.cc the life of runs; engine_tasks.cc the decisions about tasks;
-// engine_maps.cc the runs of maps.
+// engine_maps.cc the runs of maps; engine_approvals.cc the tasks that ask people;
+// engine_preemption.cc who is stopped for whom.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,8 +24,9 @@
 
 namespace trackbed {
 
-// Bounds the work between two commits, and so what a crash can make us do again.
-inline constexpr size_t kEventsPerCommit = 4096;
+// Bounds the work between two commits, and so what a crash can make us do again, and what is held
+// until it is durable.
+inline constexpr size_t kEventsPerCommit = 1024;
 
 // The line of each task; one number where all have the same, as in most runs.
 class TaskLines {
@@ -68,7 +71,8 @@ struct ActiveAttempt {
   TaskIndex task = 0;
   uint32_t held = 0;  // of the node
   bool timed_out = false;
-  bool given_up = false;  // its node has been silent for too long
+  bool given_up = false;    // its node has been silent for too long
+  bool makes_room = false;  // it was told to stop for another
 };
 
 // Equal tasks under way at the same time run once: the leader runs, the others wait for it.
@@ -78,7 +82,7 @@ struct Flight {
 };
 
 struct Timer {
-  enum class Kind : uint8_t { retry, timeout, kill };
+  enum class Kind : uint8_t { retry, timeout, kill, expiry };
   Time at;
   Kind kind = Kind::retry;
   ReadyTask task;
@@ -134,6 +138,9 @@ class Engine::Impl {
   Status Retry(const RunId& id, const std::vector<std::string>& tasks);
   Status AddRetried(const RunState& run, const std::string& name, RunRetried* detail);
   Status Cancel(const RunId& id);
+  // `find` says which task is meant.
+  Status Decide(const RunId& id, const std::function<StatusOr<TaskIndex>(const RunState&)>& find,
+                const ApprovalDecided& decision);
   Status Step();
 
   ActiveRun* FindActive(const RunId& id) const {
@@ -158,6 +165,12 @@ class Engine::Impl {
   Status CancelActive(ActiveRun& run);
   void FinishRuns();
 
+  // Approvals.
+  Status Ask(ActiveRun& run, TaskIndex task);
+  void ExpectAnswer(const ActiveRun& run, TaskIndex task);
+  Status DecideAsAsked(const Request& request);
+  Status RecordDecision(ActiveRun& run, TaskIndex task, const ApprovalDecided& decision);
+
   // Runs of maps.
   Status StartMap(ActiveRun& run, TaskIndex task);
   StatusOr<std::unique_ptr<ActiveRun>> ReuseMapRun(const ActiveRun& run, TaskIndex task,
@@ -179,7 +192,8 @@ class Engine::Impl {
   Status TakeRequests();
   Status TakeUpNodes();
   void FireTimers();
-  void WatchNodes();
+  Status WatchNodes();
+  Status NoteUnknown();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -192,7 +206,15 @@ class Engine::Impl {
   Status Enqueue(ActiveRun& run, TaskIndex task);
   void Queue(const ActiveRun& run, TaskIndex task, Time since);
   bool IsWanted(const ReadyTask& ready) const;
+  NodeChoice Choice() const;
+  std::vector<std::string> ReadsFrom(const ReadyTask& ready) const;
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
+  // Preemption.
+  Status StopForOthers();
+  void StopAgainForOthers();
+  bool StillWaits(const AttemptPreempting& beneficiary) const;
+  void MakeRoom(ActiveAttempt* attempt);
+  Status Preempted(ActiveRun& run, TaskIndex task, AttemptEnded ended);
   Status HandleReport(const AttemptReport& report);
   Status Succeed(ActiveRun& run, TaskIndex task, AttemptEnded ended);
   Status Fail(ActiveRun& run, TaskIndex task, AttemptEnded ended);
@@ -220,6 +242,8 @@ class Engine::Impl {
   EngineOptions options_;
   Workspace workspace_;
   std::unique_ptr<EngineNodes> nodes_;
+  // Attempts taken up that were to be stopped for others when the last engine stopped.
+  std::vector<AttemptKey> to_stop_again_;
   // Ready tasks that fit on none of the nodes that there are now.
   std::vector<std::pair<Time, ReadyTask>> unplaced_;
   uint64_t fence_;
@@ -233,6 +257,7 @@ class Engine::Impl {
   // Attempts of runs that were interrupted and that nobody has taken up: what they hold.
   absl::flat_hash_map<AttemptKey, uint32_t> others_;
   bool counted_others_ = false;
+  bool any_unknown_ = false;                          // of attempts_, as far as their events say
   absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
   std::deque<ReadyTask> to_consider_;
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
@@ -243,7 +268,7 @@ class Engine::Impl {
   // Decided, and not yet durable.
   Batch batch_;
   absl::flat_hash_map<std::string, CacheEntry> uncommitted_cache_;
-  std::vector<PendingStart> starts_;
+  std::deque<PendingStart> starts_;  // which gives back what many at once needed
   std::vector<PendingStop> stops_;
   std::vector<PendingGiveUp> give_ups_;
   std::vector<Publication> publications_;

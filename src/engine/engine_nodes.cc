@@ -12,9 +12,11 @@ namespace trackbed {
 
 StatusOr<std::unique_ptr<EngineNodes>> EngineNodes::Create(
     std::vector<NodeDescription> nodes, Naming naming, const Tenancy& tenancy,
-    const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted) {
-  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<NodeQueue> queue,
-                            NodeQueue::Create(nodes, tenancy, policy, order, std::move(wanted)));
+    const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted,
+    NodeChoice choice) {
+  TRACKBED_ASSIGN_OR_RETURN(
+      std::unique_ptr<NodeQueue> queue,
+      NodeQueue::Create(nodes, tenancy, policy, order, std::move(wanted), std::move(choice)));
   return std::unique_ptr<EngineNodes>(new EngineNodes(std::move(nodes), naming, std::move(queue)));
 }
 
@@ -106,6 +108,16 @@ void EngineNodes::OpenOrClose(NodeIndex node) {
   if (queue_->is_open(node) != open) queue_->SetOpen(node, open);
 }
 
+AttemptUnknown EngineNodes::UnknownOf(const AttemptIntended* intended) const {
+  AttemptUnknown unknown;
+  for (const auto& [name, since] : silent_) {
+    if (!RunsOn(intended, {name})) continue;
+    unknown.since = unknown.nodes.empty() ? since : std::min(unknown.since, since);
+    unknown.nodes.push_back(name);
+  }
+  return unknown;
+}
+
 bool EngineNodes::RunsOn(const AttemptIntended* intended,
                          const std::vector<std::string>& names) const {
   const auto is_named = [&](const std::string& node) {
@@ -119,7 +131,7 @@ bool EngineNodes::RunsOn(const AttemptIntended* intended,
 }
 
 uint32_t EngineNodes::Occupy(NodeQueue::Line line, const AttemptIntended* intended, Time started,
-                             Time now, HeldMembers* given) {
+                             Time now, HeldMembers* given, bool stoppable) {
   static const AttemptIntended nothing_known;
   if (intended == nullptr) intended = &nothing_known;
   std::vector<NodeQueue::FoundMember> members;
@@ -127,7 +139,7 @@ uint32_t EngineNodes::Occupy(NodeQueue::Line line, const AttemptIntended* intend
     members.push_back({Find(member.node), PartsOf(member.slots)});
   }
   if (members.empty()) members.push_back({Find(intended->node), PartsOf(intended->slots)});
-  return queue_->Occupy(line, members, started, now, given);
+  return queue_->Occupy(line, members, started, now, given, stoppable);
 }
 
 void EngineNodes::Restore(const AttemptIntended* intended, AttemptSpec* spec) const {

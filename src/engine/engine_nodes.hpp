@@ -24,10 +24,12 @@ class EngineNodes {
   // Whether events say on which node something runs, although there is only one: others may come.
   enum class Naming : uint8_t { where_needed, always };
 
-  // At least one node. Errors, `order` and `wanted` as NodeQueue::Create.
-  static StatusOr<std::unique_ptr<EngineNodes>> Create(
-      std::vector<NodeDescription> nodes, Naming naming, const Tenancy& tenancy,
-      const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted);
+  // At least one node. Errors, `order`, `wanted` and `choice` as NodeQueue::Create.
+  static StatusOr<std::unique_ptr<EngineNodes>> Create(std::vector<NodeDescription> nodes,
+                                                       Naming naming, const Tenancy& tenancy,
+                                                       const GroupPolicy& policy, Order* order,
+                                                       std::function<bool(const ReadyTask&)> wanted,
+                                                       NodeChoice choice = {});
 
   NodeQueue& queue() { return *queue_; }
   const std::vector<NodeDescription>& descriptions() const { return descriptions_; }
@@ -43,13 +45,16 @@ class EngineNodes {
   // that have been silent for `lease`.
   std::vector<std::string> NoteSilent(const std::vector<std::string>& names, Time now,
                                       Duration lease);
+  // Those of the nodes that the attempt runs on which are silent, and since when; none: all answer.
+  AttemptUnknown UnknownOf(const AttemptIntended* intended) const;
+  bool any_silent() const { return !silent_.empty(); }
   // Whether a member of the attempt runs on one of them.
   bool RunsOn(const AttemptIntended* intended, const std::vector<std::string>& names) const;
 
   // Counts an attempt that was started earlier with what its event says, and returns what to
-  // release. Null: no event tells what it holds. *given, when given, is what it got.
+  // release. Null: no event tells what it holds. The rest as NodeQueue::Occupy.
   uint32_t Occupy(NodeQueue::Line line, const AttemptIntended* intended, Time started, Time now,
-                  HeldMembers* given = nullptr);
+                  HeldMembers* given = nullptr, bool stoppable = true);
   // Puts into its specification what its event says.
   void Restore(const AttemptIntended* intended, AttemptSpec* spec) const;
 

@@ -61,11 +61,12 @@ Status CheckTexts(const SubmitOptions& options) {
 
 Status Engine::Impl::MakeQueue(StoredNodes stored) {
   TRACKBED_ASSIGN_OR_RETURN(
-      nodes_, EngineNodes::Create(stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
-                                  options_.takes_stored_node ? EngineNodes::Naming::always
-                                                             : EngineNodes::Naming::where_needed,
-                                  options_.tenancy, options_.policy, options_.order,
-                                  [this](const ReadyTask& task) { return IsWanted(task); }));
+      nodes_, EngineNodes::Create(
+                  stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
+                  options_.takes_stored_node ? EngineNodes::Naming::always
+                                             : EngineNodes::Naming::where_needed,
+                  options_.tenancy, options_.policy, options_.order,
+                  [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
   nodes_->SetDrained(std::move(stored.drained));
   return absl::OkStatus();
 }
@@ -99,9 +100,9 @@ Status Engine::Impl::TakeUpNodes() {
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   TRACKBED_ASSIGN_OR_RETURN(
       std::unique_ptr<EngineNodes> nodes,
-      EngineNodes::Create(std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy,
-                          options_.policy, options_.order,
-                          [this](const ReadyTask& task) { return IsWanted(task); }));
+      EngineNodes::Create(
+          std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy, options_.policy,
+          options_.order, [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
   nodes->TakeOver(*nodes_);
   nodes_ = std::move(nodes);
   nodes_->SetDrained(std::move(stored.drained));
@@ -117,6 +118,7 @@ Status Engine::Impl::TakeUpNodes() {
     const RunState& run = attempt->run->state;
     attempt->held = nodes_->Occupy(attempt->run->lines[attempt->task], run.Intended(attempt->task),
                                    run.task(attempt->task).started, now_);
+    if (attempt->makes_room) nodes_->queue().Stopping(attempt->held);
   }
   others_.clear();
   TRACKBED_RETURN_IF_ERROR(CountOthers());
@@ -148,7 +150,7 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
   std::optional<size_t> last;  // the task that was given a line last
   for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     const Task& task = pipeline.tasks[i];
-    if (task.skip) continue;
+    if (task.skip || task.approval) continue;
     if (const Status known = CheckSecretSources(options_.secrets, task.environment.get());
         !known.ok()) {
       problems.push_back(absl::StrCat("task \"", task.name, "\": ", AbslView(Message(known))));
@@ -281,7 +283,8 @@ Status Engine::Impl::CountOthers() {
       const Status found = options_.executor->Observe(
           key, workspace_.AttemptFolder(record.id, name, status.attempt));
       if (!found.ok()) continue;
-      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_);
+      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_,
+                                    nullptr, /*stoppable=*/false);
     }
   }
   return absl::OkStatus();
@@ -302,6 +305,10 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     if (status.state == TaskState::pending) {
       const bool ready = run.waiting_for[task] == 0 && run.map == nullptr;
       if (ready) to_consider_.push_back({run.record.number, task});
+      continue;
+    }
+    if (status.state == TaskState::waiting) {
+      ExpectAnswer(run, task);
       continue;
     }
     if (const AttemptIntended* intended = run.state.Intended(task);
@@ -326,6 +333,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     nodes_->Restore(run.state.Intended(task), &spec);
     const uint32_t held =
         nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
+    if (status.preempting) to_stop_again_.push_back(spec.key);
     attempts_[spec.key] = {&run, task, held};
     ++run.attempts;
     const Task& definition = run.state.pipeline().tasks[task];

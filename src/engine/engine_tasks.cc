@@ -73,7 +73,7 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
   const Task& definition = run.state.pipeline().tasks[task];
   const TaskStatus& status = run.state.task(task);
   // Whether it runs at all is decided before its first try, once.
-  if (status.failed_attempts == 0 && status.lost_attempts == 0) {
+  if (!status.tried()) {
     std::optional<TaskSkipped> skip = JudgeTrigger(run, task);
     if (!skip && !definition.when.empty()) {
       const StatusOr<bool> when = EvaluateWhen(run.state, task);
@@ -86,6 +86,7 @@ Status Engine::Impl::Consider(ActiveRun& run, TaskIndex task) {
       return OnFinal(run, task);
     }
   }
+  if (definition.approval) return Ask(run, task);
   if (definition.cache != CacheMode::off && run.state.submitted().use_cache) {
     return ConsiderCache(run, task);
   }
@@ -232,6 +233,29 @@ void Engine::Impl::LandFlight(ActiveRun& run, TaskIndex task, const CachedResult
 }
 
 // The run may have been cancelled, or cancelled and retried, since the task was queued.
+NodeChoice Engine::Impl::Choice() const {
+  return {options_.placer, [this](const ReadyTask& ready) { return ReadsFrom(ready); }};
+}
+
+// The nodes on which its inputs were written. What was taken from the cache was written by another
+// run, and what a map left by many attempts: of both it is not known.
+std::vector<std::string> Engine::Impl::ReadsFrom(const ReadyTask& ready) const {
+  const ActiveRun* run = FindActive(ready.run);
+  if (run == nullptr) return {};
+  if (run->map != nullptr) return ReadsFrom(run->map->mapped);
+  std::vector<std::string> nodes;
+  for (const TaskIndex dependency : run->state.graph().Predecessors(ready.task)) {
+    const TaskResult* result = run->state.Result(dependency);
+    const AttemptIntended* intended = run->state.Intended(dependency);
+    if (result == nullptr || result->digest.empty() || result->run != run->record.id ||
+        intended == nullptr || !intended->map_run.empty()) {
+      continue;
+    }
+    nodes.push_back(intended->gang.empty() ? intended->node : intended->gang.front().node);
+  }
+  return nodes;
+}
+
 bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
   const ActiveRun* run = FindActive(ready.run);
   return run != nullptr && !run->state.cancel_requested() &&
@@ -240,8 +264,10 @@ bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
 }
 
 Status Engine::Impl::StartReady() {
+  StopAgainForOthers();
   while (batch_.events.size() < kEventsPerCommit) {
     const std::optional<NodeQueue::Started> next = nodes_->queue().Take(now_);
+    TRACKBED_RETURN_IF_ERROR(StopForOthers());
     if (!next) return absl::OkStatus();
     TRACKBED_RETURN_IF_ERROR(StartAttempt(*FindActive(next->task.run), next->task.task, *next));
   }
@@ -339,6 +365,9 @@ Status Engine::Impl::HandleReport(const AttemptReport& report) {
   // Told to stop by a cancellation that was taken back: how it ended says nothing about the task.
   if (run.state.task(task).stopping && ended.reason != FailureReason::timeout) {
     ended.reason = FailureReason::lost;
+  }
+  if (run.state.task(task).preempting && ended.reason != FailureReason::timeout) {
+    return Preempted(run, task, std::move(ended));
   }
   return Fail(run, task, std::move(ended));
 }

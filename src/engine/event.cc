@@ -131,12 +131,24 @@ std::string_view ToString(EventType type) {
       return "attempt_failed";
     case EventType::attempt_cancelled:
       return "attempt_cancelled";
+    case EventType::attempt_preempting:
+      return "attempt_preempting";
+    case EventType::attempt_preempted:
+      return "attempt_preempted";
+    case EventType::attempt_unknown:
+      return "attempt_unknown";
+    case EventType::attempt_known:
+      return "attempt_known";
     case EventType::task_skipped:
       return "task_skipped";
     case EventType::task_cached:
       return "task_cached";
     case EventType::task_failed:
       return "task_failed";
+    case EventType::approval_requested:
+      return "approval_requested";
+    case EventType::approval_decided:
+      return "approval_decided";
   }
   return "unknown";
 }
@@ -177,8 +189,16 @@ std::string_view ToString(FailureReason reason) {
       return "bad_specification";
     case FailureReason::cancelled:
       return "cancelled";
+    case FailureReason::rejected:
+      return "rejected";
+    case FailureReason::preempted:
+      return "preempted";
   }
   return "unknown";
+}
+
+std::string_view ToString(AttemptPreempting::Cause cause) {
+  return cause == AttemptPreempting::Cause::priority ? "priority" : "reclaim";
 }
 
 std::string_view ToString(SkipReason reason) {
@@ -384,7 +404,7 @@ std::string Encode(const AttemptEnded& detail) {
 Status Decode(std::string_view bytes, AttemptEnded* detail) {
   v1::AttemptEnded proto;
   TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
-  TRACKBED_RETURN_IF_ERROR(DecodeEnum(proto.reason(), FailureReason::cancelled, &detail->reason));
+  TRACKBED_RETURN_IF_ERROR(DecodeEnum(proto.reason(), FailureReason::preempted, &detail->reason));
   detail->exit_code = proto.exit_code();
   detail->signal = static_cast<int>(proto.signal());
   detail->message = proto.message();
@@ -395,6 +415,21 @@ Status Decode(std::string_view bytes, AttemptEnded* detail) {
   detail->cpu_time = Duration(proto.cpu_time_ns());
   detail->max_rss_bytes = proto.max_rss_bytes();
   detail->retry_at = FromNanoseconds(proto.retry_at_ns());
+  return absl::OkStatus();
+}
+
+std::string Encode(const AttemptUnknown& detail) {
+  v1::AttemptUnknown proto;
+  for (const std::string& node : detail.nodes) proto.add_nodes(node);
+  proto.set_since_ns(ToNanoseconds(detail.since));
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, AttemptUnknown* detail) {
+  v1::AttemptUnknown proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->nodes.assign(proto.nodes().begin(), proto.nodes().end());
+  detail->since = FromNanoseconds(proto.since_ns());
   return absl::OkStatus();
 }
 
@@ -439,6 +474,79 @@ Status Decode(std::string_view bytes, TaskCached* detail) {
   return absl::OkStatus();
 }
 
+std::string Encode(const AttemptPreempting& detail) {
+  v1::AttemptPreempting proto;
+  proto.set_run(detail.run);
+  proto.set_task(detail.task);
+  proto.set_cause(static_cast<uint32_t>(detail.cause));
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, AttemptPreempting* detail) {
+  v1::AttemptPreempting proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  TRACKBED_RETURN_IF_ERROR(
+      DecodeEnum(proto.cause(), AttemptPreempting::Cause::reclaim, &detail->cause));
+  detail->run = proto.run();
+  detail->task = proto.task();
+  return absl::OkStatus();
+}
+
+std::string Encode(const ApprovalRequested& detail) {
+  v1::ApprovalRequested proto;
+  proto.set_message(ReplaceInvalidUtf8(detail.message));
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, ApprovalRequested* detail) {
+  v1::ApprovalRequested proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->message = proto.message();
+  return absl::OkStatus();
+}
+
+namespace {
+
+v1::ApprovalDecided ToProto(const ApprovalDecided& detail) {
+  v1::ApprovalDecided proto;
+  proto.set_approved(detail.approved);
+  proto.set_by(ReplaceInvalidUtf8(detail.by));
+  proto.set_comment(ReplaceInvalidUtf8(detail.comment));
+  return proto;
+}
+
+ApprovalDecided FromProto(const v1::ApprovalDecided& proto) {
+  return {proto.approved(), proto.by(), proto.comment()};
+}
+
+}  // namespace
+
+std::string Encode(const ApprovalDecided& detail) { return Serialize(ToProto(detail)); }
+
+Status Decode(std::string_view bytes, ApprovalDecided* detail) {
+  v1::ApprovalDecided proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  *detail = FromProto(proto);
+  return absl::OkStatus();
+}
+
+std::string Encode(const DecisionRequest& detail) {
+  v1::DecisionRequest proto;
+  proto.set_task(detail.task);
+  proto.set_attempt(detail.attempt);
+  *proto.mutable_decision() = ToProto(detail.decision);
+  return Serialize(proto);
+}
+
+Status Decode(std::string_view bytes, DecisionRequest* detail) {
+  v1::DecisionRequest proto;
+  TRACKBED_RETURN_IF_ERROR(Parse(bytes, &proto));
+  detail->task = proto.task();
+  detail->attempt = proto.attempt();
+  detail->decision = FromProto(proto.decision());
+  return absl::OkStatus();
+}
+
 // ---- Whole events -----------------------------------------------------------------------------
 
 namespace {
@@ -453,9 +561,15 @@ static_assert(static_cast<int>(EventType::attempt_intended) == v1::ATTEMPT_INTEN
 static_assert(static_cast<int>(EventType::attempt_succeeded) == v1::ATTEMPT_SUCCEEDED);
 static_assert(static_cast<int>(EventType::attempt_failed) == v1::ATTEMPT_FAILED);
 static_assert(static_cast<int>(EventType::attempt_cancelled) == v1::ATTEMPT_CANCELLED);
+static_assert(static_cast<int>(EventType::attempt_preempting) == v1::ATTEMPT_PREEMPTING);
+static_assert(static_cast<int>(EventType::attempt_preempted) == v1::ATTEMPT_PREEMPTED);
+static_assert(static_cast<int>(EventType::attempt_unknown) == v1::ATTEMPT_UNKNOWN);
+static_assert(static_cast<int>(EventType::attempt_known) == v1::ATTEMPT_KNOWN);
 static_assert(static_cast<int>(EventType::task_skipped) == v1::TASK_SKIPPED);
 static_assert(static_cast<int>(EventType::task_cached) == v1::TASK_CACHED);
 static_assert(static_cast<int>(EventType::task_failed) == v1::TASK_FAILED);
+static_assert(static_cast<int>(EventType::approval_requested) == v1::APPROVAL_REQUESTED);
+static_assert(static_cast<int>(EventType::approval_decided) == v1::APPROVAL_DECIDED);
 static_assert(static_cast<int>(RunStatus::running) == v1::RUNNING);
 static_assert(static_cast<int>(RunStatus::succeeded) == v1::SUCCEEDED);
 static_assert(static_cast<int>(RunStatus::failed) == v1::FAILED);
@@ -475,12 +589,21 @@ google::protobuf::MessageLite* MutableDetail(v1::EventType type, v1::Event* even
     case v1::ATTEMPT_SUCCEEDED:
     case v1::ATTEMPT_FAILED:
     case v1::ATTEMPT_CANCELLED:
+    case v1::ATTEMPT_PREEMPTED:
     case v1::TASK_FAILED:
       return event->mutable_attempt_ended();
+    case v1::ATTEMPT_UNKNOWN:
+      return event->mutable_attempt_unknown();
     case v1::TASK_SKIPPED:
       return event->mutable_task_skipped();
     case v1::TASK_CACHED:
       return event->mutable_task_cached();
+    case v1::ATTEMPT_PREEMPTING:
+      return event->mutable_attempt_preempting();
+    case v1::APPROVAL_REQUESTED:
+      return event->mutable_approval_requested();
+    case v1::APPROVAL_DECIDED:
+      return event->mutable_approval_decided();
     default:
       return nullptr;
   }

@@ -45,6 +45,11 @@ void Add(const AttemptEnded& ended, Json* json) {
   if (ended.retry_at != Time{}) (*json)["retry_at"] = FormatTime(ended.retry_at);
 }
 
+void Add(const AttemptUnknown& unknown, Json* json) {
+  (*json)["nodes"] = unknown.nodes;
+  (*json)["since"] = FormatTime(unknown.since);
+}
+
 void AddSlots(const std::vector<HeldSlot>& slots, Json* json) {
   for (const HeldSlot& held : slots) {
     (*json)["slots"].push_back({{"slot", held.slot},
@@ -52,6 +57,19 @@ void AddSlots(const std::vector<HeldSlot>& slots, Json* json) {
                                 {"amount", FormatSlotAmount(held.slot, held.amount)},
                                 {"enforcement", Enforced(held.slot)}});
   }
+}
+
+Json ToJson(const AttemptPreempting& preempting) {
+  return {{"run", preempting.run},
+          {"task", preempting.task},
+          {"cause", Text(ToString(preempting.cause))}};
+}
+
+Json ToJson(const ApprovalDecided& decision) {
+  Json json = {{"approved", decision.approved}};
+  if (!decision.by.empty()) json["by"] = decision.by;
+  if (!decision.comment.empty()) json["comment"] = decision.comment;
+  return json;
 }
 
 void AddDetail(const Event& event, Json* json) {
@@ -93,8 +111,14 @@ void AddDetail(const Event& event, Json* json) {
     case EventType::attempt_succeeded:
     case EventType::attempt_failed:
     case EventType::attempt_cancelled:
+    case EventType::attempt_preempted:
     case EventType::task_failed: {
       AttemptEnded detail;
+      if (Decode(event.detail, &detail).ok()) Add(detail, json);
+      return;
+    }
+    case EventType::attempt_unknown: {
+      AttemptUnknown detail;
       if (Decode(event.detail, &detail).ok()) Add(detail, json);
       return;
     }
@@ -115,9 +139,27 @@ void AddDetail(const Event& event, Json* json) {
       if (!detail.result.outputs.empty()) (*json)["outputs"] = ToJson(detail.result.outputs);
       return;
     }
+    case EventType::attempt_preempting: {
+      AttemptPreempting detail;
+      if (Decode(event.detail, &detail).ok()) (*json)["preempted_for"] = ToJson(detail);
+      return;
+    }
+    case EventType::approval_requested: {
+      ApprovalRequested detail;
+      if (Decode(event.detail, &detail).ok()) (*json)["message"] = detail.message;
+      return;
+    }
+    case EventType::approval_decided: {
+      ApprovalDecided detail;
+      if (!Decode(event.detail, &detail).ok()) return;
+      const Json decision = ToJson(detail);
+      json->insert(decision.begin(), decision.end());
+      return;
+    }
     case EventType::run_resumed:
     case EventType::run_cancel_requested:
     case EventType::run_retried:
+    case EventType::attempt_known:
       return;
   }
 }
@@ -143,11 +185,26 @@ Json TaskToJson(const RunState& run, TaskIndex index) {
       json["from_task"] = result->task;
     }
   }
+  if (const ApprovalRequested* asked = run.Asked(index)) {
+    const Approval& approval = *run.pipeline().tasks[index].approval;
+    json["approval"]["message"] = asked->message;
+    if (!approval.approvers.empty()) json["approval"]["approvers"] = approval.approvers;
+    if (const Time until = run.ApprovalExpires(index); until != kNever) {
+      json["approval"]["until"] = FormatTime(until);
+    }
+    if (const ApprovalDecided* decision = run.Decision(index)) {
+      json["approval"]["decision"] = ToJson(*decision);
+    }
+  }
+  if (const AttemptPreempting* preempting = run.Preemption(index)) {
+    json["preempted_for"] = ToJson(*preempting);
+  }
   if (const AttemptEnded* failure = run.Failure(index)) {
     Json detail;
     Add(*failure, &detail);
     json["failure"] = detail;
   }
+  if (const AttemptUnknown* unknown = run.Unknown(index)) Add(*unknown, &json["unknown"]);
   if (const TaskSkipped* skip = run.Skip(index)) {
     json["skipped"] = {{"reason", Text(ToString(skip->reason))}, {"message", skip->message}};
   }

@@ -95,13 +95,14 @@ class StoredQueue {
           state == TaskState::pending && driven && IsReady(run, task, first_held_back);
       if (state != TaskState::running && !ready) continue;
       const ReadyTask here{stored.record.number, task};
+      if (run.pipeline().tasks[task].approval) continue;  // nor has what asks somebody
       // A map has no place in the queue and holds nothing; its batches do.
       if (run.pipeline().tasks[task].map) {
         if (ready) ready_.push_back({ReadySince(run, task), here, std::nullopt});
         if (ready) runs_.emplace(here.run, stored.state);
         const AttemptIntended* intended = ready ? nullptr : run.Intended(task);
         if (intended != nullptr) {
-          holders_.push_back({NameOfTask(run, task, asking_), intended->cache_key, {}});
+          holders_.push_back({NameOfTask(run, task, asking_), intended->cache_key, {}, {}});
         }
         continue;
       }
@@ -117,11 +118,16 @@ class StoredQueue {
         runs_.emplace(here.run, stored.state);
         continue;
       }
-      Holder holder{NameOfTask(run, task, asking_), "", {}};
+      Holder holder{NameOfTask(run, task, asking_), "", {}, {}};
       const AttemptIntended* intended = run.Intended(task);
       if (intended != nullptr) holder.cache_key = intended->cache_key;
-      nodes_->Occupy(line.value_or(NodeQueue::kNoLine), intended, run.task(task).started, now_,
-                     &holder.members);
+      const uint32_t held = nodes_->Occupy(line.value_or(NodeQueue::kNoLine), intended,
+                                           run.task(task).started, now_, &holder.members);
+      if (run.task(task).preempting) {
+        const AttemptPreempting& preempting = *run.Preemption(task);
+        holder.makes_room_for = absl::StrCat(preempting.run, "/", preempting.task);
+        nodes_->queue().Stopping(held);
+      }
       holders_.push_back(std::move(holder));
     }
     return absl::OkStatus();
@@ -156,6 +162,13 @@ class StoredQueue {
         DescribeReason(nodes_->queue().Explain(line, asked, now_), [&](const ReadyTask& ready) {
           return NameOfTask(*runs_.at(ready.run), ready.task, asking_);
         });
+    if (const std::vector<std::string> stopping = StoppingFor(asked); !stopping.empty()) {
+      TaskExplanation waits =
+          Say(TaskSituation::preempting,
+              absl::StrCat("waits for ", Names(stopping), " to end, stopped so that it has room"));
+      waits.waits_for = stopping;
+      return waits;
+    }
     std::vector<std::string> held;
     for (const Holder& holder : holders_) AddHeld(holder, &explanation, &held);
     if (!held.empty()) absl::StrAppend(&explanation.sentence, "; held by ", Names(held));
@@ -173,6 +186,7 @@ class StoredQueue {
     std::string name;
     std::string cache_key;
     HeldMembers members;
+    std::string makes_room_for;  // "RUN/TASK"; empty: for nobody
   };
 
   // What it holds of the slot that is short.
@@ -187,6 +201,16 @@ class StoredQueue {
                                      ")"));
       }
     }
+  }
+
+  std::vector<std::string> StoppingFor(const ReadyTask& asked) const {
+    const RunState& run = *runs_.at(asked.run);
+    const std::string name = absl::StrCat(run.id(), "/", run.pipeline().tasks[asked.task].name);
+    std::vector<std::string> stopping;
+    for (const Holder& holder : holders_) {
+      if (holder.makes_room_for == name) stopping.push_back(holder.name);
+    }
+    return stopping;
   }
 
   // Of equal tasks one does the work: one that runs, else the first that is ready.
@@ -230,6 +254,8 @@ std::string_view ToString(TaskSituation situation) {
       return "ended";
     case TaskSituation::running:
       return "running";
+    case TaskSituation::unknown:
+      return "unknown";
     case TaskSituation::dependencies:
       return "dependencies";
     case TaskSituation::same_work:
@@ -256,6 +282,10 @@ std::string_view ToString(TaskSituation situation) {
       return "next";
     case TaskSituation::enforcement:
       return "enforcement";
+    case TaskSituation::approval:
+      return "approval";
+    case TaskSituation::preempting:
+      return "preempting";
   }
   return "unknown";
 }
@@ -274,6 +304,14 @@ std::string DescribeDevices(const RunState& run, TaskIndex task) {
   return text;
 }
 
+std::string DescribeUnknown(const RunState& run, TaskIndex task) {
+  const AttemptUnknown* unknown = run.Unknown(task);
+  if (unknown == nullptr) return "";
+  const bool one = unknown->nodes.size() == 1;
+  return absl::StrCat(one ? "node " : "nodes ", Names(unknown->nodes), one ? " has" : " have",
+                      " not answered since ", FormatTime(unknown->since));
+}
+
 std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& request) {
   std::optional<Enforcement> weakest;
   for (const SlotRequest& wanted : request) {
@@ -283,6 +321,22 @@ std::optional<Enforcement> WeakestEnforcement(const std::vector<SlotRequest>& re
   }
   return weakest;
 }
+
+namespace {
+
+// "waits since … for the approval of ada or grace: Release it?"
+std::string DescribeAsking(const RunState& run, TaskIndex index) {
+  const std::vector<std::string>& approvers = run.pipeline().tasks[index].approval->approvers;
+  const Time until = run.ApprovalExpires(index);
+  return absl::StrCat(
+      "waits since ", FormatTime(run.task(index).started), " for the approval of ",
+      approvers.empty() ? "somebody" : absl::StrJoin(approvers, " or "), ": ",
+      run.Asked(index)->message,
+      until == kNever ? "" : absl::StrCat("; rejected unless decided by ", FormatTime(until)),
+      "; trackbed approve ", run.id(), " ", run.pipeline().tasks[index].name);
+}
+
+}  // namespace
 
 TaskExplanation ExplainState(const RunState& run, TaskIndex index, Time now) {
   return ExplainBatch(run, index, now, FirstHeldBack(run));
@@ -302,15 +356,30 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
           absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
                        ": that of its batches, run ", run.MapRun(index)));
     }
+    if (status.unknown) {
+      return Say(TaskSituation::unknown,
+                 absl::StrCat("whether attempt ", status.attempt,
+                              " goes on is not known: ", DescribeUnknown(run, index)));
+    }
     const std::string held = DescribeDevices(run, index);
-    return Say(TaskSituation::running,
-               absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
-                            held.empty() ? "" : " on ", held));
+    std::string sentence =
+        absl::StrCat("attempt ", status.attempt, " runs since ", FormatTime(status.started),
+                     held.empty() ? "" : " on ", held);
+    if (status.preempting) {
+      absl::StrAppend(&sentence, "; it is being ", DescribePreemption(*run.Preemption(index)));
+    }
+    return Say(TaskSituation::running, std::move(sentence));
   }
   if (run.cancel_requested()) {
     return Say(TaskSituation::cancelling, "its run is being cancelled");
   }
   TaskExplanation explanation;
+  if (status.state == TaskState::waiting) {
+    explanation.situation = TaskSituation::approval;
+    explanation.until = run.ApprovalExpires(index);
+    explanation.sentence = DescribeAsking(run, index);
+    return explanation;
+  }
   for (const TaskIndex dependency : run.graph().Predecessors(index)) {
     if (!IsFinal(run.task(dependency).state)) {
       explanation.waits_for.push_back(tasks[dependency].name);
@@ -323,7 +392,7 @@ TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
     explanation.situation = TaskSituation::retry;
     explanation.until = retry_at;
     explanation.sentence = absl::StrCat("next try at ", FormatTime(retry_at));
-  } else if (index >= first_held_back && status.failed_attempts == 0 && status.lost_attempts == 0) {
+  } else if (index >= first_held_back && !status.tried()) {
     explanation.situation = TaskSituation::batches;
     explanation.sentence = absl::StrCat("waits for one of the ", run.map()->concurrency,
                                         " batches that may be under way at once");
@@ -363,7 +432,10 @@ TaskExplanation DescribeReason(const QueueReason& reason,
   explanation.until = why.until;
   explanation.expected_start = why.expected_start;
   const Shortfall& shortfall = reason.shortfall;
-  if (shortfall.kind != Shortfall::Kind::none) {
+  if (why.rule == Rule::claiming) {
+    explanation.situation = TaskSituation::preempting;
+    explanation.sentence = why.sentence;
+  } else if (shortfall.kind != Shortfall::Kind::none) {
     explanation.situation = shortfall.kind == Shortfall::Kind::shortage
                                 ? TaskSituation::shortage
                                 : TaskSituation::fragmentation;
@@ -405,12 +477,15 @@ StatusOr<TaskExplanation> ExplainUnended(Store& store, const StoredRun& asked, T
                                          const Tenancy& tenancy, const GroupPolicy& policy,
                                          Order* order) {
   const RunId& id = asked.record.id;
+  // People may answer whether somebody drives the run or not.
+  if (explanation.situation == TaskSituation::approval) return explanation;
   TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
   if (lease.expires <= now || (is_gone && is_gone(lease.holder))) {
     return Say(TaskSituation::interrupted,
                absl::StrCat("nobody drives its run; trackbed resume ", id, " continues it"));
   }
-  if (explanation.situation != TaskSituation::next) return explanation;
+  const bool is_approval = static_cast<bool>(asked.state->pipeline().tasks[task].approval);
+  if (explanation.situation != TaskSituation::next || is_approval) return explanation;
   ParsedNodes known = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
   if (known.nodes.empty()) return explanation;  // an engine that does not say what it may use
   StatusOr<std::unique_ptr<EngineNodes>> nodes =

@@ -23,7 +23,7 @@ namespace {
 class ReferredOutputs {
  public:
   explicit ReferredOutputs(const Task& task) {
-    for (const std::string& word : task.command) Add(word);
+    for (const std::string_view word : task.command) Add(word);
     for (const EnvironmentVariable& variable : task.environment.get()) Add(variable.value);
   }
 
@@ -33,7 +33,7 @@ class ReferredOutputs {
   }
 
  private:
-  void Add(const std::string& text) {
+  void Add(std::string_view text) {
     if (text.find("${{") == std::string::npos) return;
     const StatusOr<Template> parsed = Template::Parse(text);
     if (!parsed.ok()) return;
@@ -281,17 +281,13 @@ TaskIndex FirstHeldBack(const RunState& run) {
   size_t room = run.map()->concurrency;
   for (TaskIndex batch = 0; batch < count; ++batch) {
     const TaskStatus& status = run.task(batch);
-    const bool tried = status.failed_attempts > 0 || status.lost_attempts > 0;
-    const bool under_way =
-        status.state == TaskState::running || (status.state == TaskState::pending && tried);
+    const bool under_way = status.state == TaskState::running ||
+                           (status.state == TaskState::pending && status.tried());
     if (under_way && room > 0) --room;
   }
   for (TaskIndex batch = 0; batch < count; ++batch) {
     const TaskStatus& status = run.task(batch);
-    if (status.state != TaskState::pending || status.failed_attempts > 0 ||
-        status.lost_attempts > 0) {
-      continue;
-    }
+    if (status.state != TaskState::pending || status.tried()) continue;
     if (room == 0) return batch;
     --room;
   }

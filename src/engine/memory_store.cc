@@ -1,5 +1,6 @@
 // The Store that keeps everything in memory.
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
@@ -9,9 +10,29 @@
 
 #include "engine/lease.hpp"
 #include "trackbed/engine/store.hpp"
+#include "trackbed/pipeline/sparse.hpp"
 
 namespace trackbed {
 namespace {
+
+// Most events have no detail, and there are two for each task.
+class StoredEvent {
+ public:
+  explicit StoredEvent(const Event& event)
+      : time_(event.time),
+        detail_(event.detail),
+        task_(event.task),
+        attempt_(event.attempt),
+        type_(event.type) {}
+  Event ToEvent() const { return {time_, task_, attempt_, type_, detail_.get()}; }
+
+ private:
+  Time time_;
+  Sparse<std::string> detail_;
+  TaskIndex task_;
+  uint32_t attempt_;
+  EventType type_;
+};
 
 class MemoryStore final : public Store {
  public:
@@ -40,12 +61,10 @@ class MemoryStore final : public Store {
   Status Commit(uint64_t fence, const Batch& batch) override {
     if (fence != lease_.fence) return LeaseLost(lease_);
     TRACKBED_RETURN_IF_ERROR(CheckSequences(batch));
-    for (const Batch::NewRun& run : batch.runs) {
-      TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(run.record.id));
-    }
+    TRACKBED_RETURN_IF_ERROR(CheckRuns(batch));
     for (const Batch::NewRun& run : batch.runs) Add(run.record, run.submitted);
     for (const Batch::NewEvent& added : batch.events) {
-      runs_[static_cast<size_t>(added.run) - 1].events.push_back(added.event);
+      runs_[static_cast<size_t>(added.run) - 1].events.emplace_back(added.event);
     }
     for (const Batch::StatusChange& change : batch.status_changes) {
       RunRecord& record = runs_[static_cast<size_t>(change.run) - 1].record;
@@ -88,17 +107,18 @@ class MemoryStore final : public Store {
   Status ReadEvents(int64_t run, uint64_t from,
                     const std::function<void(uint64_t, Event)>& visit) override {
     if (!Has(run)) return absl::OkStatus();
-    const std::deque<Event>& events = runs_[static_cast<size_t>(run) - 1].events;
-    for (size_t i = from == 0 ? 0 : from - 1; i < events.size(); ++i) visit(i + 1, events[i]);
+    const std::deque<StoredEvent>& events = runs_[static_cast<size_t>(run) - 1].events;
+    for (size_t i = from == 0 ? 0 : from - 1; i < events.size(); ++i)
+      visit(i + 1, events[i].ToEvent());
     return absl::OkStatus();
   }
 
   Status ReadSomeEvents(int64_t run, uint64_t from, size_t limit,
                         const std::function<void(uint64_t, Event)>& visit) override {
     if (!Has(run)) return absl::OkStatus();
-    const std::deque<Event>& events = runs_[static_cast<size_t>(run) - 1].events;
+    const std::deque<StoredEvent>& events = runs_[static_cast<size_t>(run) - 1].events;
     for (size_t i = from == 0 ? 0 : from - 1; i < events.size() && limit > 0; ++i, --limit) {
-      visit(i + 1, events[i]);
+      visit(i + 1, events[i].ToEvent());
     }
     return absl::OkStatus();
   }
@@ -145,7 +165,7 @@ class MemoryStore final : public Store {
  private:
   struct StoredRun {
     RunRecord record;
-    std::deque<Event> events;
+    std::deque<StoredEvent> events;
   };
   Status CheckThatIsNew(const RunId& id) const {
     if (!numbers_.contains(id)) return absl::OkStatus();
@@ -154,9 +174,23 @@ class MemoryStore final : public Store {
   void Add(RunRecord record, const Event& submitted) {
     record.number = static_cast<int64_t>(runs_.size()) + 1;
     numbers_.emplace(record.id, record.number);
-    runs_.push_back({std::move(record), {submitted}});
+    runs_.push_back({std::move(record), {StoredEvent(submitted)}});
   }
   bool Has(int64_t run) const { return run > 0 && static_cast<size_t>(run) <= runs_.size(); }
+
+  Status CheckRuns(const Batch& batch) const {
+    absl::flat_hash_set<RunId> added;
+    for (const Batch::NewRun& run : batch.runs) {
+      TRACKBED_RETURN_IF_ERROR(CheckThatIsNew(run.record.id));
+      if (!added.insert(run.record.id).second) {
+        return AlreadyExists(absl::StrCat("run ", run.record.id, " exists"));
+      }
+    }
+    for (const Batch::StatusChange& change : batch.status_changes) {
+      if (!Has(change.run)) return DataLoss(absl::StrCat("there is no run number ", change.run));
+    }
+    return absl::OkStatus();
+  }
 
   // Each event must follow the one before it in its run; else nothing may be stored.
   Status CheckSequences(const Batch& batch) const {

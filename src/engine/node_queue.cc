@@ -35,7 +35,11 @@ class NodeQueue::NodePlacer final : public Placer {
  public:
   explicit NodePlacer(NodeQueue* queue) : queue_(*queue) {}
   std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
-    return queue_.Try(cluster, demand);
+    return queue_.Try(cluster, demand, {});
+  }
+  std::optional<Placement> ChooseNear(const Cluster& cluster, const Demand& demand,
+                                      std::span<const LocalData> data) override {
+    return queue_.Try(cluster, demand, data);
   }
   bool Accepts(const Cluster& cluster, const Demand& demand, const Placement& placement) override {
     return queue_.TryAt(cluster, demand, placement);
@@ -65,9 +69,11 @@ class NodeQueue::LenientOrder final : public Order {
   Order& order_;
 };
 
-StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(
-    std::span<const NodeDescription> nodes, Tenancy tenancy, const GroupPolicy& policy,
-    Order* order, std::function<bool(const ReadyTask&)> wanted) {
+StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(std::span<const NodeDescription> nodes,
+                                                       Tenancy tenancy, const GroupPolicy& policy,
+                                                       Order* order,
+                                                       std::function<bool(const ReadyTask&)> wanted,
+                                                       NodeChoice choice) {
   std::vector<Node> accounts;
   for (const NodeDescription& node : nodes) {
     for (const Node& other : accounts) {
@@ -80,10 +86,14 @@ StatusOr<std::unique_ptr<NodeQueue>> NodeQueue::Create(
   }
   std::unique_ptr<NodeQueue> queue(new NodeQueue(nodes, std::move(accounts), std::move(tenancy),
                                                  policy, order, std::move(wanted)));
-  if (nodes.size() > 1) {
+  if (choice.placer.empty()) {
     // Without accelerators nothing is lost by fragments, and a node that fails takes few with it.
-    TRACKBED_ASSIGN_OR_RETURN(queue->placer_,
-                              MakePlacer(queue->model_.has_cards() ? "default" : "spread"));
+    choice.placer = queue->model_.has_cards() ? "default" : "spread";
+  }
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<Placer> placer, MakePlacer(choice.placer));
+  if (nodes.size() > 1) {
+    queue->placer_ = std::move(placer);
+    queue->reads_from_ = std::move(choice.reads_from);
   }
   return queue;
 }
@@ -98,7 +108,8 @@ NodeQueue::NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> a
       policy_(policy),
       order_(order),
       wanted_(std::move(wanted)),
-      unlimited_(IsUnlimited(tenancy_)) {}
+      unlimited_(IsUnlimited(tenancy_)),
+      evicts_(policy.preempt_by_priority || policy.reclaim) {}
 
 // ---- Lines -----------------------------------------------------------------------------------
 
@@ -320,6 +331,8 @@ uint32_t NodeQueue::Hold(Line line, const HeldMembers& members, Time started) {
   running.scheduled = 0;
   running.line = line;
   running.state = Running::State::holds;
+  running.stoppable = true;
+  running.stopping = false;
   ++live_;
   if (line != kNoLine && lines_[line].run_time == Duration{0}) ++unknown_times_;
   return place;
@@ -416,7 +429,7 @@ bool NodeQueue::AllocateFound(const RequestState& request, const FoundMember& fo
 }
 
 uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time started, Time now,
-                           HeldMembers* given) {
+                           HeldMembers* given, bool stoppable) {
   HeldMembers members;
   const bool known = std::all_of(found.begin(), found.end(), [&](const FoundMember& member) {
     return line == kNoLine ? member.node == kNoNode
@@ -424,6 +437,7 @@ uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time s
   });
   if (known) {
     const uint32_t held = Hold(line, members, started);
+    running_[held].stoppable = stoppable;
     if (scheduler_ != nullptr) Restore(&running_[held], now);
     if (given != nullptr) *given = std::move(members);
     return held;
@@ -435,10 +449,18 @@ uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time s
   running.started = started;
   running.line = line;
   running.state = Running::State::crowded;
+  running.stoppable = stoppable;
   crowded_.insert(place);
   Crowd(running, true);
   ++live_;
   return place;
+}
+
+void NodeQueue::Stopping(uint32_t held) {
+  Running& running = running_[held];
+  running.stopping = true;
+  if (running.scheduled != 0) (void)scheduler_->Stopping(running.scheduled);
+  changed_ = true;
 }
 
 // ---- Deciding --------------------------------------------------------------------------------
@@ -479,8 +501,27 @@ void NodeQueue::Restore(Running* running, Time now) {
   const TaskId id = ++last_id_;
   // An amount that was placed by another rule may not fit the scheduler's account: the allocator
   // still counts it.
-  const TaskRequest wanted = RequestOf(lines_[running->line], id);
-  if (scheduler_->Restore(wanted, placements, running->started, now).ok()) running->scheduled = id;
+  TaskRequest wanted = RequestOf(lines_[running->line], id);
+  wanted.preemptible = running->stoppable;
+  if (!scheduler_->Restore(wanted, placements, running->started, now).ok()) return;
+  running->scheduled = id;
+  if (running->stopping) (void)scheduler_->Stopping(id);
+}
+
+std::vector<LocalData> NodeQueue::DataOf(const ReadyTask& task) const {
+  std::vector<LocalData> data;
+  if (!reads_from_) return data;
+  for (const std::string& name : reads_from_(task)) {
+    const auto there = std::find_if(nodes_.begin(), nodes_.end(),
+                                    [&](const Node& node) { return node.name == name; });
+    if (there == nodes_.end()) continue;  // it has been taken away
+    const auto node = static_cast<NodeIndex>(there - nodes_.begin());
+    auto known = std::find_if(data.begin(), data.end(),
+                              [&](const LocalData& other) { return other.node == node; });
+    if (known == data.end()) known = data.insert(data.end(), {node, 0});
+    ++known->bytes;
+  }
+  return data;
 }
 
 void NodeQueue::SubmitHeads() {
@@ -490,7 +531,9 @@ void NodeQueue::SubmitHeads() {
     LineState& line = lines_[index];
     if (line.tasks.empty()) continue;
     const TaskId id = ++last_id_;
-    const Status status = scheduler_->Submit(RequestOf(line, id), line.tasks.front().since);
+    TaskRequest request = RequestOf(line, id);
+    request.data = DataOf(line.tasks.front().task);
+    const Status status = scheduler_->Submit(request, line.tasks.front().since);
     if (status.ok()) {
       line.refused.clear();
       line.submitted = id;
@@ -509,19 +552,30 @@ bool NodeQueue::Decide(Time now) {
   Settle(scheduler_->cluster());
   changed_ = !plan.starts.empty();
   next_ = plan.next;
-  if (plan.starts.empty()) return false;
-  const TaskId id = plan.starts.front().task;
-  const Line index = submitted_.at(id);
-  Started started;
-  for (Trial& trial : trials_) {
-    std::move(trial.members.begin(), trial.members.end(), std::back_inserter(started.members));
+  for (const Eviction& eviction : plan.evictions) {
+    const auto victim = std::find_if(running_.begin(), running_.end(), [&](const Running& running) {
+      return running.state == Running::State::holds && running.scheduled == eviction.victim;
+    });
+    victim->stopping = true;
+    stops_.push_back({static_cast<uint32_t>(victim - running_.begin()),
+                      lines_[submitted_.at(eviction.beneficiary)].tasks.front().task,
+                      eviction.cause});
+  }
+  // For whom room was made, several may start at once. There is a trial for each of their members.
+  auto trial = trials_.begin();
+  for (const Start& start : plan.starts) {
+    const Line index = submitted_.at(start.task);
+    Started started;
+    for (size_t i = 0; i < start.members.size(); ++i, ++trial) {
+      std::move(trial->members.begin(), trial->members.end(), std::back_inserter(started.members));
+    }
+    started.held = Hold(index, started.members, now);
+    running_[started.held].scheduled = start.task;
+    started.task = Pop(index);
+    decided_.push_back(std::move(started));
   }
   trials_.clear();
-  started.held = Hold(index, started.members, now);
-  running_[started.held].scheduled = id;
-  started.task = Pop(index);
-  decided_.push_back(std::move(started));
-  return true;
+  return !plan.starts.empty();
 }
 
 std::optional<NodeQueue::Started> NodeQueue::TakeDirectly(Time now) {
@@ -556,7 +610,8 @@ std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
       if (unlimited_ && live_ == 0 && placer_ == nullptr) scheduler_.reset();
       return std::nullopt;
     }
-    if (unlimited_ && scheduler_ == nullptr && waiting_.size() == 1 && nodes_.size() == 1) {
+    if (unlimited_ && !evicts_ && scheduler_ == nullptr && waiting_.size() == 1 &&
+        nodes_.size() == 1) {
       std::optional<Started> next = TakeDirectly(now);
       if (next || !waiting_.empty()) return next;
       continue;
@@ -568,11 +623,13 @@ std::optional<NodeQueue::Started> NodeQueue::Take(Time now) {
   }
 }
 
-std::optional<Placement> NodeQueue::Try(const Cluster& cluster, const Demand& demand) {
+std::optional<Placement> NodeQueue::Try(const Cluster& cluster, const Demand& demand,
+                                        std::span<const LocalData> data) {
   Settle(cluster);
   if (placer_ == nullptr) return TryOn(cluster, 0, demand);
   // What an allocator could give fits in the cluster's account.
-  const std::optional<Placement> choice = placer_->Choose(cluster, demand);
+  const std::optional<Placement> choice =
+      data.empty() ? placer_->Choose(cluster, demand) : placer_->ChooseNear(cluster, demand, data);
   if (!choice) return std::nullopt;
   if (const auto placement = TryOn(cluster, choice->node, demand)) return placement;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {

@@ -6,6 +6,9 @@
 // gives the devices. While there is one node, only one line waits and no quota can refuse it, there
 // is nothing to decide and the scheduler is not asked.
 //
+// Where the policy says so, some of what runs is to be stopped for what waits: the queue says whom,
+// and does nothing about it but to keep the room that they leave for whom it was made.
+//
 // A gang starts whole: each of its members has what the task asks for, or none has anything.
 #pragma once
 
@@ -21,6 +24,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "engine/cluster_model.hpp"
@@ -55,6 +59,15 @@ struct HeldMember {
 };
 using HeldMembers = absl::InlinedVector<HeldMember, 1>;  // main1 first
 
+// How one of several nodes is chosen.
+struct NodeChoice {
+  // One of kPlacerNames; empty: "default" where there are accelerators, else "spread".
+  std::string placer;
+  // The nodes on which what the task reads was written: a name for each of its inputs, unless that
+  // is not known. Empty: of no task.
+  std::function<std::vector<std::string>(const ReadyTask&)> reads_from;
+};
+
 class NodeQueue {
  public:
   using Line = uint32_t;
@@ -78,6 +91,12 @@ class NodeQueue {
     uint32_t held = 0;  // to be released
     HeldMembers members;
   };
+  // Somebody who runs and is to be stopped, so that a task that waits has room.
+  struct ToStop {
+    uint32_t held = 0;
+    ReadyTask beneficiary;
+    Eviction::Cause cause = Eviction::Cause::priority;
+  };
   // Where a member was found running, and what it held there before.
   struct FoundMember {
     NodeIndex node = kNoNode;
@@ -85,11 +104,12 @@ class NodeQueue {
   };
   // `order`, which outlives the queue, decides in place of the policy's; null: the policy. `wanted`
   // says whether a task that was pushed is still to be started. kInvalidArgument for a wrong
-  // description, and for two of one name.
+  // description, two of one name, and an unknown placer.
   static StatusOr<std::unique_ptr<NodeQueue>> Create(std::span<const NodeDescription> nodes,
                                                      Tenancy tenancy, const GroupPolicy& policy,
                                                      Order* order,
-                                                     std::function<bool(const ReadyTask&)> wanted);
+                                                     std::function<bool(const ReadyTask&)> wanted,
+                                                     NodeChoice choice = {});
   NodeQueue(const NodeQueue&) = delete;
   NodeQueue& operator=(const NodeQueue&) = delete;
 
@@ -105,6 +125,11 @@ class NodeQueue {
   // The next task that starts, with what it holds.
   std::optional<Started> Take(Time now);
   void Release(uint32_t held, Time now);
+  // Whom Take has found to be in the way since the last time. They hold what they have until they
+  // are released; who has them stopped starts then, if he still waits.
+  std::vector<ToStop> TakeStops() { return std::exchange(stops_, {}); }
+  // It is being stopped already: nobody else has to be for the room that it leaves.
+  void Stopping(uint32_t held);
   // All that wait, in the order in which they were pushed.
   std::vector<std::pair<Time, ReadyTask>> Waiters() const;
   // Some of what was pushed is not wanted any more: it must not hold up others.
@@ -113,9 +138,10 @@ class NodeQueue {
   // Counts an attempt that was found running, and returns what to release. Each member gets the
   // parts that it held before; where these are not free, or there are none, what there is; and
   // where that is not enough, nothing new starts on its node until it is. A member on no node of
-  // ours holds nothing. *given, when given, is what they got.
+  // ours holds nothing. *given, when given, is what they got. Nobody has it stopped unless it is
+  // `stoppable`.
   uint32_t Occupy(Line line, std::span<const FoundMember> members, Time started, Time now,
-                  HeldMembers* given = nullptr);
+                  HeldMembers* given = nullptr, bool stoppable = true);
 
   // Nothing new starts on a node that is closed. All are open at first.
   void SetOpen(NodeIndex node, bool open);
@@ -170,6 +196,8 @@ class NodeQueue {
     TaskId scheduled = 0;  // 0: the scheduler does not know it
     Line line = 0;
     State state = State::free;
+    bool stoppable = true;
+    bool stopping = false;
   };
   // Allocations that the scheduler has not decided about yet.
   struct Trial {
@@ -206,6 +234,8 @@ class NodeQueue {
   void Engage(Time now);
   void Restore(Running* running, Time now);
   void SubmitHeads();
+  // How many of its inputs lie on each node: their sizes are not known.
+  std::vector<LocalData> DataOf(const ReadyTask& task) const;
   // False: nothing starts.
   bool Decide(Time now);
   std::optional<Started> TakeDirectly(Time now);
@@ -213,7 +243,8 @@ class NodeQueue {
   Shortfall ShortfallOf(const RequestState& request, const WaitReason& why) const;
 
   // For the placer.
-  std::optional<Placement> Try(const Cluster& cluster, const Demand& demand);
+  std::optional<Placement> Try(const Cluster& cluster, const Demand& demand,
+                               std::span<const LocalData> data);
   std::optional<Placement> TryOn(const Cluster& cluster, NodeIndex node, const Demand& demand);
   bool TryAt(const Cluster& cluster, const Demand& demand, const Placement& placement);
   // The scheduler has decided about the last trials: they run, or are given back.
@@ -226,7 +257,9 @@ class NodeQueue {
   GroupPolicy policy_;
   Order* order_;
   std::function<bool(const ReadyTask&)> wanted_;
+  std::function<std::vector<std::string>(const ReadyTask&)> reads_from_;
   bool unlimited_ = false;  // no quota can refuse anything
+  bool evicts_ = false;     // some may be stopped for others
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Placer> placer_;  // among several nodes
   std::vector<Trial> trials_;       // of the task that the scheduler looks at, or has started
@@ -241,6 +274,7 @@ class NodeQueue {
   std::vector<Line> refused_;   // … when something has ended
   absl::flat_hash_map<TaskId, Line> submitted_;
   std::deque<Started> decided_;
+  std::vector<ToStop> stops_;
   Time last_since_{};
   TaskId last_id_ = 0;
   bool recheck_ = false;

@@ -18,7 +18,9 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/engine/cache_key.hpp"
 #include "trackbed/engine/event_json.hpp"
+#include "trackbed/engine/local_host.hpp"
 #include "trackbed/pipeline/pipeline_json.hpp"
+#include "trackbed/resources/node_reader.hpp"
 
 namespace trackbed {
 namespace {
@@ -36,6 +38,7 @@ StatusOr<FoundTask> Load(Store& store, const std::string& run, std::string_view 
 }
 
 std::string StateName(const TaskStatus& status) {
+  if (status.unknown) return "unknown";
   const bool cached = status.cached && status.state == TaskState::succeeded;
   return cached ? "cached" : std::string(ToString(status.state));
 }
@@ -108,7 +111,38 @@ StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_vie
 
 bool IsDriven(Store& store, Time now) {
   const StatusOr<Lease> lease = store.ReadLease();
-  return lease.ok() && lease->fence != 0 && lease->expires > now;
+  return lease.ok() && lease->fence != 0 && lease->expires > now && !HolderIsGone(lease->holder);
+}
+
+StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run) {
+  std::vector<std::string> names;
+  if (run.status != RunStatus::running) return names;
+  TRACKBED_ASSIGN_OR_RETURN(const Pipeline pipeline, ReadPipelineOf(store, run));
+  const bool can_ask = std::any_of(pipeline.tasks.begin(), pipeline.tasks.end(),
+                                   [](const Task& task) { return bool{task.approval}; });
+  if (!can_ask) return names;
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
+  for (TaskIndex task = 0; task < pipeline.tasks.size(); ++task) {
+    if (stored.state->task(task).state == TaskState::waiting) {
+      names.push_back(pipeline.tasks[task].name);
+    }
+  }
+  return names;
+}
+
+StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now) {
+  if (run.status != RunStatus::running) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
+  if (lease.fence == 0 || lease.expires <= now) return 0;
+  const ParsedNodes used = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
+  const bool only_here = used.nodes.size() == 1 && used.nodes.front().endpoint.empty();
+  if (only_here) return 0;
+  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
+  size_t count = 0;
+  for (TaskIndex task = 0; task < stored.state->pipeline().tasks.size(); ++task) {
+    if (stored.state->task(task).unknown) ++count;
+  }
+  return count;
 }
 
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
@@ -124,6 +158,10 @@ StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Tim
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
+    const StatusOr<std::vector<std::string>> asking = TasksThatAsk(store, run);
+    if (asking.ok() && !asking->empty()) one["asks_for_approval"] = *asking;
+    TRACKBED_ASSIGN_OR_RETURN(const size_t unknown, CountUnknown(store, run, now));
+    if (unknown > 0) one["unknown"] = unknown;
     lines.push_back(Dump(one));
   }
   return lines;
@@ -184,6 +222,10 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
   const TaskStatus& status = state.task(found.task);
   const AttemptIntended* intended = state.Intended(found.task);
   Json json = {{"run", state.id()}, {"task", std::string(task)}, {"cached", status.cached}};
+  if (state.pipeline().tasks[found.task].approval) {
+    json["reason"] = "it asks somebody each time";
+    return Dump(json);
+  }
   if (status.attempt == 0 && !status.cached) {
     json["reason"] = "it has not run, so the cache was not asked";
     return Dump(json);
@@ -231,6 +273,10 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
 }
 
 Status CheckHasLog(const RunState& run, TaskIndex task) {
+  if (run.pipeline().tasks[task].approval) {
+    return NotFound(absl::StrCat("task \"", run.pipeline().tasks[task].name, "\" of run ", run.id(),
+                                 " is an approval, which has no log"));
+  }
   if (!run.pipeline().tasks[task].map) return absl::OkStatus();
   const std::string& name = run.pipeline().tasks[task].name;
   return NotFound(absl::StrCat("task \"", name, "\" of run ", run.id(),

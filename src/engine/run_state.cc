@@ -12,6 +12,8 @@ std::string_view ToString(TaskState state) {
   switch (state) {
     case TaskState::pending:
       return "pending";
+    case TaskState::waiting:
+      return "waiting";
     case TaskState::running:
       return "running";
     case TaskState::succeeded:
@@ -62,6 +64,7 @@ Status RunState::ApplyRunEvent(const Event& event) {
         if (tasks_[i].state == TaskState::cancelled) ResetTask(i, tasks_[i].fresh);
         // It was told to stop; how it ends says nothing about the task itself.
         if (cancel_requested_ && tasks_[i].state == TaskState::running) tasks_[i].stopping = true;
+        MakeKnown(i);
       }
       status_ = RunStatus::running;
       finished_at_ = Time{};
@@ -93,7 +96,7 @@ Status RunState::ApplyRunEvent(const Event& event) {
       }
       for (TaskIndex i = 0; i < tasks_.size(); ++i) {
         if (tasks_[i].state == TaskState::running) return Unexpected(event);
-        if (tasks_[i].state == TaskState::pending) Finish(i, TaskState::cancelled, event.time);
+        if (!IsFinal(tasks_[i].state)) Finish(i, TaskState::cancelled, event.time);
       }
       status_ = detail.status;
       finished_at_ = event.time;
@@ -110,14 +113,21 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     return Unexpected(event);
   }
   TaskStatus& task = tasks_[event.task];
-  const bool ends_attempt = event.type == EventType::attempt_succeeded ||
-                            event.type == EventType::attempt_failed ||
-                            event.type == EventType::attempt_cancelled;
-  if (task.state != (ends_attempt ? TaskState::running : TaskState::pending)) {
+  if (event.type == EventType::approval_requested || event.type == EventType::approval_decided) {
+    return ApplyApproval(event);
+  }
+  const bool ends_attempt =
+      event.type == EventType::attempt_succeeded || event.type == EventType::attempt_failed ||
+      event.type == EventType::attempt_cancelled || event.type == EventType::attempt_preempted;
+  const bool during_attempt = event.type == EventType::attempt_preempting ||
+                              event.type == EventType::attempt_unknown ||
+                              event.type == EventType::attempt_known;
+  const bool of_attempt = ends_attempt || during_attempt;
+  if (task.state != (of_attempt ? TaskState::running : TaskState::pending)) {
     return Unexpected(event);
   }
-  if (ends_attempt && event.attempt != task.attempt) return Unexpected(event);
-  if (!ends_attempt) {
+  if (of_attempt && event.attempt != task.attempt) return Unexpected(event);
+  if (!of_attempt) {
     for (TaskIndex dependency : graph_.Predecessors(event.task)) {
       if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
     }
@@ -128,13 +138,20 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   if (has_ended && !event.detail.empty()) {
     TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &ended));
   }
-  if (has_ended) task.stopping = false;
+  if (event.type == EventType::attempt_preempted && !task.preempting) return Unexpected(event);
+  if (has_ended) task.stopping = task.preempting = false;
+  if (has_ended) MakeKnown(event.task);
   switch (event.type) {
     case EventType::attempt_intended: {
-      if (event.attempt != task.attempt + 1) return Unexpected(event);
+      const bool is_approval = static_cast<bool>(pipeline_->tasks[event.task].approval);
+      if (event.attempt != task.attempt + 1 || is_approval) return Unexpected(event);
+      if (!preemptions_.empty()) preemptions_.erase(event.task);
       // Mostly there is nothing else to say, and the pipeline says it too.
-      static const std::string no_cache =
-          Encode(AttemptIntended{"", std::string(kTaskSaysNoCache), {}, {}, "", {}});
+      static const std::string no_cache = [] {
+        AttemptIntended only;
+        only.cache_off = kTaskSaysNoCache;
+        return Encode(only);
+      }();
       if (!event.detail.empty() && event.detail != no_cache) {
         AttemptIntended& intended = intended_[event.task];
         TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended));
@@ -176,6 +193,24 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       failures_[event.task] = std::move(ended);
       Finish(event.task, TaskState::cancelled, event.time);
       return absl::OkStatus();
+    case EventType::attempt_preempting:
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &preemptions_[event.task]));
+      task.preempting = true;
+      return absl::OkStatus();
+    case EventType::attempt_preempted:
+      ++task.preempted_attempts;
+      failures_[event.task] = std::move(ended);
+      task.state = TaskState::pending;
+      task.finished = event.time;
+      return absl::OkStatus();
+    case EventType::attempt_unknown:
+      TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &unknown_[event.task]));
+      task.unknown = true;
+      return absl::OkStatus();
+    case EventType::attempt_known:
+      if (!task.unknown) return Unexpected(event);
+      MakeKnown(event.task);
+      return absl::OkStatus();
     case EventType::task_failed:
       failures_[event.task] = std::move(ended);
       task.started = event.time;
@@ -205,12 +240,59 @@ Status RunState::ApplyTaskEvent(const Event& event) {
   }
 }
 
+Status RunState::ApplyApproval(const Event& event) {
+  TaskStatus& task = tasks_[event.task];
+  if (!pipeline_->tasks[event.task].approval) return Unexpected(event);
+  if (event.type == EventType::approval_requested) {
+    if (task.state != TaskState::pending || event.attempt != task.attempt + 1) {
+      return Unexpected(event);
+    }
+    for (const TaskIndex dependency : graph_.Predecessors(event.task)) {
+      if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
+    }
+    TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &asked_[event.task]));
+    task.state = TaskState::waiting;
+    task.attempt = event.attempt;
+    task.started = event.time;
+    return absl::OkStatus();
+  }
+  if (task.state != TaskState::waiting || event.attempt != task.attempt) return Unexpected(event);
+  ApprovalDecided& decision = decisions_[event.task];
+  TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &decision));
+  if (!decision.approved) {
+    AttemptEnded& failure = failures_[event.task];
+    failure.reason = FailureReason::rejected;
+    failure.message = DescribeDecision(decision);
+  }
+  Finish(event.task, decision.approved ? TaskState::succeeded : TaskState::failed, event.time);
+  return absl::OkStatus();
+}
+
+std::string DescribeDecision(const ApprovalDecided& decision) {
+  if (decision.by.empty()) return "nobody approved in time";
+  return absl::StrCat(decision.approved ? "approved by " : "rejected by ", decision.by,
+                      decision.comment.empty() ? "" : ": ", decision.comment);
+}
+
+std::string DescribePreemption(const AttemptPreempting& preempting) {
+  const bool priority = preempting.cause == AttemptPreempting::Cause::priority;
+  return absl::StrCat(
+      "stopped for task ", preempting.task, " of run ", preempting.run,
+      priority ? ", which has a higher priority" : ", whose tenant has less than its guarantee");
+}
+
 void RunState::Finish(TaskIndex index, TaskState state, Time time) {
   TaskStatus& task = tasks_[index];
   task.state = state;
   task.finished = time;
   --unfinished_;
   if (state == TaskState::failed && !pipeline_->tasks[index].allow_failure) ++failed_;
+}
+
+void RunState::MakeKnown(TaskIndex index) {
+  if (!tasks_[index].unknown) return;
+  tasks_[index].unknown = false;
+  unknown_.erase(index);
 }
 
 void RunState::ResetTask(TaskIndex index, bool fresh) {
@@ -228,6 +310,9 @@ void RunState::ResetTask(TaskIndex index, bool fresh) {
   failures_.erase(index);
   skips_.erase(index);
   intended_.erase(index);
+  asked_.erase(index);
+  decisions_.erase(index);
+  preemptions_.erase(index);
   retried_batches_.erase(index);
 }
 
@@ -266,6 +351,29 @@ const TaskSkipped* RunState::Skip(TaskIndex index) const {
 const AttemptIntended* RunState::Intended(TaskIndex index) const {
   auto found = intended_.find(index);
   return found == intended_.end() ? nullptr : &found->second;
+}
+
+const ApprovalRequested* RunState::Asked(TaskIndex index) const {
+  auto found = asked_.find(index);
+  return found == asked_.end() ? nullptr : &found->second;
+}
+Time RunState::ApprovalExpires(TaskIndex index) const {
+  const TaskStatus& task = tasks_[index];
+  if (task.state != TaskState::waiting) return kNever;
+  const Duration timeout = pipeline_->tasks[index].approval->timeout;
+  return timeout > Duration(0) && timeout < kNever - task.started ? task.started + timeout : kNever;
+}
+const ApprovalDecided* RunState::Decision(TaskIndex index) const {
+  auto found = decisions_.find(index);
+  return found == decisions_.end() ? nullptr : &found->second;
+}
+const AttemptPreempting* RunState::Preemption(TaskIndex index) const {
+  auto found = preemptions_.find(index);
+  return found == preemptions_.end() ? nullptr : &found->second;
+}
+const AttemptUnknown* RunState::Unknown(TaskIndex index) const {
+  auto found = unknown_.find(index);
+  return found == unknown_.end() ? nullptr : &found->second;
 }
 
 const RunId& RunState::MapRun(TaskIndex index) const {

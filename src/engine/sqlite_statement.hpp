@@ -23,11 +23,9 @@ class Statement {
   }
 
   void Bind(int index, int64_t value) { sqlite3_bind_int64(statement_, index, value); }
-  void BindNull(int index) { sqlite3_bind_null(statement_, index); }
   // The bytes must stay until the next Reset.
-  void BindText(int index, std::string_view text) {
-    sqlite3_bind_text64(statement_, index, text.data() == nullptr ? "" : text.data(), text.size(),
-                        SQLITE_STATIC, SQLITE_UTF8);
+  void BindText(int index, const std::string& text) {
+    sqlite3_bind_text64(statement_, index, text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8);
   }
   void BindBlob(int index, std::string_view bytes) {
     sqlite3_bind_blob64(statement_, index, bytes.data() == nullptr ? "" : bytes.data(),

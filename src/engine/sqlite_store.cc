@@ -22,6 +22,7 @@
 
 #include "engine/lease.hpp"
 #include "engine/row_digest.hpp"
+#include "engine/sqlite_error.hpp"
 #include "engine/sqlite_statement.hpp"
 #include "trackbed/engine/store.hpp"
 
@@ -81,6 +82,10 @@ UPDATE requests SET digest=row_digest(time_ns, kind, run);
 CREATE TABLE nodes(
   name TEXT PRIMARY KEY, description TEXT NOT NULL, drained INTEGER NOT NULL,
   digest INTEGER NOT NULL) WITHOUT ROWID;
+)sql",
+                                    R"sql(
+ALTER TABLE requests ADD COLUMN detail BLOB NOT NULL DEFAULT x'';
+UPDATE requests SET digest=row_digest(time_ns, kind, run, detail);
 )sql"};
 constexpr int kFormat = std::size(kFormats);
 // The row that ends a run: its sequence, and its type, which is no event's. Its time is the number
@@ -121,7 +126,7 @@ class SqliteStore final : public Store {
   StatusOr<std::vector<Request>> ReadRequests() override;
 
  private:
-  Status Error(std::string_view doing) const;
+  Status Error(std::string_view doing) const { return SqliteError(database_, path_, doing); }
   Status Execute(const char* sql, std::string_view doing);
   StatusOr<int> ReadFormat();
   Status BringUpToDate();
@@ -164,49 +169,6 @@ class SqliteStore final : public Store {
 // Closes the connection; SQLite keeps it until the statements, destroyed after this, are gone.
 SqliteStore::~SqliteStore() { sqlite3_close_v2(database_); }
 
-// What SQLite says, in the words of our codes.
-Status SqliteStore::Error(std::string_view doing) const {
-  // SQLite does not always keep the number of a failed write; nothing has changed errno since.
-  const int last_error = errno;
-  const int code = sqlite3_errcode(database_);
-  const int system_error = sqlite3_system_errno(database_);
-  const int os_error = system_error != 0 ? system_error : last_error;
-  std::string message =
-      absl::StrCat(path_, ": cannot ", AbslView(doing), ": ", sqlite3_errmsg(database_));
-  switch (code) {
-    case SQLITE_MISUSE:
-      return Internal(message);
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-      return DataLoss(absl::StrCat(path_, ": cannot ", AbslView(doing), ": a row is missing"));
-    case SQLITE_NOMEM:
-      return ResourceExhausted(message);
-    case SQLITE_FULL:
-      return ResourceExhausted(absl::StrCat(message, " (is the disk full?)"));
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_CONSTRAINT:  // what is there is looked at before it is added to
-    case SQLITE_ERROR:       // our SQL does not fit what is there
-      return DataLoss(message);
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-    case SQLITE_CANTOPEN:
-      return FailedPrecondition(message);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return Unavailable(message);
-    default:
-      break;
-  }
-  const bool is_full = os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG;
-  if (code == SQLITE_IOERR && is_full) {
-    return ResourceExhausted(absl::StrCat(message, " (", std::strerror(os_error), ")"));
-  }
-  return Unavailable(message);
-}
-
 Status SqliteStore::Execute(const char* sql, std::string_view doing) {
   if (sqlite3_exec(database_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return Error(doing);
   return absl::OkStatus();
@@ -221,13 +183,13 @@ Status CreatePrivateFile(const std::string& path) {
   }
   const int error = errno;
   const std::string message = absl::StrCat(path, ": cannot open the store: ", std::strerror(error));
-  return error == ENOSPC || error == EDQUOT ? ResourceExhausted(message)
-                                            : FailedPrecondition(message);
+  return IsOutOfSpace(error) ? ResourceExhausted(message) : FailedPrecondition(message);
 }
 
 Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& options) {
   path_ = path;
-  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+  // A cache of our own, whatever the host has set for all its connections.
+  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
               (options.read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
   if (!options.read_only && options.vfs.empty()) {
     TRACKBED_RETURN_IF_ERROR(CreatePrivateFile(path));
@@ -238,7 +200,6 @@ Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& opti
   if (sqlite3_open_v2(path.c_str(), &database_, flags, vfs) != SQLITE_OK) {
     return Error("open the store");
   }
-  sqlite3_extended_result_codes(database_, 0);
   sqlite3_busy_timeout(database_, kBusyMilliseconds);
   if (AddRowDigest(database_) != SQLITE_OK) return Error("open the store");
   // Looked at before anything is changed: it may be somebody else's file.
@@ -267,9 +228,7 @@ Status SqliteStore::UseWriteAheadLog() {
   for (int i = 0;; ++i) {
     const int code = sqlite3_exec(database_, "PRAGMA journal_mode=WAL", nullptr, nullptr, nullptr);
     if (code == SQLITE_OK) return absl::OkStatus();
-    if ((code != SQLITE_BUSY && code != SQLITE_LOCKED) || i == kTries) {
-      return Error("open the store");
-    }
+    if (code != SQLITE_BUSY || i == kTries) return Error("open the store");
     sqlite3_sleep(kWaitMilliseconds);
   }
 }
@@ -388,9 +347,12 @@ Status SqliteStore::PrepareStatements() {
       {sql_.set_lease_node,
        "UPDATE lease SET node=?1, digest=row_digest(fence, expires_ns, host, boot_id, process,"
        " process_start, description, ?1)"},
-      {sql_.post_request, "INSERT INTO requests VALUES(NULL, ?1, ?2, ?3, row_digest(?1, ?2, ?3))"},
+      {sql_.post_request,
+       "INSERT INTO requests(time_ns, kind, run, detail, digest)"
+       " VALUES(?1, ?2, ?3, ?4, row_digest(?1, ?2, ?3, ?4))"},
       {sql_.read_requests,
-       "SELECT number, kind, run, digest=row_digest(time_ns, kind, run) FROM requests"
+       "SELECT number, kind, run, detail, digest=row_digest(time_ns, kind, run, detail)"
+       " FROM requests"
        " ORDER BY number"},
       {sql_.delete_request, "DELETE FROM requests WHERE number=?"},
   };
@@ -407,7 +369,7 @@ Status SqliteStore::PrepareStatements() {
 
 Status SqliteStore::Run(Statement& statement, std::string_view doing) {
   const int code = statement.Step();
-  Status status = code == SQLITE_DONE || code == SQLITE_ROW ? absl::OkStatus() : Error(doing);
+  Status status = code == SQLITE_DONE ? absl::OkStatus() : Error(doing);
   statement.Reset();
   return status;
 }
@@ -647,7 +609,7 @@ StatusOr<RunRecord> SqliteStore::FindRun(const RunId& id) {
     const int code = row.Step();
     if (code == SQLITE_ROW) {
       RunRecord record = ReadRunRecord(row);
-      if (!row.IsTrue(7) || record.id != id) return Damaged(absl::StrCat("run ", id));
+      if (!row.IsTrue(7)) return Damaged(absl::StrCat("run ", id));
       return record;
     }
     if (code != SQLITE_DONE) return Error("read the runs");
@@ -810,6 +772,7 @@ Status SqliteStore::PostRequest(const Request& request, Time now) {
   sql_.post_request.Bind(1, ToNanoseconds(now));
   sql_.post_request.Bind(2, static_cast<int64_t>(request.kind));
   sql_.post_request.BindText(3, request.run);
+  sql_.post_request.BindBlob(4, request.detail);
   return Run(sql_.post_request, "post a request");
 }
 
@@ -819,8 +782,9 @@ StatusOr<std::vector<Request>> SqliteStore::ReadRequests() {
   std::vector<Request> requests;
   int code = SQLITE_OK;
   while ((code = row.Step()) == SQLITE_ROW) {
-    if (!row.IsTrue(3)) return Damaged("a request");
-    requests.push_back({row.Integer(0), static_cast<Request::Kind>(row.Integer(1)), row.Bytes(2)});
+    if (!row.IsTrue(4)) return Damaged("a request");
+    requests.push_back(
+        {row.Integer(0), static_cast<Request::Kind>(row.Integer(1)), row.Bytes(2), row.Bytes(3)});
   }
   if (code != SQLITE_DONE) return Error("read the requests");
   return requests;

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "engine/row_digest.hpp"
+#include "engine/sqlite_error.hpp"
 #include "engine/sqlite_statement.hpp"
 #include "trackbed/engine/engine.hpp"
 
@@ -30,25 +31,17 @@ struct CloseDatabase {
 };
 using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 
-Status ErrorOf(sqlite3* database, const std::string& path) {
-  const int code = sqlite3_errcode(database);
-  const std::string message = absl::StrCat(path, ": ", sqlite3_errmsg(database));
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) return DataLoss(message);
-  if (code == SQLITE_FULL) return ResourceExhausted(message);
-  if (code == SQLITE_CANTOPEN || code == SQLITE_PERM || code == SQLITE_READONLY) {
-    return FailedPrecondition(message);
-  }
-  return Unavailable(message);
-}
-
 StatusOr<Database> OpenDatabase(const std::string& path, int flags, const std::string& vfs) {
   sqlite3* opened = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &opened, flags | SQLITE_OPEN_NOMUTEX,
-                                   vfs.empty() ? nullptr : vfs.c_str());
+  int code =
+      sqlite3_open_v2(path.c_str(), &opened, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+                      vfs.empty() ? nullptr : vfs.c_str());
   Database database(opened);
-  if (code != SQLITE_OK) return ErrorOf(opened, path);
-  sqlite3_busy_timeout(opened, kBusyMilliseconds);
-  if (AddRowDigest(opened) != SQLITE_OK) return ErrorOf(opened, path);
+  if (code == SQLITE_OK) {
+    sqlite3_busy_timeout(opened, kBusyMilliseconds);
+    code = AddRowDigest(opened);
+  }
+  if (code != SQLITE_OK) return SqliteError(opened, path, "open the store");
   return database;
 }
 
@@ -74,7 +67,7 @@ constexpr Rule kRules[] = {
     {"damaged: cached result ",
      "SELECT key FROM cache WHERE digest IS NOT row_digest(key, pipeline, task, time_ns, detail)"},
     {"damaged: request number ",
-     "SELECT number FROM requests WHERE digest IS NOT row_digest(time_ns, kind, run)"},
+     "SELECT number FROM requests WHERE digest IS NOT row_digest(time_ns, kind, run, detail)"},
     {"damaged: node ",
      "SELECT name FROM nodes WHERE digest IS NOT row_digest(name, description, drained)"},
     {"there are events, and no run, of number ",
@@ -87,24 +80,10 @@ class Check {
       : path_(std::move(path)), database_(database), now_(now) {}
 
   StatusOr<StoreReport> Run(Store& store) {
-    // Of one moment, so that what an engine does meanwhile is not taken for damage.
-    if (sqlite3_exec(database_, "BEGIN", nullptr, nullptr, nullptr) != SQLITE_OK) {
-      return ErrorOf(database_, path_);
-    }
-    CheckPages();
-    for (const Rule& rule : kRules) {
-      Visit(rule.sql, [&](const Statement& row) { Find(absl::StrCat(rule.what, row.Bytes(0))); });
-    }
-    CheckCache();
-    Visit("SELECT count(*) FROM events WHERE type<>0",
-          [&](const Statement& row) { report_.events = row.Integer(0); });
     std::vector<std::string> runs;
-    Visit("SELECT id FROM runs ORDER BY number",
-          [&](const Statement& row) { runs.push_back(row.Bytes(0)); });
-    report_.runs = static_cast<int64_t>(runs.size());
-    (void)sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);
-    CheckLease(store);
-    for (const std::string& run : runs) CheckRun(store, run);
+    TRACKBED_RETURN_IF_ERROR(CheckRows(&runs));
+    TRACKBED_RETURN_IF_ERROR(CheckLease(store));
+    for (const std::string& run : runs) TRACKBED_RETURN_IF_ERROR(CheckRun(store, run));
     return std::move(report_);
   }
 
@@ -113,24 +92,62 @@ class Check {
     if (report_.findings.size() < kMaxFindings) report_.findings.push_back(std::move(finding));
   }
 
+  // What could not be read is a finding where that is for damage; else nobody knows whether there
+  // is any.
+  Status Judge(const Status& status, std::string_view what) {
+    if (absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) return status;
+    Find(absl::StrCat(AbslView(what), AbslView(Message(status))));
+    return absl::OkStatus();
+  }
+
   template <typename Body>
-  void Visit(const char* sql, const Body& body) {
+  Status Visit(const char* sql, const Body& body) {
     Statement row;
     int code = row.Prepare(database_, sql);
     if (code == SQLITE_OK) {
       while ((code = row.Step()) == SQLITE_ROW) body(row);
     }
-    if (code != SQLITE_DONE) Find(absl::StrCat("SQLite: ", sqlite3_errmsg(database_)));
+    return code == SQLITE_DONE ? absl::OkStatus()
+                               : Judge(SqliteError(database_, path_, "read the store"), "");
   }
 
-  void CheckPages() {
-    Visit("PRAGMA integrity_check", [&](const Statement& row) {
-      if (row.Bytes(0) != "ok") Find(absl::StrCat("SQLite: ", row.Bytes(0)));
-    });
+  // Of one moment, so that what an engine does meanwhile is not taken for damage.
+  Status CheckRows(std::vector<std::string>* runs) {
+    if (sqlite3_exec(database_, "BEGIN", nullptr, nullptr, nullptr) != SQLITE_OK) {
+      return SqliteError(database_, path_, "read the store");
+    }
+    TRACKBED_RETURN_IF_ERROR(CheckPages());
+    for (const Rule& rule : kRules) {
+      TRACKBED_RETURN_IF_ERROR(Visit(
+          rule.sql, [&](const Statement& row) { Find(absl::StrCat(rule.what, row.Bytes(0))); }));
+    }
+    TRACKBED_RETURN_IF_ERROR(CheckCache());
+    TRACKBED_RETURN_IF_ERROR(Visit("SELECT count(*) FROM events WHERE type<>0",
+                                   [&](const Statement& row) { report_.events = row.Integer(0); }));
+    TRACKBED_RETURN_IF_ERROR(Visit("SELECT id FROM runs ORDER BY number",
+                                   [&](const Statement& row) { runs->push_back(row.Bytes(0)); }));
+    report_.runs = static_cast<int64_t>(runs->size());
+    (void)sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);
+    return absl::OkStatus();
   }
 
-  void CheckCache() {
-    Visit("SELECT key, detail FROM cache", [&](const Statement& row) {
+  Status CheckPages() {
+    Status readable = absl::OkStatus();
+    TRACKBED_RETURN_IF_ERROR(Visit("PRAGMA integrity_check", [&](const Statement& row) {
+      const std::string told = row.Bytes(0);
+      // That a page cannot be read, for which the disk is to blame, SQLite tells like damage here.
+      if (told.find("unable to get the page") != std::string::npos ||
+          told.find("failed to get page") != std::string::npos) {
+        readable = Unavailable(absl::StrCat(path_, ": cannot read the store: ", told));
+      } else if (told != "ok") {
+        Find(absl::StrCat("SQLite: ", told));
+      }
+    }));
+    return readable;
+  }
+
+  Status CheckCache() {
+    return Visit("SELECT key, detail FROM cache", [&](const Statement& row) {
       ++report_.cached;
       TaskCached cached;
       const Status status = Decode(row.Bytes(1), &cached);
@@ -142,35 +159,32 @@ class Check {
     });
   }
 
-  void CheckLease(Store& store) {
+  Status CheckLease(Store& store) {
     const StatusOr<Lease> lease = store.ReadLease();
-    if (!lease.ok()) {
-      Find(std::string(Message(lease.status())));
-    } else if (lease->expires > now_ + kLongestLease) {
+    if (!lease.ok()) return Judge(lease.status(), "");
+    if (lease->expires > now_ + kLongestLease) {
       Find(absl::StrCat("the lease of ", lease->holder.ToString(), " ends at ",
                         FormatTime(lease->expires), ", further away than any is given"));
     }
+    return absl::OkStatus();
   }
 
   // The record is a copy of what the events say. An engine may be adding to both while they are
   // read, so that they have to differ twice, with nothing added between.
-  void CheckRun(Store& store, const RunId& id) {
+  Status CheckRun(Store& store, const RunId& id) {
     std::optional<uint64_t> differed_at;
     while (true) {
       const StatusOr<StoredRun> run = LoadRun(store, id);
-      if (!run.ok()) {
-        Find(absl::StrCat("run ", id, ": ", AbslView(Message(run.status()))));
-        return;
-      }
+      if (!run.ok()) return Judge(run.status(), absl::StrCat("run ", id, ": "));
       const RunState& state = *run->state;
       if (state.status() == run->record.status &&
           (state.status() == RunStatus::running || state.finished_at() == run->record.finished)) {
-        return;
+        return absl::OkStatus();
       }
       if (differed_at == state.sequence()) {
         Find(absl::StrCat("run ", id, " is listed as ", AbslView(ToString(run->record.status)),
                           ", and its events say ", AbslView(ToString(state.status()))));
-        return;
+        return absl::OkStatus();
       }
       differed_at = state.sequence();
     }
@@ -191,26 +205,16 @@ Status Sync(const std::string& path) {
                 : Unavailable(absl::StrCat(path, ": cannot flush it: ", std::strerror(error)));
 }
 
+// In one step, and so of one moment; writers go on meanwhile, in the log.
 Status Copy(const std::string& from, const std::string& to, const std::string& vfs) {
   TRACKBED_ASSIGN_OR_RETURN(const Database source, OpenDatabase(from, SQLITE_OPEN_READONLY, vfs));
   TRACKBED_ASSIGN_OR_RETURN(const Database target, OpenDatabase(to, SQLITE_OPEN_READWRITE, ""));
   sqlite3_backup* backup = sqlite3_backup_init(target.get(), "main", source.get(), "main");
-  if (backup == nullptr) return ErrorOf(target.get(), to);
-  // In one step, and so of one moment; writers go on meanwhile, in the log.
-  int code = SQLITE_OK;
-  constexpr int kTries = 200;
-  constexpr int kWaitMilliseconds = 20;
-  for (int i = 0; i < kTries; ++i) {
-    code = sqlite3_backup_step(backup, -1);
-    if (code != SQLITE_BUSY && code != SQLITE_LOCKED) break;
-    sqlite3_sleep(kWaitMilliseconds);
-  }
-  const int finished = sqlite3_backup_finish(backup);
-  if (code != SQLITE_DONE || finished != SQLITE_OK) {
-    return sqlite3_errcode(target.get()) != SQLITE_OK ? ErrorOf(target.get(), to)
-                                                      : ErrorOf(source.get(), from);
-  }
-  return absl::OkStatus();
+  if (backup != nullptr) (void)sqlite3_backup_step(backup, -1);
+  // What went wrong at either end is kept with the target.
+  (void)sqlite3_backup_finish(backup);
+  if (sqlite3_errcode(target.get()) == SQLITE_OK) return absl::OkStatus();
+  return SqliteError(target.get(), from, absl::StrCat("copy it to ", to));
 }
 
 void RemoveStore(const std::string& path) {
@@ -218,10 +222,6 @@ void RemoveStore(const std::string& path) {
     ::unlink(absl::StrCat(path, suffix).c_str());
   }
 }
-
-}  // namespace
-
-namespace {
 
 Status CheckThatItIsThere(const std::string& path, const SqliteStoreOptions& options) {
   // A file system of SQLite's own knows its files by itself.

@@ -62,6 +62,7 @@ std::string AttemptToJson(const AttemptSpec& spec) {
   for (const SlotRequest& slot : spec.resources) {
     json["resources"][slot.slot] = FormatSlotAmount(slot.slot, slot.amount);
   }
+  if (spec.shared_memory > 0) json["shared_memory"] = spec.shared_memory;
   json["resource_group"] = spec.resource_group;
   json["timeout_ns"] = spec.timeout.count();
   json["devices"] = DevicesToJson(spec.devices);

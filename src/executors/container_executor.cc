@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "executors/adoption.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/container_files.hpp"
 #include "executors/container_host.hpp"
@@ -26,6 +27,7 @@
 #include "executors/host_files.hpp"
 #include "executors/http_transport.hpp"
 #include "executors/launch_plan.hpp"
+#include "trackbed/resources/node.hpp"
 
 namespace trackbed {
 namespace {
@@ -66,24 +68,25 @@ StatusOr<std::string> FindInit(const std::string& given) {
 
 class ContainerExecutor::Impl {
  public:
-  explicit Impl(ContainerExecutorOptions options) : options_(std::move(options)) {}
+  Impl(ContainerExecutorOptions options, NewTransport new_transport)
+      : options_(std::move(options)), new_transport_(std::move(new_transport)) {}
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  Status Initialize(const NewTransport& new_transport);
+  Status Initialize();
   Status Start(const AttemptSpec& spec);
   Status Adopt(const AttemptKey& key, const std::string& folder);
   Status Observe(const AttemptKey& key, const std::string& folder);
   Status Poll(std::vector<AttemptReport>* reports);
   Status Stop(const AttemptKey& key, StopMode mode);
+  Status AddNode(const NodeDescription& node);
   std::vector<std::string> SilentNodes() const;
   Status GiveUp(const AttemptKey& key);
   int WakeDescriptor() const { return epoll_; }
 
  private:
-  Status AddHost(const std::string& node, const ContainerEndpoint& endpoint,
-                 const NewTransport& new_transport);
+  Status AddHost(const std::string& node, const ContainerEndpoint& endpoint);
   Status WatchDescriptor(int descriptor) const;
   // Where new attempts of `node` run.
   StatusOr<ContainerHost*> HostOf(const std::string& node) const;
@@ -101,6 +104,7 @@ class ContainerExecutor::Impl {
   void ArmTimer();
 
   ContainerExecutorOptions options_;
+  const NewTransport new_transport_;
   std::string owner_;
   FileWorker worker_;
   pid_t owner_process_ = 0;
@@ -126,7 +130,7 @@ Status ContainerExecutor::Impl::WatchDescriptor(int descriptor) const {
   return HostStatus(errno, "cannot watch descriptors");
 }
 
-Status ContainerExecutor::Impl::Initialize(const NewTransport& new_transport) {
+Status ContainerExecutor::Impl::Initialize() {
   owner_process_ = getpid();
   TRACKBED_ASSIGN_OR_RETURN(options_.init_path, FindInit(options_.init_path));
   if (!options_.home.empty()) {
@@ -141,18 +145,18 @@ Status ContainerExecutor::Impl::Initialize(const NewTransport& new_transport) {
     TRACKBED_RETURN_IF_ERROR(WatchDescriptor(descriptor));
   }
   if (!options_.endpoint.ToString().empty()) {
-    TRACKBED_RETURN_IF_ERROR(AddHost("", options_.endpoint, new_transport));
+    TRACKBED_RETURN_IF_ERROR(AddHost("", options_.endpoint));
   }
   for (const auto& [name, node] : options_.nodes) {
-    TRACKBED_RETURN_IF_ERROR(AddHost(name, node.endpoint, new_transport));
+    TRACKBED_RETURN_IF_ERROR(AddHost(name, node.endpoint));
   }
   Wake();  // nodes are asked whether they answer
   return absl::OkStatus();
 }
 
-Status ContainerExecutor::Impl::AddHost(const std::string& node, const ContainerEndpoint& endpoint,
-                                        const NewTransport& new_transport) {
-  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<HttpTransport> transport, new_transport(endpoint));
+Status ContainerExecutor::Impl::AddHost(const std::string& node,
+                                        const ContainerEndpoint& endpoint) {
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<HttpTransport> transport, new_transport_(endpoint));
   ContainerHost::Shared shared;
   shared.options = &options_;
   shared.owner = owner_;
@@ -218,7 +222,7 @@ Status ContainerExecutor::Impl::Start(const AttemptSpec& spec) {
 StatusOr<std::unique_ptr<ContainerOrder>> ContainerExecutor::Impl::Plan(const AttemptSpec& spec,
                                                                         std::string* script) {
   auto order = std::make_unique<ContainerOrder>();
-  order->name = ContainerName(spec.key, spec.folder);
+  order->name = AttemptName(spec.key, spec.folder);
   order->image = spec.image.empty() ? options_.default_image : spec.image;
   if (order->image.empty()) {
     return InvalidArgument(
@@ -373,6 +377,24 @@ Status ContainerExecutor::Impl::Stop(const AttemptKey& key, StopMode mode) {
   return NotFound("the attempt " + key + " is not being watched");
 }
 
+Status ContainerExecutor::Impl::AddNode(const NodeDescription& node) {
+  TRACKBED_RETURN_IF_ERROR(CheckOwner(owner_process_));
+  ContainerEndpoint endpoint;
+  if (!node.endpoint.empty()) {
+    TRACKBED_ASSIGN_OR_RETURN(endpoint, ParseContainerEndpoint(node.endpoint, node.certificates));
+  }
+  if (const auto known = hosts_.find(node.name); known != hosts_.end()) {
+    if (options_.nodes[node.name].endpoint == endpoint) return absl::OkStatus();
+    return FailedPrecondition(absl::StrCat("the node \"", node.name, "\" is at ",
+                                           known->second->endpoint(), " until this run ends"));
+  }
+  if (node.endpoint.empty()) return HostOf(node.name).status();
+  options_.nodes[node.name].endpoint = endpoint;
+  TRACKBED_RETURN_IF_ERROR(AddHost(node.name, endpoint));
+  Wake();
+  return absl::OkStatus();
+}
+
 std::vector<std::string> ContainerExecutor::Impl::SilentNodes() const {
   std::vector<std::string> silent;
   for (const auto& [node, host] : hosts_) {
@@ -400,8 +422,8 @@ StatusOr<std::unique_ptr<ContainerExecutor>> ContainerExecutor::Create(
 
 StatusOr<std::unique_ptr<ContainerExecutor>> ContainerExecutor::Create(
     ContainerExecutorOptions options, const NewTransport& new_transport) {
-  auto impl = std::make_unique<Impl>(std::move(options));
-  TRACKBED_RETURN_IF_ERROR(impl->Initialize(new_transport));
+  auto impl = std::make_unique<Impl>(std::move(options), new_transport);
+  TRACKBED_RETURN_IF_ERROR(impl->Initialize());
   return std::unique_ptr<ContainerExecutor>(new ContainerExecutor(std::move(impl)));
 }
 
@@ -419,6 +441,7 @@ Status ContainerExecutor::Poll(std::vector<AttemptReport>* reports) { return imp
 Status ContainerExecutor::Stop(const AttemptKey& key, StopMode mode) {
   return impl_->Stop(key, mode);
 }
+Status ContainerExecutor::AddNode(const NodeDescription& node) { return impl_->AddNode(node); }
 std::vector<std::string> ContainerExecutor::SilentNodes() const { return impl_->SilentNodes(); }
 Status ContainerExecutor::GiveUp(const AttemptKey& key) { return impl_->GiveUp(key); }
 int ContainerExecutor::WakeDescriptor() const { return impl_->WakeDescriptor(); }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "executors/attempt_end.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/container_end.hpp"
 #include "executors/container_files.hpp"
@@ -86,7 +87,7 @@ ContainerHost::Watch* ContainerHost::NewWatch(const AttemptKey& key, const std::
   watch.id = next_id_++;
   watch.key = key;
   watch.folder = folder;
-  watch.name = ContainerName(key, folder);
+  watch.name = AttemptName(key, folder);
   if (order != nullptr) {
     watch.secret_names = order->launch.secret_names;
     watch.memory_bytes = order->launch.memory_bytes;
@@ -204,9 +205,10 @@ void ContainerHost::PlanNetwork(Watch* watch) {
   using Planned = StatusOr<GangNetwork>;
   const auto planned = std::make_shared<Planned>(GangNetwork());
   shared_.worker->Submit(
-      [planned, spec = watch->order->spec, options = &options_, owner = shared_.owner,
+      // A copy: nodes may be added meanwhile.
+      [planned, spec = watch->order->spec, options = options_, owner = shared_.owner,
        has_networks = has_networks_] {
-        *planned = PlanGangNetwork(spec, *options, owner, has_networks);
+        *planned = PlanGangNetwork(spec, options, owner, has_networks);
       },
       [this, id = watch->id, planned] {
         Watch* waiting = Find(id);

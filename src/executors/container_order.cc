@@ -13,10 +13,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "executors/answer_json.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/container_files.hpp"
 #include "executors/gang_environment.hpp"
 #include "executors/launch_plan.hpp"
-#include "trackbed/base/sha256.hpp"
 #include "trackbed/base/slot_type.hpp"
 
 namespace trackbed {
@@ -24,57 +25,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr size_t kMaxNamePart = 40;
-constexpr size_t kNameDigest = 16;
 constexpr size_t kMaxImageName = 512;
 constexpr size_t kMaxErrorText = 1000;
 constexpr int kNewestApi = 47;  // of version 1
 constexpr int64_t kNanoCpusPerThousandth = 1'000'000;
 constexpr int64_t kLeastMemory = 6 << 20;  // what Docker accepts
-
-Json ParseObject(std::string_view text) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  return json.is_object() ? json : Json::object();
-}
-
-// What `json` has under `name`, when it is of the kind of `fallback`.
-template <typename Value>
-Value Get(const Json& json, const char* name, Value fallback) {
-  const auto found = json.find(name);
-  if (found == json.end()) return fallback;
-  if constexpr (std::is_same_v<Value, std::string>) {
-    return found->is_string() ? found->get<std::string>() : fallback;
-  } else if constexpr (std::is_same_v<Value, bool>) {
-    return found->is_boolean() ? found->get<bool>() : fallback;
-  } else {
-    return found->is_number_integer() ? found->get<Value>() : fallback;
-  }
-}
-
-Json GetObject(const Json& json, const char* name) {
-  const auto found = json.find(name);
-  return found != json.end() && found->is_object() ? *found : Json::object();
-}
-
-struct KeyParts {
-  std::string run;
-  std::string task;
-  std::string attempt;
-  std::string member;  // of a gang: "sub1"; of main1, and of a single process, empty
-};
-
-KeyParts Split(const AttemptKey& key) {
-  std::vector<std::string> parts = absl::StrSplit(key, '/');
-  parts.resize(std::max<size_t>(parts.size(), 4));
-  return {parts[0], parts[1], parts[2], parts[3]};
-}
-
-std::string NamePart(std::string text) {
-  for (char& c : text) {
-    if (isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_') c = '-';
-  }
-  return text.substr(0, kMaxNamePart);
-}
 
 bool IsRoot(std::string_view user) {
   return user == "0" || user == "root" || user.starts_with("0:") || user.starts_with("root:");
@@ -201,7 +156,8 @@ StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOp
   host["LogConfig"] = {{"Type", "json-file"}};
   host["SecurityOpt"] = Json::array({"no-new-privileges"});
   host["RestartPolicy"] = {{"Name", "no"}};
-  if (!options.mps_folder.empty() && HasPartOfGpu(order.spec)) host["IpcMode"] = "host";
+  const bool shares_ipc = !options.mps_folder.empty() && HasPartOfGpu(order.spec);
+  if (shares_ipc) host["IpcMode"] = "host";
   if (!options.network.empty()) host["NetworkMode"] = options.network;
   if (order.launch.memory_bytes > 0) {
     const int64_t bytes = std::max(order.launch.memory_bytes, kLeastMemory);
@@ -211,7 +167,10 @@ StatusOr<Json> HostConfig(const ContainerOrder& order, const ContainerExecutorOp
   if (order.launch.cpu_thousandths > 0) {
     host["NanoCpus"] = order.launch.cpu_thousandths * kNanoCpusPerThousandth;
   }
-  if (options.shared_memory > 0) host["ShmSize"] = options.shared_memory;
+  const int64_t shared =
+      order.spec.shared_memory > 0 ? order.spec.shared_memory : options.shared_memory;
+  // With the machine's IPC comes its /dev/shm, whose size is not ours to set.
+  if (shared > 0 && !shares_ipc) host["ShmSize"] = shared;
   if (options.read_only_root) {
     host["ReadonlyRootfs"] = true;
     host["Tmpfs"] = {{"/tmp", ""}};
@@ -251,19 +210,6 @@ std::optional<VersionAnswer> Speak(const std::string& api) {
 }
 
 }  // namespace
-
-std::string ContainerName(const AttemptKey& key, const std::string& folder) {
-  const KeyParts parts = Split(key);
-  const std::string digest = ContentAddress(absl::StrCat(key, "\n", folder));
-  std::string name = absl::StrCat("trackbed-", NamePart(parts.run), "-");
-  if (!parts.task.empty()) {
-    absl::StrAppend(&name, NamePart(parts.task), "-", NamePart(parts.attempt), "-");
-  }
-  if (!parts.member.empty()) {
-    absl::StrAppend(&name, NamePart(parts.member), "-");
-  }
-  return name + digest.substr(digest.find(':') + 1, kNameDigest);
-}
 
 Status CheckImageName(const std::string& image) {
   const bool legal = !image.empty() && image.size() <= kMaxImageName &&
@@ -305,7 +251,7 @@ StatusOr<std::string> CreationBody(const ContainerOrder& order, const std::strin
   body["AttachStdin"] = false;
   body["Tty"] = false;
   body["StopSignal"] = "SIGTERM";
-  const KeyParts parts = Split(order.spec.key);
+  const AttemptKeyParts parts = SplitAttemptKey(order.spec.key);
   body["Labels"] = {{"trackbed.key", order.spec.key}, {"trackbed.run", parts.run},
                     {"trackbed.task", parts.task},    {"trackbed.attempt", parts.attempt},
                     {"trackbed.image", order.image},  {kFolderLabel, order.spec.folder}};
@@ -326,12 +272,11 @@ std::string NetworkBody(const ContainerOrder& order) {
 }
 
 std::optional<std::vector<std::string>> ReadNetworkList(std::string_view body) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseAnswer(body);
   if (!json.is_array()) return std::nullopt;
   std::vector<std::string> names;
   for (const Json& entry : json) {
-    if (!entry.is_object()) continue;
-    if (std::string name = Get<std::string>(entry, "Name", ""); !name.empty()) {
+    if (std::string name = TextMember(entry, "Name"); !name.empty()) {
       names.push_back(std::move(name));
     }
   }
@@ -339,7 +284,7 @@ std::optional<std::vector<std::string>> ReadNetworkList(std::string_view body) {
 }
 
 std::string ErrorText(int status, std::string_view body) {
-  std::string text = Get<std::string>(ParseObject(body), "message", "");
+  std::string text = TextMember(ParseAnswer(body), "message");
   if (text.empty()) text = body;
   for (char& c : text) {
     if (c == '\n' || c == '\r') c = ' ';
@@ -356,30 +301,27 @@ std::string RepositoryOf(const std::string& image) {
 }
 
 std::optional<ImageAnswer> ReadImage(std::string_view body, const std::string& name) {
-  const Json json = ParseObject(body);
+  const Json json = ParseAnswer(body);
   ImageAnswer answer;
-  answer.id = Get<std::string>(json, "Id", "");
+  answer.id = TextMember(json, "Id");
   if (answer.id.empty()) return std::nullopt;
-  const auto digests = json.find("RepoDigests");
-  if (digests != json.end() && digests->is_array()) {
-    const std::string repository = RepositoryOf(name);
-    for (const Json& digest : *digests) {
-      if (!digest.is_string()) continue;
-      const std::string text = digest.get<std::string>();
-      const std::string known = RepositoryOf(text);
-      const bool same = known == repository || known.ends_with("/" + repository);
-      if (same || answer.digest.empty()) answer.digest = text;
-      if (same) break;
-    }
+  const std::string repository = RepositoryOf(name);
+  for (const Json& digest : ListMember(json, "RepoDigests")) {
+    if (!digest.is_string()) continue;
+    const std::string text = digest.get<std::string>();
+    const std::string known = RepositoryOf(text);
+    const bool same = known == repository || known.ends_with("/" + repository);
+    if (same || answer.digest.empty()) answer.digest = text;
+    if (same) break;
   }
   if (answer.digest.empty()) answer.digest = answer.id;
   return answer;
 }
 
 std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
-  const Json json = ParseObject(body);
-  const Json state = GetObject(json, "State");
-  const std::string status = Get<std::string>(state, "Status", "");
+  const Json json = ParseAnswer(body);
+  const Json& state = ObjectMember(json, "State");
+  const std::string status = TextMember(state, "Status");
   if (status.empty()) return std::nullopt;
   ContainerAnswer answer;
   if (status == "created" || status == "configured" || status == "initialized") {
@@ -389,35 +331,27 @@ std::optional<ContainerAnswer> ReadContainer(std::string_view body) {
   } else {
     answer.state = ContainerAnswer::State::running;  // or paused, stopping, being removed
   }
-  answer.exit_code = Get<int>(state, "ExitCode", 0);
-  answer.out_of_memory = Get<bool>(state, "OOMKilled", false);
-  answer.error = Get<std::string>(state, "Error", "");
-  answer.image = Get<std::string>(json, "Image", "");
-  answer.network =
-      Get<std::string>(GetObject(GetObject(json, "Config"), "Labels"), kNetworkLabel, "");
-  const Json config = GetObject(json, "Config");
-  if (const auto list = config.find("Env"); list != config.end() && list->is_array()) {
-    for (const Json& entry : *list) {
-      if (entry.is_string()) answer.environment.push_back(entry.get<std::string>());
-    }
+  answer.exit_code = static_cast<int>(NumberMember(state, "ExitCode"));
+  answer.out_of_memory = FlagMember(state, "OOMKilled");
+  answer.error = TextMember(state, "Error");
+  answer.image = TextMember(json, "Image");
+  const Json& config = ObjectMember(json, "Config");
+  answer.network = TextMember(ObjectMember(config, "Labels"), kNetworkLabel);
+  for (const Json& entry : ListMember(config, "Env")) {
+    if (entry.is_string()) answer.environment.push_back(entry.get<std::string>());
   }
   return answer;
 }
 
 std::optional<VersionAnswer> ReadVersion(std::string_view body) {
-  const Json json = ParseObject(body);
-  auto answer = Speak(Get<std::string>(json, "ApiVersion", ""));
+  const Json json = ParseAnswer(body);
+  auto answer = Speak(TextMember(json, "ApiVersion"));
   if (!answer) return std::nullopt;
-  answer->description = absl::StrCat("Docker ", Get<std::string>(json, "Version", ""));
-  const auto components = json.find("Components");
-  if (components != json.end() && components->is_array()) {
-    for (const Json& component : *components) {
-      if (!component.is_object() || Get<std::string>(component, "Name", "") != "Podman Engine") {
-        continue;
-      }
-      answer->is_podman = true;
-      answer->description = absl::StrCat("Podman ", Get<std::string>(component, "Version", ""));
-    }
+  answer->description = absl::StrCat("Docker ", TextMember(json, "Version"));
+  for (const Json& component : ListMember(json, "Components")) {
+    if (TextMember(component, "Name") != "Podman Engine") continue;
+    answer->is_podman = true;
+    answer->description = absl::StrCat("Podman ", TextMember(component, "Version"));
   }
   return answer;
 }
@@ -438,21 +372,17 @@ std::optional<VersionAnswer> ReadPing(std::string_view head) {
 }
 
 std::optional<std::vector<ListedContainer>> ReadContainerList(std::string_view body) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseAnswer(body);
   if (!json.is_array()) return std::nullopt;
   std::vector<ListedContainer> list;
   for (const Json& entry : json) {
-    if (!entry.is_object()) continue;
-    const auto names = entry.find("Names");
-    if (names == entry.end() || !names->is_array() || names->empty() ||
-        !names->front().is_string()) {
-      continue;
-    }
+    const Json& names = ListMember(entry, "Names");
+    if (names.empty() || !names.front().is_string()) continue;
     ListedContainer container;
-    container.name = names->front().get<std::string>();
+    container.name = names.front().get<std::string>();
     if (container.name.starts_with('/')) container.name.erase(0, 1);
-    container.folder = Get<std::string>(GetObject(entry, "Labels"), kFolderLabel, "");
-    container.is_running = Get<std::string>(entry, "State", "") == "running";
+    container.folder = TextMember(ObjectMember(entry, "Labels"), kFolderLabel);
+    container.is_running = TextMember(entry, "State") == "running";
     list.push_back(std::move(container));
   }
   return list;

@@ -15,9 +15,6 @@
 
 namespace trackbed {
 
-// "trackbed-RUN-TASK-ATTEMPT-" and a digest of key and folder: unique to the attempt, and legal.
-std::string ContainerName(const AttemptKey& key, const std::string& folder);
-
 // kInvalidArgument for what cannot be the name of an image, and so must not get into a path.
 Status CheckImageName(const std::string& image);
 

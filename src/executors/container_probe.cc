@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -86,6 +87,18 @@ std::string Remedy(const ContainerEndpoint& endpoint, const std::string& error) 
   return absl::StrCat(error, "; is the service running, and does a firewall let us through?");
 }
 
+// Docker says so among its options, Podman by a field of its own.
+bool RunsWithoutRoot(const nlohmann::json& info) {
+  const auto field = info.find("Rootless");
+  if (field != info.end() && *field == true) return true;
+  const auto options = info.find("SecurityOptions");
+  if (options == info.end() || !options->is_array()) return false;
+  return std::any_of(options->begin(), options->end(), [](const nlohmann::json& option) {
+    return option.is_string() &&
+           option.get_ref<const std::string&>().find("rootless") != std::string::npos;
+  });
+}
+
 void AddWarnings(const nlohmann::json& info, ContainerEngineReport* report) {
   const auto is = [&](const char* name, bool value) {
     const auto found = info.find(name);
@@ -100,15 +113,15 @@ void AddWarnings(const nlohmann::json& info, ContainerEngineReport* report) {
     report->warnings.emplace_back(
         "limits of cpu do not work there: the kernel's cpu control group is off");
   }
-  const auto options = info.find("SecurityOptions");
-  if (options == info.end() || !options->is_array()) return;
-  for (const auto& option : *options) {
-    if (option.is_string() && option.get<std::string>().find("rootless") != std::string::npos) {
-      report->warnings.emplace_back(
-          "it runs without root: users inside containers are others outside; where its socket is "
-          "not "
-          "yours, run with --user 0:0 so that files of tasks belong to you");
-    }
+  if (!RunsWithoutRoot(info)) return;
+  report->warnings.emplace_back(
+      "it runs without root: users inside containers are others outside; where its socket is not "
+      "yours, run with --user 0:0 so that files of tasks belong to you");
+  const auto groups = info.find("CgroupVersion");
+  if (groups != info.end() && *groups == "1") {
+    report->warnings.emplace_back(
+        "it runs without root on control groups of version 1, which only root may use: tasks are "
+        "not held to their mem and cpu");
   }
 }
 

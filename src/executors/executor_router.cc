@@ -8,6 +8,7 @@
 
 #include "executors/attempt_records.hpp"
 #include "executors/host_files.hpp"
+#include "trackbed/resources/node.hpp"
 
 namespace trackbed {
 
@@ -89,6 +90,19 @@ Status ExecutorRouter::Stop(const AttemptKey& key, StopMode mode) {
     if (!absl::IsNotFound(status)) return status;
   }
   return status;
+}
+
+Status ExecutorRouter::AddNode(const NodeDescription& node) {
+  switch (routes_.new_attempts) {
+    case ExecutorKind::containers:
+      return containers_->AddNode(node);
+    case ExecutorKind::slurm:
+      return FailedPrecondition("Slurm knows its own nodes");
+    case ExecutorKind::processes:
+      break;
+  }
+  if (node.endpoint.empty()) return absl::OkStatus();
+  return FailedPrecondition("processes run on this machine only");
 }
 
 std::vector<std::string> ExecutorRouter::SilentNodes() const {

@@ -10,7 +10,7 @@
 #include <memory>
 #include <set>
 
-#include "executors/container_order.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/gang_environment.hpp"
 
 namespace trackbed {
@@ -80,7 +80,7 @@ StatusOr<GangNetwork> PlanGangNetwork(const AttemptSpec& spec,
   }
   GangNetwork network;
   if (endpoints.size() <= 1 && has_networks && options.network != "host") {
-    network.name = ContainerName(AttemptKey(AttemptKeyOf(spec)), owner);
+    network.name = AttemptName(AttemptKey(AttemptKeyOf(spec)), owner);
     return network;
   }
   const std::vector<std::string> loopback = LoopbackAddresses(spec);

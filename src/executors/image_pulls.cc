@@ -2,15 +2,15 @@
 
 #include <absl/strings/str_cat.h>
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
 #include <utility>
 
+#include "executors/answer_json.hpp"
+#include "executors/container_order.hpp"
 #include "executors/registry_login.hpp"
 
 namespace trackbed {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr auto kPullSilence = std::chrono::seconds(300);
 constexpr auto kTellInterval = std::chrono::seconds(1);
@@ -19,17 +19,6 @@ constexpr size_t kMaxLayers = 1000;
 constexpr int64_t kMegabyte = 1'000'000;
 constexpr int kOk = 200;
 constexpr int kFirstErrorStatus = 300;
-
-std::string Text(const Json& json, const char* name) {
-  const auto found = json.find(name);
-  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-int64_t Number(const Json& json, const char* name) {
-  const auto found = json.find(name);
-  if (found == json.end() || !found->is_number_integer()) return 0;
-  return std::max<int64_t>(0, found->get<int64_t>());
-}
 
 // The path that pulls `image`: without a tag Docker would fetch all there are.
 std::string PullPath(const std::string& image) {
@@ -57,13 +46,12 @@ void PullReader::Feed(std::string_view bytes) {
 }
 
 void PullReader::TakeLine() {
-  const Json json = Json::parse(line_, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return;
-  if (std::string error = Text(json, "error"); !error.empty()) error_ = std::move(error);
-  const std::string status = Text(json, "status");
+  const nlohmann::json json = ParseAnswer(line_);
+  if (std::string error = TextMember(json, "error"); !error.empty()) error_ = std::move(error);
+  const std::string status = TextMember(json, "status");
   if (status.empty()) return;
   last_ = status;
-  const std::string id = Text(json, "id");
+  const std::string id = TextMember(json, "id");
   const bool is_layer = status.starts_with("Pulling fs layer") || status == "Waiting" ||
                         status == "Downloading" || status == "Extracting" ||
                         status == "Verifying Checksum" || status == "Download complete" ||
@@ -72,10 +60,10 @@ void PullReader::TakeLine() {
   Layer& layer = layers_[id];
   layer.is_there = layer.is_there || status == "Download complete" || status == "Extracting" ||
                    status == "Pull complete" || status == "Already exists";
-  const auto detail = json.find("progressDetail");
-  if (status != "Downloading" || detail == json.end() || !detail->is_object()) return;
-  layer.bytes = Number(*detail, "current");
-  layer.size = Number(*detail, "total");
+  const nlohmann::json* detail = FindMember(json, "progressDetail");
+  if (status != "Downloading" || detail == nullptr || !detail->is_object()) return;
+  layer.bytes = std::max<int64_t>(0, NumberMember(*detail, "current"));
+  layer.size = std::max<int64_t>(0, NumberMember(*detail, "total"));
 }
 
 std::string PullReader::Describe() const {

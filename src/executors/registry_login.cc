@@ -11,6 +11,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "executors/answer_json.hpp"
 #include "executors/attempt_records.hpp"
 #include "executors/host_files.hpp"
 
@@ -35,28 +36,17 @@ std::string ServerOf(std::string_view key) {
   return hub ? kDockerHub : server;
 }
 
-const Json* Member(const Json& json, const std::string& name) {
-  const auto found = json.is_object() ? json.find(name) : json.end();
-  return found == json.end() ? nullptr : &*found;
-}
-
-std::string Text(const Json& json, const std::string& name) {
-  const Json* member = Member(json, name);
-  return member != nullptr && member->is_string() ? member->get<std::string>() : "";
-}
-
 // The program that keeps the credentials of `server`; empty: none does.
 std::string HelperOf(const Json& json, const std::string& server) {
-  if (const Json* helpers = Member(json, "credHelpers"); helpers != nullptr) {
-    if (std::string helper = Text(*helpers, server); !helper.empty()) return helper;
-  }
-  return Text(json, "credsStore");
+  std::string helper = TextMember(ObjectMember(json, "credHelpers"), server);
+  return helper.empty() ? TextMember(json, "credsStore") : helper;
 }
 
 StatusOr<RegistryCredentials> ReadEntry(const Json& entry, const std::string& server) {
-  RegistryCredentials credentials{server, Text(entry, "username"), Text(entry, "password"),
-                                  Text(entry, "identitytoken")};
-  const std::string encoded = Text(entry, "auth");
+  RegistryCredentials credentials{server, TextMember(entry, "username"),
+                                  TextMember(entry, "password"),
+                                  TextMember(entry, "identitytoken")};
+  const std::string encoded = TextMember(entry, "auth");
   if (encoded.empty()) return credentials;
   std::string decoded;
   const bool legal = absl::Base64Unescape(encoded, &decoded);
@@ -106,15 +96,13 @@ std::string RegistryOf(std::string_view image) {
 }
 
 StatusOr<RegistryCredentials> ReadCredentials(std::string_view text, const std::string& server) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseAnswer(text);
   if (!json.is_object()) {
     return InvalidArgument("expected what docker login writes: {\"auths\": {\"SERVER\": …}}");
   }
-  if (const Json* entries = Member(json, "auths"); entries != nullptr && entries->is_object()) {
-    for (const auto& [key, entry] : entries->items()) {
-      if (ServerOf(key) != server || !entry.is_object() || entry.empty()) continue;
-      return ReadEntry(entry, server);
-    }
+  for (const auto& [key, entry] : ObjectMember(json, "auths").items()) {
+    if (ServerOf(key) != server || !entry.is_object() || entry.empty()) continue;
+    return ReadEntry(entry, server);
   }
   if (const std::string helper = HelperOf(json, server); !helper.empty()) {
     return FailedPrecondition(absl::StrCat("the credentials of ", server,

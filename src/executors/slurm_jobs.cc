@@ -4,8 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "executors/attempt_name.hpp"
 #include "executors/attempt_records.hpp"
-#include "executors/container_order.hpp"
 
 namespace trackbed {
 namespace {
@@ -127,7 +127,7 @@ StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,
   std::replace(comment.begin(), comment.end(), '\n', ' ');
   std::vector<std::string> arguments = {
       "--parsable",
-      "--job-name=" + ContainerName(spec.key, spec.folder),
+      "--job-name=" + AttemptName(spec.key, spec.folder),
       "--comment=" + comment,
       "--output=" + FilePattern(spec.folder + "/" + kSlurmLogFile),
       "--open-mode=append",

@@ -16,7 +16,7 @@ namespace trackbed {
 inline constexpr const char* kSlurmFile = "slurm";
 inline constexpr const char* kSlurmLogFile = "slurm.log";
 
-// The arguments of sbatch that submit the attempt, or gang, as a job named ContainerName(key,
+// The arguments of sbatch that submit the attempt, or gang, as a job named AttemptName(key,
 // folder). No environment and nothing secret is in them. kInvalidArgument names what cannot be
 // asked of Slurm.
 StatusOr<std::vector<std::string>> SubmitArguments(const AttemptSpec& spec,

@@ -9,6 +9,8 @@
 #include <optional>
 #include <utility>
 
+#include "executors/answer_json.hpp"
+
 namespace trackbed {
 namespace {
 
@@ -23,30 +25,16 @@ constexpr int kUnauthorized = 401;
 constexpr int kDataParsers = 39;
 constexpr int kSlashedResources = 40;  // "gres/gpu:1" instead of "gres:gpu:1"
 
-Json Parse(std::string_view text) { return Json::parse(text, nullptr, /*allow_exceptions=*/false); }
-
-const Json* Find(const Json& json, const char* name) {
-  if (!json.is_object()) return nullptr;
-  const auto found = json.find(name);
-  return found == json.end() ? nullptr : &*found;
-}
-
-std::string Text(const Json& json, const char* name) {
-  const Json* found = Find(json, name);
-  return found != nullptr && found->is_string() ? found->get<std::string>() : "";
-}
-
 // A number, or one that says whether it is set.
 int64_t Number(const Json& json, const char* name) {
-  const Json* found = Find(json, name);
-  if (found == nullptr) return 0;
-  if (found->is_object()) return Number(*found, "number");
-  return found->is_number_integer() ? found->get<int64_t>() : 0;
+  const Json* found = FindMember(json, name);
+  if (found != nullptr && found->is_object()) return Number(*found, "number");
+  return NumberMember(json, name);
 }
 
 // Of a job that is over but still being tidied up, what it does last counts.
 std::string StateOf(const Json& job) {
-  const Json* state = Find(job, "job_state");
+  const Json* state = FindMember(job, "job_state");
   if (state == nullptr) return "";
   if (state->is_string()) return state->get<std::string>();
   if (!state->is_array()) return "";
@@ -154,8 +142,8 @@ void SetNodes(int version, int64_t nodes, Json* job) {
 }  // namespace
 
 StatusOr<int> ChooseRestVersion(std::string_view openapi) {
-  const Json json = Parse(openapi);
-  const Json* paths = Find(json, "paths");
+  const Json json = ParseAnswer(openapi);
+  const Json* paths = FindMember(json, "paths");
   if (paths == nullptr || !paths->is_object()) {
     return FailedPrecondition("it does not describe itself as slurmrestd does (/openapi)");
   }
@@ -218,13 +206,11 @@ StatusOr<std::string> RestSubmission(int version, const std::vector<std::string>
 }
 
 std::string RestProblem(std::string_view body) {
-  const Json json = Parse(body);
-  const Json* errors = Find(json, "errors");
+  const Json json = ParseAnswer(body);
   std::string problem;
-  if (errors == nullptr || !errors->is_array()) return problem;
-  for (const Json& error : *errors) {
-    std::string text = Text(error, "error");
-    const std::string description = Text(error, "description");
+  for (const Json& error : ListMember(json, "errors")) {
+    std::string text = TextMember(error, "error");
+    const std::string description = TextMember(error, "description");
     if (text.empty()) text = description;
     if (!text.empty() && !description.empty() && description != text) text += ": " + description;
     if (text.empty()) text = "error " + std::to_string(Number(error, "error_number"));
@@ -236,7 +222,7 @@ std::string RestProblem(std::string_view body) {
 }
 
 SubmitAnswer ReadRestSubmission(int status, std::string_view body) {
-  const Json json = Parse(body);
+  const Json json = ParseAnswer(body);
   const int64_t id = Number(json, "job_id");
   if (status == kOk && id > 0) return {SubmitAnswer::Kind::taken, std::to_string(id), ""};
   std::string problem = RestProblem(body);
@@ -250,8 +236,8 @@ SubmitAnswer ReadRestSubmission(int status, std::string_view body) {
 }
 
 StatusOr<std::multimap<std::string, JobLine>> ReadRestJobs(std::string_view body) {
-  const Json json = Parse(body);
-  const Json* list = Find(json, "jobs");
+  const Json json = ParseAnswer(body);
+  const Json* list = FindMember(json, "jobs");
   const std::string problem = RestProblem(body);
   if (!problem.empty()) return Unavailable(problem);
   if (list == nullptr || !list->is_array()) return Unavailable("the answer has no list of jobs");
@@ -263,39 +249,33 @@ StatusOr<std::multimap<std::string, JobLine>> ReadRestJobs(std::string_view body
     job.id = std::to_string(id);
     job.state_text = StateOf(each);
     job.state = ReadJobState(job.state_text);
-    job.reason = Text(each, "state_description");
-    if (job.reason.empty()) job.reason = Text(each, "state_reason");
-    job.folder = Text(each, "current_working_directory");
-    jobs.emplace(Text(each, "name"), std::move(job));
+    job.reason = TextMember(each, "state_description");
+    if (job.reason.empty()) job.reason = TextMember(each, "state_reason");
+    job.folder = TextMember(each, "current_working_directory");
+    jobs.emplace(TextMember(each, "name"), std::move(job));
   }
   return jobs;
 }
 
 StatusOr<std::string> ReadRestPing(std::string_view body) {
-  const Json json = Parse(body);
-  const Json* pings = Find(json, "pings");
+  const Json json = ParseAnswer(body);
   bool up = false;
-  if (pings != nullptr && pings->is_array()) {
-    for (const Json& ping : *pings) up = up || Text(ping, "ping") == "UP";
-  }
+  for (const Json& ping : ListMember(json, "pings")) up = up || TextMember(ping, "ping") == "UP";
   if (!up) {
     const std::string problem = RestProblem(body);
     return Unavailable("slurmrestd answers, and the controller of Slurm does not" +
                        (problem.empty() ? "" : ": " + problem));
   }
-  const Json* meta = Find(json, "meta");
-  const Json* slurm = meta == nullptr ? nullptr : Find(*meta, "Slurm");
-  if (slurm == nullptr && meta != nullptr) slurm = Find(*meta, "slurm");
-  return slurm == nullptr ? "" : Text(*slurm, "release");
+  const Json& meta = ObjectMember(json, "meta");
+  std::string release = TextMember(ObjectMember(meta, "Slurm"), "release");
+  return release.empty() ? TextMember(ObjectMember(meta, "slurm"), "release") : release;
 }
 
 std::vector<std::string> ReadRestPartitions(std::string_view body) {
   std::vector<std::string> names;
-  const Json json = Parse(body);
-  const Json* list = Find(json, "partitions");
-  if (list == nullptr || !list->is_array()) return names;
-  for (const Json& each : *list) {
-    std::string name = Text(each, "name");
+  const Json json = ParseAnswer(body);
+  for (const Json& each : ListMember(json, "partitions")) {
+    std::string name = TextMember(each, "name");
     if (!name.empty()) names.push_back(std::move(name));
   }
   return names;

@@ -17,7 +17,7 @@
 
 #include "executors/adoption.hpp"
 #include "executors/attempt_end.hpp"
-#include "executors/container_order.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/host_files.hpp"
 #include "executors/supervisor/gang.hpp"
 
@@ -71,7 +71,7 @@ bool HasRecordedEnd(const std::string& folder, ClaimRecord* claim) {
 bool IsOver(const std::string& job_name, const std::string& folder) {
   ClaimRecord claim;
   if (!folder.starts_with('/') || !HasRecordedEnd(folder, &claim) ||
-      ContainerName(claim.key, folder) != job_name) {
+      AttemptName(claim.key, folder) != job_name) {
     return false;
   }
   std::error_code error;
@@ -214,7 +214,7 @@ void SlurmWorker::TakeMessages() {
 
 void SlurmWorker::Add(SlurmOrder order) {
   Job& job = jobs_[order.key];
-  job.name = ContainerName(order.key, order.folder);
+  job.name = AttemptName(order.key, order.folder);
   job.phase = order.fresh ? Job::Phase::queued : Job::Phase::submitted;
   job.settled = questions_;
   job.order = std::move(order);

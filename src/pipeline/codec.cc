@@ -93,9 +93,11 @@ void EncodeRetry(const Retry& retry, v1::Retry* message) {
 void EncodeCommand(const Task& task, v1::Task* message) {
   if (!task.shell) {
     v1::Arguments* arguments = message->mutable_arguments();
-    for (const std::string& argument : task.command) arguments->add_values(argument);
+    for (const std::string_view argument : task.command) {
+      arguments->add_values(std::string(argument));
+    }
   } else if (!task.command.empty()) {
-    message->set_script(task.command.front());
+    message->set_script(std::string(task.command.front()));
   }
 }
 
@@ -105,7 +107,9 @@ void EncodeTask(const Task& task, v1::Task* message) {
   message->set_description(task.description);
   message->set_kind(static_cast<v1::TaskKind>(task.kind));
   EncodeCommand(task, message);
-  for (const std::string& name : task.dependencies) message->add_dependencies(name);
+  for (const std::string_view name : task.dependencies) {
+    message->add_dependencies(std::string(name));
+  }
   message->set_trigger(static_cast<v1::Trigger>(task.trigger));
   message->set_when(task.when);
   for (const EnvironmentVariable& variable : task.environment) {
@@ -134,6 +138,7 @@ void EncodeTask(const Task& task, v1::Task* message) {
   message->set_allow_failure(task.allow_failure);
   message->set_priority(task.priority);
   message->set_enforcement(static_cast<v1::Enforcement>(task.enforcement));
+  message->set_shared_memory(task.shared_memory.thousandths());
   message->set_image(task.image);
   message->set_resource_group(task.resource_group);
   if (task.cluster_size != 1 || task.multi_node) {
@@ -146,6 +151,12 @@ void EncodeTask(const Task& task, v1::Task* message) {
     map->set_batch(task.map->batch);
     map->set_batches(task.map->batches);
     map->set_concurrency(task.map->concurrency);
+  }
+  if (task.approval) {
+    v1::Approval* approval = message->mutable_approval();
+    approval->set_message(task.approval->message);
+    for (const std::string& name : task.approval->approvers) approval->add_approvers(name);
+    approval->set_timeout_ns(task.approval->timeout.count());
   }
   message->mutable_labels()->insert(task.labels.begin(), task.labels.end());
 }
@@ -270,7 +281,7 @@ Status DecodeCluster(const v1::Cluster& message, Task* task) {
 
 void DecodeCommand(v1::Task* message, Task* task) {
   if (message->has_script()) {
-    task->command.push_back(std::move(*message->mutable_script()));
+    task->command = {message->script()};
   } else if (message->has_arguments()) {
     task->shell = false;
     task->command = DecodeList(message->mutable_arguments()->mutable_values());
@@ -302,6 +313,7 @@ Status DecodeTask(v1::Task* message, Task* task) {
   task->skip = message->skip();
   task->allow_failure = message->allow_failure();
   TRACKBED_RETURN_IF_ERROR(DecodePriority(message->priority(), &task->priority));
+  task->shared_memory = Quantity::FromThousandths(message->shared_memory());
   task->image = std::move(*message->mutable_image());
   task->resource_group = std::move(*message->mutable_resource_group());
   if (message->has_cluster()) {
@@ -311,6 +323,12 @@ Status DecodeTask(v1::Task* message, Task* task) {
     v1::TaskMap* map = message->mutable_map();
     task->map = TaskMap{std::move(*map->mutable_over()), std::max(map->batch(), 1U), map->batches(),
                         map->concurrency()};
+  }
+  if (message->has_approval()) {
+    v1::Approval* approval = message->mutable_approval();
+    task->approval =
+        Approval{std::move(*approval->mutable_message()), DecodeList(approval->mutable_approvers()),
+                 Duration(approval->timeout_ns())};
   }
   if (!message->labels().empty()) task->labels = DecodeTexts(message->mutable_labels());
   return absl::OkStatus();
@@ -422,7 +440,7 @@ StatusOr<Pipeline> DecodePipeline(std::string_view bytes) {
   pipeline.tasks.resize(split.tasks.size());
   v1::Task message;
   for (size_t i = 0; i < split.tasks.size(); ++i) {
-    if (!HasOnlyFieldsUpTo(v1::Task::kEnforcementFieldNumber, split.tasks[i])) return unknown;
+    if (!HasOnlyFieldsUpTo(v1::Task::kSharedMemoryFieldNumber, split.tasks[i])) return unknown;
     if (!Parse(split.tasks[i], &message)) return broken;
     TRACKBED_RETURN_IF_ERROR(DecodeTask(&message, &pipeline.tasks[i]));
   }

@@ -199,7 +199,9 @@ bool DocumentBuilder::AddKey(Position position, std::string text) {
 bool DocumentBuilder::Open(DocumentNode::Kind kind, Position position) {
   const bool list = kind == DocumentNode::Kind::sequence;
   if (expects_key()) {
-    return Fail(position, absl::StrCat("found a ", list ? "list" : "map", ", expected a key"));
+    // Most often a bracket is not closed: then all up to the next ":" looks like a key.
+    return Fail(position, absl::StrCat("found a ", list ? "list" : "map",
+                                       ", expected a key; is its bracket closed?"));
   }
   const int max_depth = std::min(limits_.max_depth, kMaxDepth);
   if (frames_.size() >= static_cast<size_t>(std::max(max_depth, 0))) {
@@ -237,6 +239,11 @@ bool DocumentBuilder::AddCopy(Position position, const DocumentNode& node,
                         absl::StrCat("lists and maps are nested more than ", max_depth, " deep"));
     return false;
   }
+  if (weight.nodes > limits_.max_aliased - std::min(aliased_, limits_.max_aliased)) {
+    return Fail(position, absl::StrCat("the aliases of the document stand for more than ",
+                                       limits_.max_aliased, " values"));
+  }
+  aliased_ += weight.nodes;
   if (!Count(position, weight.nodes, weight.bytes)) return false;
   return Attach(node);
 }

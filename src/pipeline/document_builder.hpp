@@ -60,6 +60,7 @@ class DocumentBuilder {
   std::vector<Frame> frames_;
   const DocumentNode* last_ = nullptr;
   size_t nodes_ = 0;
+  size_t aliased_ = 0;
   size_t bytes_ = 0;
 };
 

@@ -539,12 +539,13 @@ class FastTrackReader {
     if (node == nullptr) return;
     const NodePath shmem_path(path, "shmem");
     const std::string text = GetText(options, path, "shmem");
-    SetLabel(&task->labels.Mutable(), fasttrack::kSharedMemoryLabel, text);
     const StatusOr<Quantity> amount = Quantity::ParseBytes(text);
     if (!amount.ok()) {
       reader_.Error(*node, shmem_path, std::string(Message(amount.status())));
     } else if (*amount != Quantity()) {
-      Warning(*node, shmem_path, kNotActedOn);
+      task->shared_memory = *amount;
+    } else {  // none asked for, and said so
+      SetLabel(&task->labels.Mutable(), fasttrack::kSharedMemoryLabel, text);
     }
   }
 
@@ -552,17 +553,19 @@ class FastTrackReader {
     const DocumentNode* dependencies = Get(node, "dependencies");
     const NodePath list_path(path, "dependencies");
     if (dependencies == nullptr || !reader_.List(*dependencies, list_path)) return;
+    std::vector<std::string> names;
     for (size_t i = 0; i < dependencies->items.size(); ++i) {
       const DocumentNode& item = dependencies->items[i];
       const NodePath item_path(list_path, i);
       std::string text;
       if (!reader_.Text(item, item_path, &text)) continue;
       if (const std::string* name = task_names_->Find(text)) {
-        task->dependencies.push_back(*name);
+        names.push_back(*name);
       } else {
         reader_.Error(item, item_path, UnknownTask(text));
       }
     }
+    task->dependencies = names;
   }
 
   std::string UnknownTask(const std::string& name) {

@@ -103,6 +103,7 @@ class FastTrackWriter {
     if (task.trigger != Trigger::all_succeeded) Lose(owner, "trigger");
     if (!task.when.empty()) Lose(owner, "when");
     if (task.map) Lose(owner, "map");
+    if (task.approval) Lose(owner, "approval (FastTrack waits for nobody)");
     if (!task.outputs.empty()) Lose(owner, "outputs");
     if (!task.files.empty()) Lose(owner, "files");
     if (task.timeout != Duration(0)) Lose(owner, "timeout");
@@ -273,9 +274,9 @@ class FastTrackWriter {
 
   std::string ExportCommand(const Task& task, const std::string& owner) {
     std::string result;
-    for (const std::string& part : task.command) {
+    for (const std::string_view part : task.command) {
       if (!result.empty()) result += ' ';
-      result += ExportTemplate(part, owner, "command", !task.shell);
+      result += ExportTemplate(std::string(part), owner, "command", !task.shell);
     }
     return result;
   }
@@ -301,7 +302,9 @@ class FastTrackWriter {
     }
     out_.CloseMap();
     out_.OpenMap("resource_opts");
-    const std::string shmem = FindLabel(task.labels, fasttrack::kSharedMemoryLabel);
+    const std::string shmem = task.shared_memory != Quantity()
+                                  ? task.shared_memory.ToBytesString()
+                                  : FindLabel(task.labels, fasttrack::kSharedMemoryLabel);
     if (!shmem.empty()) out_.Raw("shmem", shmem);
     WriteLabels(task.labels, fasttrack::kResourceOptionPrefix);
     out_.CloseMap();
@@ -309,7 +312,9 @@ class FastTrackWriter {
 
   void WriteDependencies(const Task& task) {
     out_.OpenList("dependencies");
-    for (const std::string& dependency : task.dependencies) out_.TextItem(NameOf(dependency));
+    for (const std::string_view dependency : task.dependencies) {
+      out_.TextItem(NameOf(std::string(dependency)));
+    }
     out_.CloseList();
   }
 

@@ -94,12 +94,13 @@ class TaskFinder {
   TaskIndex last_ = 0;
 };
 
-Status UnknownDependency(const Pipeline& pipeline, const Task& task, const std::string& name) {
+Status UnknownDependency(const Pipeline& pipeline, const Task& task, std::string_view name) {
   std::vector<std::string_view> candidates;
   for (const Task& other : pipeline.tasks) {
     if (&other != &task) candidates.push_back(other.name);
   }
-  std::string message = "task " + Quoted(task.name) + " depends on unknown task " + Quoted(name);
+  std::string message =
+      "task " + Quoted(task.name) + " depends on unknown task " + Quoted(std::string(name));
   if (const std::string_view near = ClosestMatch(name, candidates); !near.empty()) {
     message += "; did you mean " + Quoted(std::string(near)) + "?";
   }
@@ -120,7 +121,7 @@ StatusOr<Rows> ResolveDependencies(const Pipeline& pipeline) {
   Rows rows;
   rows.Reserve(pipeline.tasks.size(), edges);
   for (const Task& task : pipeline.tasks) {
-    for (const std::string& name : task.dependencies) {
+    for (const std::string_view name : task.dependencies) {
       const TaskIndex found = finder.Find(name);
       if (found == kNoTask) return UnknownDependency(pipeline, task, name);
       rows.values.push_back(found);

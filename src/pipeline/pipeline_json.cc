@@ -54,7 +54,8 @@ std::string TasksToJson(const Pipeline& pipeline, const Graph& graph,
     const Task& task = pipeline.tasks[i];
     Json one;
     one["name"] = task.name;
-    one["dependencies"] = task.dependencies;
+    one["dependencies"] = Json::array();
+    for (const std::string_view name : task.dependencies) one["dependencies"].push_back(name);
     one["level"] = levels[i];
     one["resources"] = Json::object();
     for (const SlotRequest& slot : task.resources) {

@@ -14,7 +14,14 @@ namespace {
 constexpr std::string_view kOpening = "${{";
 
 // The field that a reference stands in.
-enum class Context : uint8_t { command, environment, pipeline_environment, condition, map };
+enum class Context : uint8_t {
+  command,
+  environment,
+  pipeline_environment,
+  condition,
+  map,
+  approval,
+};
 
 // "Is `ancestor` upstream of `task`?", for those that are no direct dependencies.
 struct UpstreamQuestion {
@@ -131,10 +138,12 @@ class ReferenceChecker {
   void CheckTask(size_t index) {
     task_ = index;
     const Task& task = pipeline_.tasks[index];
-    for (size_t i = 0; i < task.command.size(); ++i) {
-      CheckTemplate(task.command[i], Context::command, [&] {
-        return task.shell ? std::string("command") : absl::StrCat("command[", i, "]");
+    size_t word = 0;
+    for (const std::string_view text : task.command) {
+      CheckTemplate(text, Context::command, [&] {
+        return task.shell ? std::string("command") : absl::StrCat("command[", word, "]");
       });
+      ++word;
     }
     for (const EnvironmentVariable& variable : task.environment) {
       CheckTemplate(variable.value, Context::environment,
@@ -142,14 +151,17 @@ class ReferenceChecker {
     }
     if (!task.when.empty()) CheckCondition(task.when);
     if (task.map) CheckTemplate(task.map->over, Context::map, [] { return "map.over"; });
+    if (task.approval) {
+      CheckTemplate(task.approval->message, Context::approval, [] { return "approval.message"; });
+    }
   }
 
   std::vector<UpstreamQuestion> TakeQuestions() { return std::move(questions_); }
 
  private:
   template <typename MakePath>
-  void CheckTemplate(const std::string& text, Context context, MakePath make_path) {
-    if (text.find(kOpening) == std::string::npos) return;
+  void CheckTemplate(std::string_view text, Context context, MakePath make_path) {
+    if (text.find(kOpening) == std::string_view::npos) return;
     context_ = context;
     path_ = make_path();
     const StatusOr<Template> parsed = Template::Parse(text);
@@ -187,11 +199,13 @@ class ReferenceChecker {
     }
   }
 
-  void CheckSecret(const std::string& text, const Reference& reference) {
+  void CheckSecret(std::string_view text, const Reference& reference) {
     if (context_ == Context::command) {
       Error("a command may not hold a secret; pass it in an environment variable");
     } else if (context_ == Context::map) {
       Error("a map may not go over a secret");
+    } else if (context_ == Context::approval) {
+      Error("a question that people read may not hold a secret");
     } else if (!IsWholeSecret(text) || reference.parts.size() != 2) {
       Error("a secret must be the whole value of an environment variable: ${{ secrets.NAME }}");
     }
@@ -258,7 +272,7 @@ class ReferenceChecker {
     }
     const Task& task = pipeline_.tasks[*found];
     if (!output.empty()) CheckOutput(task, output);
-    const std::vector<std::string>& direct = pipeline_.tasks[task_].dependencies;
+    const TextList& direct = pipeline_.tasks[task_].dependencies;
     if (std::find(direct.begin(), direct.end(), name) == direct.end()) {
       questions_.push_back({static_cast<TaskIndex>(*found), static_cast<TaskIndex>(task_), path_});
     }

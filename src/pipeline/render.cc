@@ -49,6 +49,7 @@ std::vector<std::string> Marks(const Task& task) {
   }
   if (!task.when.empty()) marks.push_back("when " + task.when.get());
   if (task.map) marks.push_back("map over " + task.map->over);
+  if (task.approval) marks.push_back("approval: " + task.approval->message);
   if (task.skip) marks.emplace_back("skip");
   if (task.allow_failure) marks.emplace_back("may fail");
   return marks;
@@ -238,12 +239,13 @@ std::string RenderJson(const Drawing& drawing) {
     ordered_json entry;
     entry["index"] = i;
     entry["name"] = task.name;
-    entry["kind"] = task.kind == TaskKind::serve ? "serve" : "command";
+    entry["kind"] = task.approval ? "approval" : task.kind == TaskKind::serve ? "serve" : "command";
     entry["level"] = drawing.levels[i];
     entry["dependencies"] = names(drawing.graph.Predecessors(i));
     entry["trigger"] = std::string(TriggerName(task.trigger));
     entry["when"] = task.when;
     if (task.map) entry["map"] = task.map->over;
+    if (task.approval) entry["approval"] = task.approval->message;
     entry["skip"] = task.skip;
     entry["allow_failure"] = task.allow_failure;
     entry["on_critical_path"] = static_cast<bool>(drawing.critical[i]);

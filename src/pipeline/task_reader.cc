@@ -53,16 +53,16 @@ void MergeByKey(std::vector<T> own, std::string T::* key, std::vector<T>* base) 
 }
 
 // A list of texts.
-bool ReadTexts(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
-               std::vector<std::string>* texts) {
-  if (!reader.List(node, path)) return false;
-  texts->clear();
-  texts->reserve(node.items.size());
+std::vector<std::string> ReadTexts(SchemaReader& reader, const DocumentNode& node,
+                                   const NodePath& path) {
+  std::vector<std::string> texts;
+  if (!reader.List(node, path)) return texts;
+  texts.reserve(node.items.size());
   for (size_t i = 0; i < node.items.size(); ++i) {
     std::string text;
-    if (reader.Text(node.items[i], NodePath(path, i), &text)) texts->push_back(std::move(text));
+    if (reader.Text(node.items[i], NodePath(path, i), &text)) texts.push_back(std::move(text));
   }
-  return true;
+  return texts;
 }
 
 void ReadCommand(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {
@@ -71,7 +71,7 @@ void ReadCommand(SchemaReader& reader, const DocumentNode& node, const NodePath&
     task->command = {node.scalar};
   } else if (node.kind == DocumentNode::Kind::sequence) {
     task->shell = false;
-    ReadTexts(reader, node, path, &task->command);
+    task->command = ReadTexts(reader, node, path);
   } else {
     reader.Expected(node, path, "a script, or a list of a program and its arguments");
   }
@@ -82,7 +82,7 @@ void ReadDependencies(SchemaReader& reader, const DocumentNode& node, const Node
   if (node.kind == DocumentNode::Kind::scalar) {
     task->dependencies = {node.scalar};
   } else {
-    ReadTexts(reader, node, path, &task->dependencies);
+    task->dependencies = ReadTexts(reader, node, path);
   }
 }
 
@@ -134,6 +134,18 @@ void ReadEnforcement(SchemaReader& reader, const DocumentNode& node, const NodeP
                                                      {"advisory", Enforcement::advisory},
                                                      {"hardware", Enforcement::hardware}};
   ReadChoice(reader, node, path, kChoices, &task->enforcement);
+}
+
+void ReadSharedMemory(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                      Task* task) {
+  std::string text;
+  if (!reader.Text(node, path, &text)) return;
+  const StatusOr<Quantity> amount = Quantity::ParseBytes(text);
+  if (amount.ok()) {
+    task->shared_memory = *amount;
+  } else {
+    reader.Error(node, path, std::string(Message(amount.status())));
+  }
 }
 
 // "FOLDER[:PATH[:ro|rw]]".
@@ -193,9 +205,9 @@ void ReadMounts(SchemaReader& reader, const DocumentNode& node, const NodePath& 
 void ReadOutputs(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {
   task->outputs.clear();
   if (node.kind == DocumentNode::Kind::sequence) {
-    std::vector<std::string> names;
-    ReadTexts(reader, node, path, &names);
-    for (std::string& name : names) task->outputs.push_back({std::move(name), ValueType::string});
+    for (std::string& name : ReadTexts(reader, node, path)) {
+      task->outputs.push_back({std::move(name), ValueType::string});
+    }
   } else if (reader.Map(node, path)) {
     for (const DocumentNode::Member& member : node.members) {
       Output output{member.key, ValueType::string};
@@ -307,6 +319,32 @@ void ReadMap(SchemaReader& reader, const DocumentNode& node, const NodePath& pat
   task->map = std::move(map);
 }
 
+void ReadApproval(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
+                  Task* task) {
+  static constexpr SchemaField<Approval> kFields[] = {
+      {"message", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                     Approval* a) { r.Text(n, p, &a->message); }},
+      {"approvers", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                       Approval* a) { a->approvers = ReadTexts(r, n, p); }},
+      {"timeout", [](SchemaReader& r, const DocumentNode& n, const NodePath& p,
+                     Approval* a) { r.TimeSpan(n, p, &a->timeout); }},
+  };
+  Approval approval;
+  if (node.kind == DocumentNode::Kind::scalar) {
+    approval.message = node.scalar;
+  } else if (node.kind == DocumentNode::Kind::map) {
+    if (!reader.Fields<Approval>(node, path, "approval", kFields, &approval)) return;
+    if (node.Find("message") == nullptr) {
+      reader.Error(node, path, "\"message\" is missing");
+      return;
+    }
+  } else {
+    reader.Expected(node, path, "a question, or a map with \"message\"");
+    return;
+  }
+  task->approval = std::move(approval);
+}
+
 void ReadTaskPriority(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
                       Task* task) {
   ReadPriority(reader, node, path, &task->priority);
@@ -335,7 +373,7 @@ void ReadName(SchemaReader& reader, const DocumentNode& node, const NodePath& pa
 }
 
 void ReadFiles(SchemaReader& reader, const DocumentNode& node, const NodePath& path, Task* task) {
-  ReadTexts(reader, node, path, &task->files.Mutable());
+  task->files = ReadTexts(reader, node, path);
 }
 
 void ReadTaskLabels(SchemaReader& reader, const DocumentNode& node, const NodePath& path,
@@ -356,12 +394,14 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"command", ReadCommand},
     {"when", ReadTextField<&Task::when>},
     {"map", ReadMap},
+    {"approval", ReadApproval},
     {"outputs", ReadOutputs},
     {"description", ReadTextField<&Task::description>},
     {"trigger", ReadTrigger},
     {"environment", ReadTaskEnvironment},
     {"resources", ReadResources},
     {"enforcement", ReadEnforcement},
+    {"shared_memory", ReadSharedMemory},
     {"mounts", ReadMounts},
     {"files", ReadFiles},
     {"retry", ReadRetry},
@@ -376,7 +416,18 @@ constexpr SchemaField<Task> kTaskFields[] = {
     {"cluster", ReadCluster},
     {"labels", ReadTaskLabels},
 };
-constexpr size_t kFieldsOfOneTask = 7;
+constexpr size_t kFieldsOfOneTask = 8;
+
+// Of the defaults, those that mean something to a task without attempts.
+Task WithoutAttempts(Task defaults) {
+  Task task;
+  task.description = std::move(defaults.description);
+  task.trigger = defaults.trigger;
+  task.skip = defaults.skip;
+  task.allow_failure = defaults.allow_failure;
+  task.labels = std::move(defaults.labels);
+  return task;
+}
 
 }  // namespace
 
@@ -394,6 +445,7 @@ void ReadTask(SchemaReader& reader, const DocumentNode& node, const NodePath& pa
     reader.MarkIncomplete();
     return;
   }
+  if (node.Find("approval") != nullptr) *task = WithoutAttempts(std::move(*task));
   reader.Fields<Task>(node, path, "task", kTaskFields, task);
   if (node.Find("name") == nullptr) {
     reader.Error(node, path, "\"name\" is missing");

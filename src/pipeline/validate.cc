@@ -219,6 +219,7 @@ class Validator {
     CheckOutputs(task);
     CheckFiles(task);
     CheckMap(task);
+    CheckApproval(task);
     CheckRetry(task.retry);
     CheckTime("timeout", task.timeout);
     CheckTime("grace_period", task.grace_period);
@@ -238,6 +239,7 @@ class Validator {
   }
 
   void CheckCommand(const Task& task) {
+    if (task.approval && task.command.empty()) return;
     if (task.shell && task.command.size() > 1) {
       TaskError("command", "a script is one text, not a list");
       return;
@@ -247,7 +249,7 @@ class Validator {
       TaskError("command", task.command.empty() ? "\"command\" is missing"
                                                 : "found nothing to run, expected a command");
     }
-    for (const std::string& text : task.command) {
+    for (const std::string_view text : task.command) {
       CheckText("command", text, &task);
       if (text.find("secret://") != std::string::npos) {
         TaskError("command", "a command may not hold a secret; pass it in an environment variable");
@@ -256,7 +258,7 @@ class Validator {
   }
 
   void CheckDependencies(const Task& task) {
-    const std::vector<std::string>& names = task.dependencies;
+    const std::vector<std::string> names(task.dependencies.begin(), task.dependencies.end());
     const auto report = [&](size_t i, std::string message) {
       TaskError(absl::StrCat("dependencies[", i, "]"), std::move(message));
       graph_is_sound_ = false;
@@ -288,6 +290,11 @@ class Validator {
     }
     for (const size_t i : FindDuplicates(task.resources, &SlotRequest::slot)) {
       TaskError("resources." + task.resources[i].slot, "duplicate slot");
+    }
+    const int64_t shared = task.shared_memory.thousandths();
+    if (shared < 0 || shared % 1000 != 0) {
+      TaskError("shared_memory", FoundExpected(task.shared_memory.ToString(),
+                                               "a whole number of bytes, not negative"));
     }
   }
 
@@ -364,6 +371,51 @@ class Validator {
     TaskError("map.over", std::string(message));
   }
 
+  void CheckApproval(const Task& task) {
+    if (!task.approval) return;
+    static const Task defaults;
+    const std::pair<const char*, bool> of_attempts[] = {
+        {"kind", task.kind != defaults.kind},
+        {"command", !task.command.empty()},
+        {"map", static_cast<bool>(task.map)},
+        {"outputs", !task.outputs.empty()},
+        {"environment", !task.environment.empty()},
+        {"resources", !task.resources.empty()},
+        {"enforcement", task.enforcement != defaults.enforcement},
+        {"mounts", !task.mounts.empty()},
+        {"files", !task.files.empty()},
+        {"retry", !(task.retry == defaults.retry)},
+        {"timeout", task.timeout != defaults.timeout},
+        {"grace_period", task.grace_period != defaults.grace_period},
+        {"cache", task.cache != defaults.cache},
+        {"priority", task.priority != defaults.priority},
+        {"image", !task.image.empty()},
+        {"resource_group", !task.resource_group.empty()},
+        {"cluster", task.cluster_size > 1 || task.multi_node},
+    };
+    for (const auto& [field, is_given] : of_attempts) {
+      if (!is_given) continue;
+      const bool time = std::string_view(field) == "timeout";
+      TaskError(field, absl::StrCat("an approval runs nothing, so it has no \"", field, "\"",
+                                    time ? "; how long it waits is \"approval.timeout\"" : ""));
+    }
+    const Approval& approval = *task.approval;
+    if (IsBlank(approval.message)) {
+      TaskError("approval.message", "found nothing to ask, expected a question");
+    }
+    CheckText("approval.message", approval.message, &task);
+    CheckTime("approval.timeout", approval.timeout);
+    for (size_t i = 0; i < approval.approvers.size(); ++i) {
+      const std::string path = absl::StrCat("approval.approvers[", i, "]");
+      if (IsBlank(approval.approvers[i])) TaskError(path, "found no name, expected one");
+      CheckText(path, approval.approvers[i], &task);
+    }
+    for (const size_t i : FindDuplicates(approval.approvers, std::identity())) {
+      TaskError(absl::StrCat("approval.approvers[", i, "]"),
+                absl::StrCat("duplicate approver \"", approval.approvers[i], "\""));
+    }
+  }
+
   void CheckFiles(const Task& task) {
     for (size_t i = 0; i < task.files.size(); ++i) {
       if (const std::string expected = ExpectedOfInnerPath(task.files[i]); !expected.empty()) {
@@ -411,7 +463,12 @@ class Validator {
         Error(path, FoundExpected(target, "TASK/PATH, a file in the outputs of a task"));
         continue;
       }
-      if (!findings_.FindTask(task)) Error(path, findings_.UnknownTask(task));
+      const std::optional<size_t> index = findings_.FindTask(task);
+      if (!index) Error(path, findings_.UnknownTask(task));
+      if (index && pipeline_.tasks[*index].approval) {
+        Error(path,
+              absl::StrCat("task \"", AbslView(task), "\" is an approval, which leaves no files"));
+      }
       expected = ExpectedOfInnerPath(std::string_view(target).substr(slash + 1));
       if (!expected.empty()) Error(path, FoundExpected(target, expected));
     }

@@ -34,9 +34,9 @@ void PutDuration(Json* object, std::string_view key, Duration value, Duration de
   if (value != default_value) Put(object, key, FormatDuration(value));
 }
 
-Json Texts(const std::vector<std::string>& texts) {
+Json Texts(const TextList& texts) {
   Json list = Json::array();
-  for (const std::string& text : texts) list.push_back(text);
+  for (const std::string_view text : texts) list.push_back(text);
   return list;
 }
 
@@ -138,7 +138,7 @@ Json FromRetry(const Retry& retry) {
 void PutCommand(const Task& task, Json* map) {
   if (task.command.empty()) return;
   if (task.shell) {
-    Put(map, "command", task.command.front());
+    Put(map, "command", std::string(task.command.front()));
   } else {
     Put(map, "command", Texts(task.command));
   }
@@ -162,6 +162,15 @@ void PutMap(const Task& task, Json* map) {
   Put(map, "map", std::move(fan_out));
 }
 
+void PutApproval(const Task& task, Json* map) {
+  if (!task.approval) return;
+  Json approval = Json::object();
+  Put(&approval, "message", task.approval->message);
+  PutNonEmpty(&approval, "approvers", Texts(task.approval->approvers));
+  PutDuration(&approval, "timeout", task.approval->timeout, Duration(0));
+  Put(map, "approval", std::move(approval));
+}
+
 // In the order of the schema.
 Json FromTask(const Task& task) {
   static const Task defaults;
@@ -176,14 +185,18 @@ Json FromTask(const Task& task) {
   }
   PutText(&map, "when", task.when);
   PutMap(task, &map);
+  PutApproval(task, &map);
   PutNonEmpty(&map, "environment", FromEnvironment(task.environment));
   PutNonEmpty(&map, "resources", FromResources(task.resources));
   if (task.enforcement != defaults.enforcement) {
     Put(&map, "enforcement", std::string(ToString(task.enforcement)));
   }
+  if (task.shared_memory != Quantity()) {
+    Put(&map, "shared_memory", task.shared_memory.ToBytesString());
+  }
   PutNonEmpty(&map, "mounts", FromMounts(task.mounts));
   PutNonEmpty(&map, "outputs", FromOutputs(task.outputs));
-  PutNonEmpty(&map, "files", Texts(task.files));
+  PutNonEmpty(&map, "files", Texts(task.files.get()));
   PutNonEmpty(&map, "retry", FromRetry(task.retry));
   PutDuration(&map, "timeout", task.timeout, defaults.timeout);
   PutDuration(&map, "grace_period", task.grace_period, defaults.grace_period);

@@ -193,12 +193,12 @@ class Handler final : public YAML::EventHandler {
     }
   }
 
-  // Anchors within anchors are kept once for each, so their sum has the limits of the document.
+  // Anchors within anchors are kept once for each, so their sum has a limit.
   void KeepCopy(YAML::anchor_t anchor, const DocumentNode& node) {
     const DocumentWeight weight = Weigh(node);
     kept_nodes_ += weight.nodes;
     kept_bytes_ += weight.bytes;
-    if (kept_nodes_ > limits_.max_nodes || kept_bytes_ > 2 * limits_.max_bytes) {
+    if (kept_nodes_ > limits_.max_aliased || kept_bytes_ > 2 * limits_.max_bytes) {
       Require(builder_.Fail(node.position, "the anchors of the document hold too much"));
     }
     anchors_[anchor] = {node, weight};

@@ -22,18 +22,57 @@ int64_t InUnits(double thousandths) {
 }  // namespace
 
 ExpectedLoss::ExpectedLoss(const Mix& mix, const Cluster& cluster) {
-  double cpu = 0;
-  double devices = 0;
-  for (const MixShape& shape : mix) {
-    if (!shape.demand.wants_devices()) continue;
-    cpu += shape.weight * static_cast<double>(shape.demand.cpu);
-    devices += shape.weight * static_cast<double>(shape.demand.device_amount());
-  }
-  if (devices > 0) cpu_per_device_ = cpu / devices;
-  if (cpu_per_device_ > 0) devices_per_cpu_ = 1 / cpu_per_device_;
+  PriceCpu(mix, cluster);
   PriceRemainders(mix);
   PriceKinds(mix, cluster);
   Tabulate(cluster);
+}
+
+void ExpectedLoss::PriceCpu(const Mix& mix, const Cluster& cluster) {
+  double cpu = 0;
+  double cpu_beside_devices = 0;
+  double devices = 0;
+  double squares = 0;
+  for (const MixShape& shape : mix) {
+    const auto wanted_cpu = static_cast<double>(shape.demand.cpu);
+    const auto wanted = static_cast<double>(shape.demand.device_amount());
+    cpu += shape.weight * wanted_cpu;
+    if (!shape.demand.wants_devices()) continue;
+    cpu_beside_devices += shape.weight * wanted_cpu;
+    devices += shape.weight * wanted;
+    squares += shape.weight * wanted * wanted;
+  }
+  if (devices <= 0 || cpu_beside_devices <= 0) return;
+  cpu_per_device_ = cpu_beside_devices / devices;
+  devices_per_cpu_ = 1 / cpu_per_device_;
+  demand_size_ = squares / devices;
+
+  double cpu_there = 0;
+  double devices_there = 0;
+  for (NodeIndex node = 0; node < cluster.size(); ++node) {
+    const NodeCapacity& capacity = cluster.capacity(node);
+    if (capacity.device_count == 0) continue;
+    cpu_there += static_cast<double>(capacity.cpu);
+    devices_there += static_cast<double>(capacity.device_count) * kWholeDevice;
+  }
+  if (cpu_there * devices >= cpu * devices_there) return;
+  for (const MixShape& shape : mix) {
+    if (!shape.demand.wants_devices() || shape.demand.cpu == 0) continue;
+    const auto wanted = static_cast<double>(shape.demand.device_amount());
+    wants_.push_back(
+        {static_cast<double>(shape.demand.cpu) / wanted, shape.weight * wanted / devices, 0});
+  }
+  std::sort(wants_.begin(), wants_.end(), [](const Want& a, const Want& b) {
+    return a.cpu != b.cpu ? a.cpu < b.cpu : a.part < b.part;
+  });
+  double part = 0;
+  double per_cpu = 0;
+  for (size_t i = wants_.size(); i-- > 0;) {
+    part += wants_[i].part;
+    per_cpu += wants_[i].part / wants_[i].cpu;
+    wants_[i].part = part;
+    wants_[i].per_cpu = per_cpu;
+  }
 }
 
 void ExpectedLoss::PriceRemainders(const Mix& mix) {
@@ -94,8 +133,25 @@ void ExpectedLoss::Tabulate(const Cluster& cluster) {
 int64_t ExpectedLoss::Stranded(int64_t devices_left, int64_t cpu) const {
   if (devices_per_cpu_ == 0) return 0;
   const double enough_for = static_cast<double>(cpu) * devices_per_cpu_;
+  if (!wants_.empty() && devices_left > 0) {
+    const auto left = static_cast<double>(devices_left);
+    return InUnits(std::max(left - enough_for, 0.0) +
+                   ByDifferentWants(left, static_cast<double>(cpu)));
+  }
   if (enough_for >= static_cast<double>(devices_left)) return 0;
   return devices_left * kUnitsPerThousandth - InUnits(enough_for);
+}
+
+// What is stranded beyond that by the average: if one demand got all that is left, the mean over
+// the demands says it. The mean of n of them differs from the average by a part of 1 / sqrt(n).
+double ExpectedLoss::ByDifferentWants(double devices_left, double cpu) const {
+  const double narrow = std::sqrt(std::max(devices_left / demand_size_, 1.0));
+  const double have =
+      std::max(cpu_per_device_ + (cpu / devices_left - cpu_per_device_) * narrow, 0.0);
+  const auto short_of = std::partition_point(wants_.begin(), wants_.end(),
+                                             [&](const Want& want) { return want.cpu <= have; });
+  const double alone = short_of == wants_.end() ? 0 : short_of->part - have * short_of->per_cpu;
+  return devices_left * (alone - std::max(1 - have * devices_per_cpu_, 0.0)) / narrow;
 }
 
 double ExpectedLoss::Of(const NodeCapacity& capacity, const NodeState& state) const {

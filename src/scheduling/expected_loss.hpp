@@ -10,7 +10,10 @@
 //               where shares take more room than they ask for, because nothing fits beside them.
 //   stranding   devices left beyond what the cpu left suffices for, at what demands for devices
 //               want of it on average. A demand that needs much cpu goes where there is plenty, one
-//               that needs little where there is little.
+//               that needs little where there is little. Where the nodes have less cpu than the mix
+//               wants beside all devices, nearly every node is short by the average, which then
+//               tells none from another: there it counts how much the wants of those that may still
+//               come differ, and that they differ less, taken together, the more of them fit.
 //   kinds       using devices that others can do without: a price for each kind, the part of all
 //               demand that can use no other kinds over the part of all devices that these are.
 //
@@ -54,6 +57,15 @@ class ExpectedLoss {
  private:
   static constexpr size_t kAmounts = kWholeDevice + 1;
 
+  // Demands by what they want of cpu for a device.
+  struct Want {
+    double cpu = 0;      // thousandths of a core to a thousandth of a device
+    double part = 0;     // of all devices that are asked for: by demands that want as much or more
+    double per_cpu = 0;  // devices that these get for a thousandth of a core, each its part of it
+  };
+
+  void PriceCpu(const Mix& mix, const Cluster& cluster);
+  double ByDifferentWants(double devices_left, double cpu) const;
   void PriceRemainders(const Mix& mix);
   void PriceKinds(const Mix& mix, const Cluster& cluster);
   void Tabulate(const Cluster& cluster);
@@ -62,6 +74,8 @@ class ExpectedLoss {
   std::array<double, kMaxDeviceKinds> kind_price_{};
   double cpu_per_device_ = 0;     // thousandths of a core to a thousandth of a device; 0: unknown
   double devices_per_cpu_ = 0;    // its inverse
+  std::vector<Want> wants_;       // the least first; only where cpu is scarce
+  double demand_size_ = 1;        // of the demand that a device goes to, in thousandths, on average
   std::vector<int64_t> of_left_;  // by kind and amount: remainders and kinds
 };
 

@@ -74,11 +74,16 @@ bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex
     const int64_t band_a = Band(a, now);
     const int64_t band_b = Band(b, now);
     if (band_a != band_b) return band_a > band_b;
-    const auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
-    if (rival_a != rival_b) {
+    // Where siblings have equal shares the levels below them decide, as far as both have any: so
+    // that tenants that are equally deep are in one order, whoever is compared with whom.
+    auto [rival_a, rival_b] = tenancy.Rivals(tenant_a, tenant_b);
+    while (rival_a != rival_b) {
       const double share_a = ShareOf(rival_a, now);
       const double share_b = ShareOf(rival_b, now);
       if (share_a != share_b) return share_a < share_b;
+      if (rival_a == tenant_a || rival_b == tenant_b) break;
+      rival_a = tenancy.Towards(rival_a, tenant_a);
+      rival_b = tenancy.Towards(rival_b, tenant_b);
     }
   }
   return a < b;
@@ -469,6 +474,16 @@ class Scheduler::Impl : public SchedulerState {
     return absl::OkStatus();
   }
 
+  Status Stopping(TaskId id) {
+    const auto found = by_id.find(id);
+    if (found == by_id.end() || !tasks[found->second].running) {
+      return NotFound(absl::StrCat("there is no running task ", id));
+    }
+    TellToStop(found->second);
+    reservations_changed_ = true;
+    return absl::OkStatus();
+  }
+
   Status Finish(TaskId id, Time now) {
     const auto found = by_id.find(id);
     if (found == by_id.end()) return NotFound(absl::StrCat("there is no task ", id));
@@ -513,7 +528,9 @@ class Scheduler::Impl : public SchedulerState {
     }
     seen_ = cluster.end_change();
     ++schedules;
-    if (victims_changed_ && NextMayStopMore()) plan.next = now + std::chrono::seconds(1);
+    if ((victims_changed_ || reservations_changed_) && NextMayStopMore()) {
+      plan.next = now + std::chrono::seconds(1);
+    }
     if (!ripe_.empty() && waiting_ > 0) plan.next = std::min(plan.next, ripe_.begin()->first);
     if (!later_.empty()) plan.next = std::min(plan.next, later_.begin()->first);
     for (const TaskSlot slot : crippled_) {
@@ -1142,7 +1159,9 @@ class Scheduler::Impl : public SchedulerState {
     bool reserved = false;
     while (members->size() < task.request.members) {
       std::optional<Placement> choice = Choose(task);
-      if (!choice) {
+      // A placer of the host's may be wrong: it may insist on what is not there, or on what has
+      // been closed to it.
+      if (!choice || choice->node >= cluster.size() || !cluster.state(choice->node).open) {
         found = reserved ? Found::reserved : Found::nowhere;
         break;
       }
@@ -1156,7 +1175,7 @@ class Scheduler::Impl : public SchedulerState {
           continue;
         }
       }
-      if (!cluster.Take(demand, *choice)) {  // a placer of the host's may be wrong
+      if (!cluster.Take(demand, *choice)) {
         found = Found::nowhere;
         break;
       }
@@ -1412,13 +1431,13 @@ class Scheduler::Impl : public SchedulerState {
       TaskState& task = tasks[slot];
       QuotaRefusal refusal;
       Placements taken;
+      bool accepted = true;
       // Room and quota that would do for several claims go to the first.
       if (tenancy.MayStart(task.request.tenant, Charge(task.request), Claimed(i), &refusal)) {
         for (const Placement& member : claim.members) {
-          if (!HasRoom(task.request.demand, member, RoomBesideClaims(*this, member.node, i)) ||
-              !cluster.Take(task.request.demand, member)) {
-            break;
-          }
+          if (!HasRoom(task.request.demand, member, RoomBesideClaims(*this, member.node, i))) break;
+          accepted = placer->Accepts(cluster, task.request.demand, member);
+          if (!accepted || !cluster.Take(task.request.demand, member)) break;
           taken.push_back(member);
         }
       }
@@ -1427,7 +1446,8 @@ class Scheduler::Impl : public SchedulerState {
         continue;
       }
       for (const Placement& member : taken) cluster.Give(task.request.demand, member);
-      if (claim.claim_ends <= now) {
+      // Where the placer knows better it is placed like any other, now.
+      if (claim.claim_ends <= now || !accepted) {
         DropReservation(slot);
         TryAgain(task.line);
         continue;
@@ -1502,30 +1522,29 @@ class Scheduler::Impl : public SchedulerState {
            !tenancy.WouldBorrow(request.tenant, Charge(request));
   }
 
-  // What has started may be stopped from the next Schedule on, and others of its tenant, which may
-  // borrow now: so that is to come soon, if anybody waits for whom that could be done.
+  bool HasClaim(TaskSlot slot) const {
+    return std::any_of(reservations.begin(), reservations.end(),
+                       [&](const Reservation& other) { return other.claim && other.task == slot; });
+  }
+
+  // What has started may be stopped from the next Schedule on, and so may others of tenants that
+  // borrow now, since something has started or is claimed for them. That is to come soon, if
+  // anybody waits for whom it could be done.
   bool NextMayStopMore() const {
     if (!Evicts() || waiting_ == 0) return false;
-    // By priority alone no others come into question, and what has started is too young.
-    if (!policy.reclaim && policy.minimum_run_time > Duration{0}) return false;
-    const auto may_gain = [&](LineIndex line) {
-      return MayEvict(tasks[lines_[line].tasks.begin()->second].request);
-    };
-    for (const auto& [tenant, lines] : parked_) {
-      if (std::any_of(lines.begin(), lines.end(), may_gain)) return true;
-    }
-    for (const auto& [tenant, heads] : competing_) {  // the first, where nobody may go before it
-      for (const auto& [rank, line] : heads) {
-        if (may_gain(line)) return true;
-      }
-    }
-    return std::any_of(demands_.begin(), demands_.end(), [&](const DemandState& wanted) {
-      return std::any_of(wanted.tried.begin(), wanted.tried.end(), may_gain);
+    // What has started is too young, and where nothing is guaranteed nobody comes to borrow. But
+    // who had room, and waits for something else, may have lost it.
+    const bool no_others = policy.minimum_run_time > Duration{0} && !tenancy.HasGuarantees();
+    return std::any_of(lines_.begin(), lines_.end(), [&](const Line& line) {
+      if (line.tasks.empty() || (no_others && line.state == Line::State::tried)) return false;
+      const TaskSlot first = line.tasks.begin()->second;
+      return MayEvict(tasks[first].request) && !HasClaim(first);
     });
   }
 
   // Lines that can have room made for them since the last time: something has ended, so that less
-  // has to be stopped, or has started or run for long enough, or nodes or quotas are others.
+  // has to be stopped, or has started, stops, or has run for long enough, or nodes or quotas are
+  // others.
   void WakeWhatMayMakeRoom(Time now) {
     if (!Evicts()) return;
     while (!ripe_.empty() && ripe_.begin()->first <= now) {
@@ -1563,14 +1582,13 @@ class Scheduler::Impl : public SchedulerState {
   bool MakeRoom(TaskSlot slot, Time now, Plan* plan) {
     if (!Evicts()) return false;
     const TaskState& task = tasks[slot];
-    for (const Reservation& reservation : reservations) {
-      if (reservation.claim && reservation.task == slot) return true;  // it is being made
-    }
+    if (HasClaim(slot)) return true;  // it is being made
     if (!MayEvict(task.request)) return false;
     const std::optional<Victims> victims = ChooseVictims(*this, task, now);
     if (!victims) return false;
     DropReservation(slot);
     Evict(*victims, task, plan);
+    victims_changed_ = true;
     Reservation claim;
     claim.task = slot;
     claim.start = now;
@@ -1581,11 +1599,15 @@ class Scheduler::Impl : public SchedulerState {
     return true;
   }
 
+  void TellToStop(TaskSlot slot) {
+    tasks[slot].stopping = true;
+    stopping.insert(slot);
+    for (const Placement& member : tasks[slot].members) look_aheads_.Stops(member.node);
+  }
+
   void Evict(const Victims& victims, const TaskState& beneficiary, Plan* plan) {
     for (const auto& [victim, cause] : victims.tasks) {
-      tasks[victim].stopping = true;
-      stopping.insert(victim);
-      for (const Placement& member : tasks[victim].members) look_aheads_.Stops(member.node);
+      TellToStop(victim);
       plan->evictions.push_back({tasks[victim].request.id, beneficiary.request.id, cause});
     }
   }
@@ -1739,7 +1761,7 @@ class Scheduler::Impl : public SchedulerState {
   // too young for it have run long enough.
   std::map<int32_t, size_t> stoppable_;
   std::set<std::pair<Time, TaskSlot>> ripe_;
-  bool victims_changed_ = false;  // since the last Schedule, a task
+  bool victims_changed_ = false;  // who may be stopped, since it was last looked at
   uint64_t submissions_ = 0;
   uint64_t seen_ = 0;  // changes of the cluster that are dealt with
   // In this Schedule, by few nodes; there had been no room, or it was held back.
@@ -1772,6 +1794,7 @@ Status Scheduler::Restore(const TaskRequest& task, const Placements& members, Ti
                           Time now) {
   return impl_->Restore(task, members, started, now);
 }
+Status Scheduler::Stopping(TaskId task) { return impl_->Stopping(task); }
 Status Scheduler::Finish(TaskId task, Time now) { return impl_->Finish(task, now); }
 Plan Scheduler::Schedule(Time now, size_t most) { return impl_->Schedule(now, most); }
 WaitReason Scheduler::Explain(TaskId task, Time now) { return impl_->Explain(task, now); }

@@ -256,6 +256,11 @@ bool Tenancy::WouldBorrow(TenantIndex tenant, const Amounts& amounts) const {
   return !guaranteed;
 }
 
+bool Tenancy::HasGuarantees() const {
+  return std::any_of(tenants_.begin(), tenants_.end(),
+                     [](const Tenant& tenant) { return tenant.quota.guaranteed != kNothing; });
+}
+
 double Tenancy::DominantShare(TenantIndex tenant) const {
   const Tenant& at = tenants_[tenant];
   double share = 0;

@@ -347,6 +347,75 @@ static trackbed_status start_later(void* user, const trackbed_attempt* attempt,
   return TRACKBED_OK;
 }
 
+/* Tasks that wait for somebody. */
+static void test_approvals(void) {
+  static const char kAsks[] =
+      "name: p\ntasks:\n"
+      "- {name: a, approval: {message: Go on, approvers: [ada]}}\n"
+      "- {name: b, approval: And further, dependencies: [a]}\n"
+      "- {name: c, command: x, dependencies: [b]}\n";
+  static char large[20000];
+  trackbed_error* error = NULL;
+  trackbed_pipeline* pipeline = NULL;
+  trackbed_bytes run = {NULL, 0};
+  trackbed_bytes text = {NULL, 0};
+  trackbed_engine_options options;
+  trackbed_executor executor;
+  trackbed_engine* engine = NULL;
+  struct host host;
+
+  memset(&host, 0, sizeof host);
+  memset(large, 'a', sizeof large);
+  TRACKBED_INIT(&options);
+  TRACKBED_INIT(&executor);
+  executor.user_data = &host;
+  executor.start = start_later;
+  executor.stop = stop;
+  executor.without_json = 1;
+  options.in_memory = 1;
+  options.executor = &executor;
+  OK(trackbed_pipeline_parse(kAsks, TRACKBED_TERMINATED, TRACKBED_FORMAT_YAML, NULL, 0, &pipeline,
+                             &error));
+  OK(trackbed_engine_open(&options, &engine, &error));
+  OK(trackbed_engine_submit(engine, pipeline, NULL, &run, &error));
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_engine_approve(engine, run.data, run.size, "a", 1, "ada", 3, NULL, 0, &error));
+  OK(trackbed_engine_step(engine, &error));
+  OK(trackbed_engine_show(engine, "latest", TRACKBED_TERMINATED, &text, &error));
+  CHECK(holds(&text, "\"state\": \"waiting\"") && holds(&text, "Go on"));
+  trackbed_bytes_free(&text);
+  OK(trackbed_engine_explain(engine, run.data, run.size, "a", 1, &text, &error));
+  CHECK(holds(&text, "\"situation\":\"approval\""));
+  trackbed_bytes_free(&text);
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_engine_reject(engine, run.data, run.size, "a", 1, "bob", 3, NULL, 0, &error));
+  EXPECT(TRACKBED_INVALID_ARGUMENT,
+         trackbed_engine_reject(engine, run.data, run.size, "a", 1, NULL, 0, NULL, 0, &error));
+  EXPECT(TRACKBED_INVALID_ARGUMENT, trackbed_engine_approve(engine, run.data, run.size, "a", 1,
+                                                            "ada", 3, large, 20000, &error));
+  EXPECT(TRACKBED_NOT_FOUND,
+         trackbed_engine_approve(engine, run.data, run.size, "x", 1, "ada", 3, NULL, 0, &error));
+  EXPECT(TRACKBED_NOT_FOUND,
+         trackbed_engine_approve(engine, "nobody", 6, "a", 1, "ada", 3, NULL, 0, &error));
+  REFUSED(trackbed_engine_approve(NULL, run.data, run.size, "a", 1, "ada", 3, NULL, 0, &error));
+  REFUSED(trackbed_engine_approve(engine, NULL, 0, "a", 1, "ada", 3, NULL, 0, &error));
+  OK(trackbed_engine_approve(engine, "latest", TRACKBED_TERMINATED, "a", TRACKBED_TERMINATED, "ada",
+                             TRACKBED_TERMINATED, "fine", TRACKBED_TERMINATED, &error));
+  EXPECT(TRACKBED_FAILED_PRECONDITION,
+         trackbed_engine_reject(engine, run.data, run.size, "a", 1, "ada", 3, NULL, 0, &error));
+  OK(trackbed_engine_step(engine, &error));
+  OK(trackbed_engine_reject(engine, run.data, run.size, "b", 1, "bob", 3, NULL, 0, &error));
+  OK(trackbed_engine_wait(engine, run.data, run.size, 10LL * 1000000000, NULL, &error));
+  OK(trackbed_engine_show(engine, run.data, run.size, &text, &error));
+  CHECK(holds(&text, "\"comment\": \"fine\"") && holds(&text, "rejected by bob"));
+  CHECK(holds(&text, "\"status\": \"failed\""));
+  trackbed_bytes_free(&text);
+  trackbed_bytes_free(&run);
+  CHECK(host.started == 0);
+  trackbed_engine_close(engine);
+  trackbed_pipeline_free(pipeline);
+}
+
 /* Who goes first, and whom quotas hold back. */
 static void test_tenants(void) {
   static const char kOne[] = "name: p\ntasks:\n- {name: a, command: x, cache: false}\n";
@@ -870,6 +939,7 @@ int main(int argc, char** argv) {
   watch_manners(&manners);
   test_embedded(argv[1], argv[2]);
   test_host_executor();
+  test_approvals();
   test_tenants();
   test_order(argv[2]);
   test_artifacts(argv[1], argv[2]);

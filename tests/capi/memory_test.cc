@@ -71,6 +71,7 @@ namespace {
 constexpr char kNode[] =
     "name: n\ncpu: 8\nmem: 16g\n"
     "devices: [{id: gpu0, slot: cuda.shares}, {id: gpu1, slot: cuda.shares}]\n";
+constexpr char kWrongNode[] = "name: 7\ncpu: much\nrack: [r1]\ndevices: [{id: gpu0}, {id: gpu0}]\n";
 constexpr char kPipeline[] =
     "name: squares\nparameters: {limit: 5}\nlabels: {team: vision}\ntasks:\n"
     "- name: count\n  command: 'seq ${{ params.limit }}'\n  resources: {cpu: 2, mem: 1g}\n"
@@ -84,6 +85,24 @@ constexpr char kWrong[] = "name: 7\ntasks:\n- name: a\n  comand: x\n- name: a\n 
   std::_Exit(3);
 }
 
+// An error can be read, as far as it got.
+void ReadAll(const trackbed_error* error) {
+  if (error == nullptr) return;
+  const size_t count = trackbed_error_diagnostic_count(error);
+  for (size_t i = 0; i <= count; ++i) {
+    trackbed_diagnostic diagnostic;
+    TRACKBED_INIT(&diagnostic);
+    const trackbed_status status = trackbed_error_diagnostic(error, i, &diagnostic);
+    if (status == TRACKBED_RESOURCE_EXHAUSTED) continue;
+    if (status != (i < count ? TRACKBED_OK : TRACKBED_NOT_FOUND)) Die("a mistake cannot be read");
+    if (i < count && diagnostic.message.size == 0) Die("a mistake without a word");
+  }
+  if (trackbed_error_message(error).size == 0 &&
+      trackbed_error_code(error) != TRACKBED_RESOURCE_EXHAUSTED) {
+    Die("an error without a word");
+  }
+}
+
 // What a call may return: what it returns with memory, or that there is none.
 struct Caller {
   bool out_of_memory = false;
@@ -92,6 +111,7 @@ struct Caller {
   bool operator()(trackbed_status status, trackbed_error** error,
                   trackbed_status expected = TRACKBED_OK) {
     const bool told = *error == nullptr || trackbed_error_code(*error) == status;
+    ReadAll(*error);
     trackbed_error_free(*error);
     *error = nullptr;
     if (!told) Die("the error says another code than the call");
@@ -114,6 +134,11 @@ void Errors(Caller& call) {
   trackbed_bytes text = {nullptr, 0};
   call(trackbed_slot_format("mem", 3, amount, &text, &error), &error);
   trackbed_bytes_free(&text);
+  // The mistakes of a document, one by one.
+  trackbed_slot_allocator* none = nullptr;
+  call(trackbed_slot_allocator_create(kWrongNode, TRACKBED_TERMINATED, TRACKBED_FORMAT_AUTO,
+                                      nullptr, &none, &error),
+       &error, TRACKBED_INVALID_ARGUMENT);
 }
 
 std::string Snapshot(const trackbed_slot_allocator* allocator) {
@@ -126,6 +151,36 @@ std::string Snapshot(const trackbed_slot_allocator* allocator) {
   trackbed_bytes_free(&json);
   failing = before;
   return text;
+}
+
+// What an allocation holds, given back and taken once more by name. False when it is not live any
+// more.
+bool TakeAgain(Caller& call, trackbed_slot_allocator* allocator, uint64_t& id) {
+  trackbed_error* error = nullptr;
+  trackbed_allocation_part parts[4];
+  size_t count = 0;
+  if (!call(trackbed_slot_allocator_parts(allocator, id, parts, sizeof parts[0], 4, &count, &error),
+            &error)) {
+    return true;
+  }
+  uint64_t other = 0;
+  const std::string full = Snapshot(allocator);
+  // Not while they are held.
+  call(trackbed_slot_allocator_allocate_parts(allocator, parts, sizeof parts[0], count, &other,
+                                              &error),
+       &error, TRACKBED_INVALID_ARGUMENT);
+  if (Snapshot(allocator) != full) Die("parts that are held have been taken");
+  if (!call(trackbed_slot_allocator_release(allocator, id, &error), &error)) return true;
+  for (int tries = 0; tries < 2; ++tries) {  // the second time there is memory, as a rule
+    const std::string before = Snapshot(allocator);
+    if (call(trackbed_slot_allocator_allocate_parts(allocator, parts, sizeof parts[0], count, &id,
+                                                    &error),
+             &error)) {
+      return true;
+    }
+    if (Snapshot(allocator) != before) Die("parts that could not be taken have been taken");
+  }
+  return false;
 }
 
 void Slots(Caller& call) {
@@ -168,6 +223,7 @@ void Slots(Caller& call) {
     size_t devices = 0;
     call(trackbed_slot_allocator_usage(allocator, usage, sizeof usage[0], 8, &devices, &error),
          &error);
+    if (!ids.empty() && !TakeAgain(call, allocator, ids.back())) ids.pop_back();
     call(trackbed_slot_allocator_set_healthy(allocator, "gpu1", 4, 0, &error), &error);
     trackbed_slot_allocator* copy = nullptr;
     if (call(trackbed_slot_allocator_copy(allocator, &copy, &error), &error)) {

@@ -247,7 +247,6 @@ class Allocations {
     });
   }
   Json Allocate(const Json& step) {
-    static constexpr const char* kEnforcements[] = {"accounting", "advisory", "hardware"};
     Demand demand;
     Error error;
     if (Prepare(step.at("slots"), &demand, error) != TRACKBED_OK) return error.Tell();
@@ -264,7 +263,7 @@ class Allocations {
       found.push_back({{"slot", Text(parts[i].slot)},
                        {"device", Text(parts[i].device)},
                        {"amount", Amount(parts[i].slot, parts[i].thousandths)},
-                       {"enforcement", kEnforcements[parts[i].enforcement]}});
+                       {"enforcement", EnforcementName(parts[i].enforcement)}});
     }
     return {{"parts", found}};
   }
@@ -370,6 +369,18 @@ class Plans {
     order.rank = host_order == "fewest_running" ? AsTheyCame : LargestFirst;
     order.share = host_order == "fewest_running" ? Running : nullptr;
     if (!host_order.empty()) options.host_order = &order;
+    auto enforcement = Init<trackbed_enforcement>();
+    tells_enforcement_ = with.contains("enforcement");
+    if (tells_enforcement_) {
+      const Json& table = with["enforcement"];
+      ReadEnforcement(table.value("whole", Json::array()), TRACKBED_ENFORCEMENT_HARDWARE,
+                      enforcement.whole);
+      ReadEnforcement(table.value("share", Json::array()), TRACKBED_ENFORCEMENT_ADVISORY,
+                      enforcement.share);
+      ReadEnforcement(table.value("counted", Json::array()), TRACKBED_ENFORCEMENT_ACCOUNTING,
+                      enforcement.counted);
+      options.enforcement = &enforcement;
+    }
     trackbed_scheduler* made = nullptr;
     Must([&](trackbed_error** error) { return trackbed_scheduler_create(&options, &made, error); });
     scheduler_.reset(made);
@@ -435,6 +446,14 @@ class Plans {
   }
 
  private:
+  // What is not named is `otherwise`.
+  template <size_t kCount>
+  static void ReadEnforcement(const Json& names, int32_t otherwise, uint8_t (&read)[kCount]) {
+    std::fill(std::begin(read), std::end(read), static_cast<uint8_t>(otherwise));
+    for (size_t i = 0; i < names.size() && i < kCount; ++i) {
+      read[i] = static_cast<uint8_t>(EnforcementNumber(names[i]));
+    }
+  }
   void AddNode(const Json& node) {
     auto capacity = Init<trackbed_node_capacity>();
     capacity.cpu = Thousandths(node.at("cpu"));
@@ -509,6 +528,7 @@ class Plans {
     read.not_preemptible = task.value("preemptible", true) ? 0 : 1;
     if (task.contains("run_time")) read.run_time_ns = Nanoseconds(task["run_time"]);
     ReadCounted(task, read.counted);
+    if (task.contains("at_least")) read.at_least = EnforcementNumber(task["at_least"]);
     return read;
   }
   Json GivePlan(const trackbed_plan* plan) const {
@@ -529,6 +549,9 @@ class Plans {
         }
         if (item.placement.shared_device >= 0) devices.push_back(item.placement.shared_device);
         given["devices"] = devices;
+      }
+      if (tells_enforcement_ && item.kind == TRACKBED_PLAN_START) {
+        given["enforcement"] = EnforcementName(item.enforcement);
       }
       found.push_back(given);
     }
@@ -551,9 +574,12 @@ class Plans {
                                    error) != TRACKBED_OK) {
       return error.Tell();
     }
-    return {{"start", Seconds(start)}, {"reason", GiveReason(reason, Take(&sentence))}};
+    Json given = GiveReason(reason, Take(&sentence));
+    if (tells_enforcement_) given["enforcement"] = EnforcementName(reason.enforcement);
+    return {{"start", Seconds(start)}, {"reason", given}};
   }
 
+  bool tells_enforcement_ = false;
   Scheduler scheduler_;
   std::map<std::string, uint32_t> nodes_;
 };

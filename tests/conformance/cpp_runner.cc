@@ -274,6 +274,13 @@ class Plans {
     if (with.contains("host_order")) {
       options.order = std::make_unique<NamedOrder>(with["host_order"].get<std::string>());
     }
+    if (with.contains("enforcement")) {
+      const Json& table = with["enforcement"];
+      ReadEnforcement(table.value("whole", Json::array()), &options.enforcement.whole);
+      ReadEnforcement(table.value("share", Json::array()), &options.enforcement.share);
+      ReadEnforcement(table.value("counted", Json::array()), &options.enforcement.counted);
+      tells_enforcement_ = true;
+    }
     scheduler_ = std::make_unique<Scheduler>(std::move(options));
     for (const Json& node : given.at("nodes")) AddNode(node);
     for (const Json& tenant : given.value("tenants", Json::array())) AddTenant(tenant);
@@ -291,8 +298,9 @@ class Plans {
     if (what == "predict") {
       const auto found = scheduler_->Predict(ReadTask(step.at("task")), now);
       if (!found.ok()) return ErrorOf(found.status());
-      return {{"start", Seconds(ToNanoseconds(found->start))},
-              {"reason", GiveReason(found->reason)}};
+      Json reason = GiveReason(found->reason);
+      if (tells_enforcement_) reason["enforcement"] = GiveEnforcement(found->enforcement);
+      return {{"start", Seconds(ToNanoseconds(found->start))}, {"reason", reason}};
     }
     if (what == "recount") return Done(scheduler_->Recount());
     const NodeIndex node = nodes_.at(step.at("node").get<std::string>());
@@ -313,6 +321,15 @@ class Plans {
   }
 
  private:
+  template <size_t kCount>
+  static void ReadEnforcement(const Json& names, std::array<Enforcement, kCount>* read) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      read->at(i) = static_cast<Enforcement>(EnforcementNumber(names[i]));
+    }
+  }
+  static Json GiveEnforcement(const std::optional<Enforcement>& enforcement) {
+    return EnforcementName(enforcement ? static_cast<int32_t>(*enforcement) : -1);
+  }
   void AddNode(const Json& node) {
     NodeCapacity capacity;
     capacity.cpu = Thousandths(node.at("cpu"));
@@ -370,6 +387,9 @@ class Plans {
     read.preemptible = task.value("preemptible", true);
     if (task.contains("run_time")) read.run_time = Duration(Nanoseconds(task["run_time"]));
     if (task.contains("counted")) read.demand.counted = &counted_.emplace_back(ReadCounted(task));
+    if (task.contains("at_least")) {
+      read.at_least = static_cast<Enforcement>(EnforcementNumber(task["at_least"]));
+    }
     return read;
   }
   Json GivePlace(const char* kind, TaskId task, size_t member, size_t members,
@@ -391,6 +411,7 @@ class Plans {
     for (const Start& start : plan.starts) {
       for (size_t i = 0; i < start.members.size(); ++i) {
         items.push_back(GivePlace("start", start.task, i, start.members.size(), start.members[i]));
+        if (tells_enforcement_) items.back()["enforcement"] = GiveEnforcement(start.enforcement);
       }
     }
     for (const Eviction& eviction : plan.evictions) {
@@ -415,6 +436,7 @@ class Plans {
   }
 
   std::deque<CountedAmounts> counted_;  // of the tasks, which refer to them
+  bool tells_enforcement_ = false;
   std::unique_ptr<Scheduler> scheduler_;
   std::map<std::string, NodeIndex> nodes_;
 };

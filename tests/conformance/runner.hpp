@@ -1,9 +1,12 @@
 // Runs conformance vectors (README.md): once by the C++ interface, once by the C interface.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -49,9 +52,22 @@ inline Json Seconds(int64_t nanoseconds) {
 
 inline constexpr std::string_view kPlanKinds[] = {"",       "start",   "eviction",
                                                   "repair", "release", "ended"};
-inline constexpr std::string_view kWaitRules[] = {"none",         "not_yet",       "quota",
-                                                  "shortage",     "fragmentation", "reserved",
-                                                  "strict_order", "claiming",      "next"};
+inline constexpr std::string_view kWaitRules[] = {
+    "none",     "not_yet",      "quota",    "shortage", "fragmentation",
+    "reserved", "strict_order", "claiming", "next",     "enforcement"};
+inline constexpr std::string_view kEnforcements[] = {"accounting", "advisory", "hardware"};
+inline int32_t EnforcementNumber(const Json& name) {
+  const auto* const found =
+      std::find(std::begin(kEnforcements), std::end(kEnforcements), name.get<std::string_view>());
+  if (found == std::end(kEnforcements))
+    throw std::invalid_argument("no enforcement " + name.dump());
+  return static_cast<int32_t>(found - std::begin(kEnforcements));
+}
+// null below 0.
+inline Json EnforcementName(int32_t number) {
+  if (number < 0) return nullptr;
+  return kEnforcements[number];
+}
 
 // 2026-01-01T00:00:00Z, when vectors of events begin.
 inline constexpr int64_t kStartNanoseconds = int64_t{1'767'225'600} * 1'000'000'000;

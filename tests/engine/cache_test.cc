@@ -125,7 +125,9 @@ TEST_CASE("What a result depends on makes another key") {
   SECTION("these matter") {
     Scene s = scene();
     SECTION("a parameter in the command") { s.options.parameters["alpha"] = 0.25; }
-    SECTION("the command") { s.pipeline.tasks[1].command[0] += " "; }
+    SECTION("the command") {
+      s.pipeline.tasks[1].command = {std::string(s.pipeline.tasks[1].command.front()) + " "};
+    }
     SECTION("a script and a program") { s.pipeline.tasks[1].shell = false; }
     SECTION("a variable") { s.pipeline.tasks[1].environment[0].value = "slow"; }
     SECTION("a variable of the pipeline") { s.pipeline.environment = {{"A", "1"}}; }

@@ -94,6 +94,68 @@ TEST_CASE("Work is spread over nodes, and each gives no more than it has") {
   CHECK(lab.engine().ExplainWait(run, 4) == "needs 1 cpu; none is free");
 }
 
+// Runs "make" on node b, while "first" fills node a, and lets both end.
+RunId MakeOnB(EngineLab& lab, Task use, bool busy = false) {
+  lab.options.nodes = {Node("a", {Slot("cpu", 4)}), Node("b", {Slot("cpu", 4)})};
+  lab.executor.decide = [](const AttemptSpec&) { return Outcome::Waits(); };
+  Pipeline pipeline = NewPipeline("data");
+  AddTask(pipeline, "first").resources = {Slot("cpu", 4)};
+  AddTask(pipeline, "make");
+  use.name = "use";
+  use.dependencies = {"make"};
+  use.command = {"true"};
+  pipeline.tasks.push_back(std::move(use));
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  CHECK(lab.executor.spec(run + "/first/1").node == "a");
+  CHECK(lab.executor.spec(run + "/make/1").node == "b");
+  if (busy) {
+    Pipeline other = NewPipeline("other");
+    AddTask(other, "busy");
+    const RunId second = lab.Submit(other);
+    lab.Step();
+    CHECK(lab.executor.spec(second + "/busy/1").node == "b");
+  }
+  lab.executor.Finish(run + "/first/1", Outcome::Files("first"));
+  lab.executor.Finish(run + "/make/1", Outcome::Files("made"));
+  lab.Step();
+  return run;
+}
+
+TEST_CASE("A task goes where its inputs were written, of equal nodes or if the placer cares") {
+  const auto node_of_reader = [](const std::string& placer, bool busy) {
+    EngineLab lab;
+    lab.options.placer = placer;
+    const RunId run = MakeOnB(lab, Task(), busy);
+    return lab.executor.spec(run + "/use/1").node;
+  };
+  CHECK(node_of_reader("", false) == "b");
+  CHECK(node_of_reader("", true) == "a");  // b has less left
+  CHECK(node_of_reader("locality-aware", true) == "b");
+  CHECK(node_of_reader("round-robin", false) == "a");  // does not look at that
+}
+
+TEST_CASE("The batches of a map go where the inputs of the mapped task were written") {
+  EngineLab lab;
+  lab.options.placer = "locality-aware";
+  Task use;
+  use.map = TaskMap{"2", 1, 0, 0};
+  const RunId run = MakeOnB(lab, use);
+  for (const char* batch : {"/use/1/0/1", "/use/1/1/1"}) {
+    CHECK(lab.executor.spec(run + batch).node == "b");
+  }
+}
+
+TEST_CASE("An unknown placer is refused, with the nearest that there is") {
+  EngineLab lab;
+  lab.options.placer = "localityaware";
+  const Status status = lab.TryOpen();
+  CHECK(status.code() == StatusCode::kInvalidArgument);
+  CHECK(Message(status) ==
+        "EngineOptions.placer: unknown placement policy \"localityaware\"; did you mean "
+        "\"locality-aware\"?");
+}
+
 TEST_CASE("A gang on one node gets all of it together, or waits") {
   EngineLab lab;
   lab.options.nodes = {Node("a", {Slot("cpu", 2)}), Node("b", {Slot("cpu", 3)})};

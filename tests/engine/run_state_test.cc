@@ -68,6 +68,12 @@ Event FailedForGood(TaskIndex task, uint32_t attempt) {
 Event Skipped(TaskIndex task) {
   return TaskEvent(EventType::task_skipped, task, 0, Encode(TaskSkipped{}));
 }
+Event Unknown(TaskIndex task, uint32_t attempt) {
+  return TaskEvent(EventType::attempt_unknown, task, attempt, Encode(AttemptUnknown{{"n"}, At(1)}));
+}
+Event Known(TaskIndex task, uint32_t attempt) {
+  return TaskEvent(EventType::attempt_known, task, attempt);
+}
 Event Retried(std::vector<TaskIndex> tasks) {
   return RunEvent(EventType::run_retried, Encode(RunRetried{std::move(tasks)}));
 }
@@ -180,6 +186,17 @@ TEST_CASE("What cannot follow is damage") {
       {"resumed after a failure",
        {kSubmitted, Intended(0, 1), FailedForGood(0, 1), Skipped(1), kFailed, kResumed},
        5},
+      {"unknown and known in turn",
+       {kSubmitted, Intended(0, 1), Unknown(0, 1), Unknown(0, 1), Known(0, 1), Unknown(0, 1),
+        Done(0, 1)},
+       -1},
+      {"unknown before it runs", {kSubmitted, Unknown(0, 1)}, 1},
+      {"another attempt is unknown", {kSubmitted, Intended(0, 1), Unknown(0, 2)}, 2},
+      {"unknown after its end", {kSubmitted, Intended(0, 1), Done(0, 1), Unknown(0, 1)}, 3},
+      {"known that was not unknown", {kSubmitted, Intended(0, 1), Known(0, 1)}, 2},
+      {"known again after an engine took over",
+       {kSubmitted, Intended(0, 1), Unknown(0, 1), kResumed, Known(0, 1)},
+       4},
       {"retried while it runs", {kSubmitted, Retried({0})}, 1},
       {"retried: a task that is not there", {kSubmitted, kCancel, kCancelled, Retried({2})}, 3},
       {"an unknown event", {kSubmitted, RunEvent(static_cast<EventType>(99))}, 1},
@@ -194,6 +211,23 @@ TEST_CASE("What cannot follow is damage") {
   for (const Case& c : cases) {
     CAPTURE(c.what);
     CHECK(RefusedAt(c.events) == c.refused_at);
+  }
+}
+
+TEST_CASE("An attempt is unknown until its node answers, it ends, or an engine takes the run up") {
+  for (const Event& end : {Known(0, 1), Done(0, 1), Lost(0, 1), kResumed}) {
+    CAPTURE(std::string(ToString(end.type)));
+    RunState state = NewState(TwoTasks());
+    for (const Event& event : {kSubmitted, Intended(0, 1), Unknown(0, 1)}) {
+      REQUIRE(state.Apply(event).ok());
+    }
+    CHECK(state.task(0).state == TaskState::running);
+    CHECK(state.task(0).unknown);
+    REQUIRE(state.Unknown(0) != nullptr);
+    CHECK(*state.Unknown(0) == AttemptUnknown{{"n"}, At(1)});
+    REQUIRE(state.Apply(end).ok());
+    CHECK_FALSE(state.task(0).unknown);
+    CHECK(state.Unknown(0) == nullptr);
   }
 }
 

@@ -318,8 +318,6 @@ TEST_CASE("What the engine cannot do is refused when it is opened") {
     change(lab.options.policy);
     return lab.TryOpen().code() == StatusCode::kInvalidArgument;
   };
-  CHECK(refused([](GroupPolicy& policy) { policy.preempt_by_priority = true; }));
-  CHECK(refused([](GroupPolicy& policy) { policy.reclaim = true; }));
   CHECK(refused([](GroupPolicy& policy) { policy.order = QueueOrder::lifo; }));
   CHECK_FALSE(refused([](GroupPolicy& policy) { policy.backfill = Backfill::strict; }));
 }

@@ -169,6 +169,10 @@ TEST_CASE("A file that is no store is left as it is") {
     ExecuteSql(path, "PRAGMA journal_mode=DELETE; CREATE TABLE t(x); INSERT INTO t VALUES(1);");
     message = "this SQLite file is not a Trackbed store";
   }
+  SECTION("our mark, and no format that there has been") {
+    ExecuteSql(path, "PRAGMA application_id=1416784706; CREATE TABLE t(x);");
+    message = "this SQLite file is not a Trackbed store";
+  }
   SECTION("another program's empty database") {
     ExecuteSql(path, "PRAGMA application_id=7;");
     message = "this SQLite file is not a Trackbed store";
@@ -246,12 +250,12 @@ TEST_CASE("A store of a newer Trackbed is not touched") {
   TemporaryFolder folder;
   const std::string path = folder / "trackbed.db";
   MustOpen(path);
-  ExecuteSql(path, "PRAGMA user_version=5;");
+  ExecuteSql(path, "PRAGMA user_version=6;");
   for (const bool read_only : {false, true}) {
     const Status refused = OpenSqliteStore(path, {Durability::power, read_only}).status();
     CHECK(refused.code() == StatusCode::kFailedPrecondition);
     CHECK(Message(refused) ==
-          path + ": the store has format 5; this Trackbed reads up to format 4");
+          path + ": the store has format 6; this Trackbed reads up to format 5");
   }
 }
 
@@ -274,7 +278,7 @@ TEST_CASE("A store of an older Trackbed is brought up to date, and keeps what it
   CHECK(Message(read_only) ==
         path +
             ": the store has format 1, an older one; opened for writing, it is brought to "
-            "format 4");
+            "format 5");
   for (int i = 0; i < 2; ++i) {
     const auto store = MustOpen(path);
     const Lease lease = *store->ReadLease();
@@ -340,6 +344,25 @@ TEST_CASE("Without the right to write, the error names the file and says so") {
             "FAILED_PRECONDITION: " + path + ": cannot open the store: Permission denied");
     }
   }
+}
+
+TEST_CASE("What a host shares between its connections is not shared with those of a store") {
+  TemporaryFolder folder;
+  const std::string path = folder / "trackbed.db";
+  REQUIRE(sqlite3_enable_shared_cache(1) == SQLITE_OK);
+  const auto one = MustOpen(path);
+  const auto two = MustOpen(path);
+  REQUIRE(AddRun(*one, "a").ok());
+  REQUIRE(one->AcquireLease({"h", "b", 1, 2, "d", "n"}, At(0), seconds(10), {}).ok());
+  bool asked = false;
+  const auto is_gone = [&](const LeaseHolder&) {
+    asked = true;
+    CHECK(two->FindRun("a").ok());  // with a shared cache, its table would be locked
+    return true;
+  };
+  CHECK(one->AcquireLease({}, At(1), seconds(10), is_gone).ok());
+  CHECK(asked);
+  CHECK(sqlite3_enable_shared_cache(0) == SQLITE_OK);
 }
 
 // A process that may write files up to `bytes` only, as if the disk were full beyond.

@@ -124,6 +124,53 @@ TEST_CASE("No more runs are listed than are asked for") {
   });
 }
 
+TEST_CASE("A batch that cannot be right is stored nowhere") {
+  OnEachStore([](Store& store, uint64_t fence) {
+    RunRecord record;
+    record.id = "p-1/m/1";
+    record.pipeline = "p";
+    record.version = "sha256:v1";
+    const auto refused = [&](const Batch& batch, StatusCode code) {
+      CHECK(store.Commit(fence, batch).code() == code);
+      CHECK(All(store, 1, 1) == Sequences{1, 2, 3, 4, 5});
+      CHECK(store.ListRuns(10, RunsListed::all)->size() == 1);
+      CHECK(store.FindRun("p-1")->status == RunStatus::running);
+    };
+    Batch twice;
+    twice.runs = {{record, Submitted()}, {record, Submitted()}};
+    refused(twice, StatusCode::kAlreadyExists);
+    Batch known;
+    known.runs = {{record, Submitted()}, {*store.FindRun("p-1"), Submitted()}};
+    refused(known, StatusCode::kAlreadyExists);
+    for (const int64_t run : {int64_t{0}, int64_t{-1}, int64_t{2}}) {
+      Batch nowhere;
+      nowhere.status_changes = {{1, RunStatus::failed, At(9)}, {run, RunStatus::failed, At(9)}};
+      refused(nowhere, StatusCode::kDataLoss);
+    }
+    Batch both;
+    both.runs = {{record, Submitted()}};
+    both.status_changes = {{1, RunStatus::succeeded, At(9)}};
+    REQUIRE(store.Commit(fence, both).ok());
+    CHECK(store.FindRun("p-1/m/1")->number == 2);
+    CHECK(store.ListRuns(10)->size() == 1);
+    CHECK(store.ListRuns(10, RunsListed::all)->size() == 2);
+  });
+}
+
+TEST_CASE("A pipeline of no bytes is one") {
+  OnEachStore([](Store& store, uint64_t) {
+    RunRecord record;
+    record.id = "p-2";
+    record.version = "sha256:v2";
+    REQUIRE(store.AddRun(record, "", Submitted()).ok());
+    record.id = "p-3";
+    record.version = "sha256:v3";
+    REQUIRE(store.AddRun(record, std::string_view(), Submitted()).ok());
+    CHECK(store.ReadPipeline("sha256:v2")->empty());
+    CHECK(store.ReadPipeline("sha256:v3")->empty());
+  });
+}
+
 TEST_CASE("A store cannot be made where no file can be") {
   TemporaryFolder folder;
   const Status nowhere = OpenSqliteStore(folder / "missing/trackbed.db").status();

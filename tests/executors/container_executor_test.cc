@@ -11,6 +11,7 @@
 #include "executors/container_files.hpp"
 #include "executors/fake_container_engine.hpp"
 #include "executors/gang_environment.hpp"
+#include "trackbed/resources/node.hpp"
 
 namespace trackbed {
 namespace {
@@ -511,6 +512,29 @@ TEST_CASE("what ended on a node that does not answer any more is known by its fo
   CHECK(report.kind == Kind::exited);
   CHECK(report.exit_code == 7);
   CHECK(report.message == "its node does not answer, so the log may lack something");
+}
+
+TEST_CASE("a node that is added later is used, by the endpoint that it came with") {
+  const ScratchFolder home;
+  Lab lab(TwoNodes(home.path()));
+  lab.spec.node = "new";
+  CHECK(absl::IsInvalidArgument(lab.executor->Start(lab.spec)));
+  NodeDescription node;
+  node.name = "new";
+  CHECK(absl::IsInvalidArgument(lab.executor->AddNode(node)));  // nor is there one for all
+  node.endpoint = "nonsense";
+  CHECK(absl::IsInvalidArgument(lab.executor->AddNode(node)));
+  node.endpoint = "unix:///nowhere.sock";
+  REQUIRE(lab.executor->AddNode(node).ok());
+  REQUIRE(lab.executor->AddNode(node).ok());
+  REQUIRE(lab.executor->Start(lab.spec).ok());
+  NodeDescription moved = node;
+  moved.endpoint = "unix:///elsewhere.sock";
+  CHECK(absl::IsFailedPrecondition(lab.executor->AddNode(moved)));
+  moved.endpoint.clear();
+  CHECK(absl::IsFailedPrecondition(lab.executor->AddNode(moved)));
+  lab.EndWhenStarted();
+  CHECK(WaitForEnd(lab.executor.get(), lab.spec.key).kind == Kind::exited);
 }
 
 TEST_CASE("a node without an endpoint is refused") {

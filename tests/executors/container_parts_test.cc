@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "executors/attempt_fixture.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/container_log.hpp"
 #include "executors/container_order.hpp"
 #include "executors/device_environment.hpp"
@@ -38,16 +39,16 @@ TEST_CASE("frames of a container's log are taken apart, however they are cut") {
 }
 
 TEST_CASE("names of containers are legal, and an attempt's alone") {
-  const std::string name = ContainerName("digits-7kq2m4/train model/2", "/home/a");
+  const std::string name = AttemptName("digits-7kq2m4/train model/2", "/home/a");
   CHECK(name.starts_with("trackbed-digits-7kq2m4-train-model-2-"));
-  CHECK(name != ContainerName("digits-7kq2m4/train-model/2", "/home/a"));
-  CHECK(name != ContainerName("digits-7kq2m4/train model/2", "/home/b"));
-  CHECK(name == ContainerName("digits-7kq2m4/train model/2", "/home/a"));
-  const std::string odd = ContainerName("r/\xc3\xa9\xf0\x9f\x9a\x82/1", "/");
+  CHECK(name != AttemptName("digits-7kq2m4/train-model/2", "/home/a"));
+  CHECK(name != AttemptName("digits-7kq2m4/train model/2", "/home/b"));
+  CHECK(name == AttemptName("digits-7kq2m4/train model/2", "/home/a"));
+  const std::string odd = AttemptName("r/\xc3\xa9\xf0\x9f\x9a\x82/1", "/");
   CHECK(
       odd.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
       std::string::npos);
-  CHECK(ContainerName("r/" + std::string(5000, 'x') + "/1", "/").size() < 128);
+  CHECK(AttemptName("r/" + std::string(5000, 'x') + "/1", "/").size() < 128);
 }
 
 TEST_CASE("images: which registry, and what is no name") {
@@ -312,18 +313,76 @@ TEST_CASE("a part of a GPU has its limits, and reaches the service that keeps th
       {"cuda.shares", "GPU-1", "GPU-1", 0, Quantity::FromThousandths(250), int64_t{80} << 30}};
   ContainerExecutorOptions options;
   options.mps_folder = "/run/nvidia-mps";
+  options.shared_memory = 1 << 20;  // of the machine, then
   const Json body = BodyFor(spec, ContainerDevices::nvidia, false, options);
   CHECK(Holds(body["Env"], "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25"));
   CHECK(Holds(body["Env"], "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=20480M"));
   CHECK(Holds(body["Env"], "CUDA_MPS_PIPE_DIRECTORY=/run/nvidia-mps"));
   CHECK(Holds(body["Env"], "CUDA_VISIBLE_DEVICES=GPU-1"));
   CHECK(body["HostConfig"]["IpcMode"] == "host");
+  CHECK_FALSE(body["HostConfig"].contains("ShmSize"));
   CHECK(body["HostConfig"]["Mounts"].back()["Source"] == "/run/nvidia-mps");
   // A whole one needs no sharing.
   spec.devices[0].amount = *Quantity::FromUnits(1);
   const Json whole = BodyFor(spec, ContainerDevices::nvidia, false, options);
   CHECK_FALSE(whole["HostConfig"].contains("IpcMode"));
   CHECK(whole["HostConfig"]["Mounts"].dump().find("mps") == std::string::npos);
+}
+
+TEST_CASE("a container has its limits and its user, gains nothing and sees nothing by accident") {
+  ContainerOrder order;
+  order.spec.key = "run/task/1";
+  order.spec.folder = "/f";
+  order.spec.shared_memory = int64_t{2} << 30;
+  order.launch.memory_bytes = int64_t{4} << 30;
+  order.launch.cpu_thousandths = 2500;
+  order.user = "1000:100";
+  order.view = {
+      {"/f/work", "/f/work", false}, {"/data", "/srv/data", true}, {"/pipeline", "", false}};
+  ContainerExecutorOptions options;
+  options.init_path = "/init";
+  options.shared_memory = 1 << 20;  // of attempts that say nothing
+  options.read_only_root = true;
+  const Json body = Json::parse(*CreationBody(order, "sha256:abc", options, false));
+  const Json& host = body["HostConfig"];
+  CHECK(host["Memory"] == int64_t{4} << 30);
+  CHECK(host["MemorySwap"] == int64_t{4} << 30);
+  CHECK(host["NanoCpus"] == 2'500'000'000);
+  CHECK(host["ShmSize"] == int64_t{2} << 30);
+  CHECK(body["User"] == "1000:100");
+  CHECK(host["SecurityOpt"] == Json::array({"no-new-privileges"}));
+  CHECK(host["ReadonlyRootfs"] == true);
+  CHECK(host["Tmpfs"] == Json{{"/tmp", ""}});
+  for (const char* name : {"Privileged", "CapAdd", "Binds", "PidMode", "UsernsMode", "IpcMode",
+                           "Devices", "DeviceRequests", "VolumesFrom", "PublishAllPorts"}) {
+    INFO(name);
+    CHECK_FALSE(host.contains(name));
+  }
+  std::vector<std::string> seen;
+  for (const Json& mount : host["Mounts"]) {
+    seen.push_back(mount["Target"].get<std::string>() + " " + mount.value("Source", "") +
+                   (mount.value("ReadOnly", false) ? " ro" : ""));
+  }
+  CHECK(seen == std::vector<std::string>{"/f/work /f/work", "/data /srv/data ro", "/pipeline ",
+                                         "/f/container /f/container", "/init /init ro"});
+
+  order.spec.shared_memory = 0;
+  options.read_only_root = false;
+  const Json plain = Json::parse(*CreationBody(order, "sha256:abc", options, false));
+  CHECK(plain["HostConfig"]["ShmSize"] == 1 << 20);
+  CHECK_FALSE(plain["HostConfig"].contains("ReadonlyRootfs"));
+}
+
+TEST_CASE("who a task is inside") {
+  ContainerExecutorOptions options;
+  ContainerEndpoint endpoint;
+  endpoint.url = "https://node1:2376";
+  const std::string ours = std::to_string(geteuid()) + ":" + std::to_string(getegid());
+  CHECK(UserInside(options, endpoint) == ours);
+  options.user = "1000:100";
+  CHECK(UserInside(options, endpoint) == "1000:100");
+  options.user = "image";
+  CHECK(UserInside(options, endpoint).empty());
 }
 
 TEST_CASE("endpoints are read as Docker's own program reads them") {

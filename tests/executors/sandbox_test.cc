@@ -106,6 +106,13 @@ TEST_CASE("in a sandbox attempts end and are stopped like elsewhere") {
     REQUIRE(executor->Stop(spec.key, StopMode::kill).ok());
     CHECK(WaitForEnd(executor.get(), spec.key).signal == SIGKILL);
   }
+  SECTION("with what is between bubblewrap and the command killed") {
+    const AttemptReport report =
+        RunToEnd(executor.get(), ScriptSpec(scratch, "kill -KILL $PPID; sleep 1000"));
+    CHECK(report.kind == Kind::exited);
+    CHECK(report.signal == SIGKILL);
+    CHECK(report.exit_code == 0);
+  }
   SECTION("with the supervisor killed") {
     const AttemptSpec spec =
         ScriptSpec(scratch, "echo $$ > main; touch ready; while :; do sleep 0.01; done");

@@ -7,8 +7,8 @@
 #include <cstdlib>
 
 #include "executors/attempt_fixture.hpp"
+#include "executors/attempt_name.hpp"
 #include "executors/attempt_records.hpp"
-#include "executors/container_order.hpp"
 #include "executors/supervisor_process.hpp"
 
 namespace trackbed {
@@ -22,11 +22,12 @@ class StandIn {
   StandIn() : path_(getenv("PATH") == nullptr ? "/usr/bin:/bin" : getenv("PATH")) {
     const std::string begin = "#!/bin/sh\nd=" + scratch_.path() + "\n";
     // `mute`: takes the job and says that the controller has not been reached. `refuse`: says that.
-    // `execute`: also runs it.
+    // `execute`: also runs it, with what `given` exports.
     Program("sbatch", begin +
                           "[ ! -e $d/refuse ] || { cat $d/refuse >&2; exit 1; }\n"
                           "echo x >> $d/submitted\n"
                           "for a; do case $a in --wrap=*) wrap=${a#--wrap=};; esac; done\n"
+                          "[ ! -e $d/given ] || . $d/given\n"
                           "if [ -e $d/execute ]; then sh -c \"$wrap\" > /dev/null 2>&1 & fi\n"
                           "if [ -e $d/mute ]; then echo 'sbatch: error: Batch job submission "
                           "failed: Unable to contact slurm controller' >&2; exit 1; fi\n"
@@ -37,10 +38,12 @@ class StandIn {
     Program("scancel", begin + "echo \"$*\" >> $d/cancelled\n");
     Program("sacct", begin + "cat $d/accounts 2> /dev/null\n");
     Program("srun", begin +
-                        "for a; do case $a in --ntasks=*) n=${a#--ntasks=};; esac; done\n"
+                        "for a; do case $a in --ntasks=*) n=${a#--ntasks=};;\n"
+                        "--nodes=*) nodes=${a#--nodes=};; esac; done\n"
                         "while case $1 in --*) true;; *) false;; esac; do shift; done\n"
                         "i=0; while [ $i -lt $n ]; do\n"
-                        "SLURM_PROCID=$i SLURM_STEP_NUM_TASKS=$n \"$@\" &\n"
+                        "SLURM_STEP_NUM_NODES=$nodes SLURM_PROCID=$i SLURM_STEP_NUM_TASKS=$n "
+                        "\"$@\" &\n"
                         "i=$((i + 1)); done; wait\n");
     WriteAll(File("queue"), "");
     setenv("PATH", (scratch_ / "bin:" + path_).c_str(), 1);
@@ -56,7 +59,7 @@ class StandIn {
   void Queue(const AttemptSpec& spec, const std::string& state, const std::string& reason = "None",
              const std::string& id = "1") const {
     const std::string draft = File("queue.draft");
-    WriteAll(draft, id + "|" + state + "|" + reason + "|" + ContainerName(spec.key, spec.folder) +
+    WriteAll(draft, id + "|" + state + "|" + reason + "|" + AttemptName(spec.key, spec.folder) +
                         "|" + spec.folder + "\n");
     std::filesystem::rename(draft, File("queue"));
   }
@@ -100,7 +103,7 @@ void Claim(const AttemptSpec& spec) {
 // By its name: its number may be another job's by now.
 bool WasCancelled(const StandIn& cluster, const AttemptSpec& spec) {
   return ReadAll(cluster.File("cancelled")) ==
-         "--quiet --name=" + ContainerName(spec.key, spec.folder) + "\n";
+         "--quiet --name=" + AttemptName(spec.key, spec.folder) + "\n";
 }
 
 AttemptSpec GangSpec(const StandIn& cluster, const std::string& script) {
@@ -109,8 +112,10 @@ AttemptSpec GangSpec(const StandIn& cluster, const std::string& script) {
   return spec;
 }
 
-void WaitForSubmission(const StandIn& cluster, size_t count = 1) {
-  REQUIRE(Eventually([&] { return cluster.Lines("submitted") == count; }));
+// Once, where the queue knows the job from the beginning; else perhaps more often, as a job that
+// Slurm does not know is submitted again.
+void WaitForSubmission(const StandIn& cluster) {
+  REQUIRE(Eventually([&] { return cluster.Lines("submitted") >= 1; }));
 }
 
 TEST_CASE("slurm: how a job that left no record ended") {
@@ -130,6 +135,7 @@ TEST_CASE("slurm: how a job that left no record ended") {
     const StandIn cluster;
     const auto executor = NewSlurm();
     const AttemptSpec spec = ScriptSpec(cluster.scratch(), "true");
+    cluster.Queue(spec, "RUNNING");
     REQUIRE(executor->Start(spec).ok());
     WaitForSubmission(cluster);
     Claim(spec);
@@ -154,6 +160,7 @@ TEST_CASE("slurm: how a job that never began ended") {
     const StandIn cluster;
     const auto executor = NewSlurm();
     const AttemptSpec spec = ScriptSpec(cluster.scratch(), "true");
+    cluster.Queue(spec, "PENDING", "Resources");
     REQUIRE(executor->Start(spec).ok());
     WaitForSubmission(cluster);
     cluster.Queue(spec, state);
@@ -190,6 +197,7 @@ TEST_CASE("slurm: a job that was put back into the queue is lost, and withdrawn"
   const StandIn cluster;
   const auto executor = NewSlurm();
   const AttemptSpec spec = ScriptSpec(cluster.scratch(), "true");
+  cluster.Queue(spec, "RUNNING");
   REQUIRE(executor->Start(spec).ok());
   WaitForSubmission(cluster);
   Claim(spec);
@@ -418,6 +426,37 @@ TEST_CASE("slurm: a gang is one job, and its members know each other") {
   }
 }
 
+TEST_CASE("slurm: each member on a node sees its own devices, of those that the job has there") {
+  struct Row {
+    const char* nodes;
+    const char* given;
+    std::vector<std::string> seen;  // by main1, sub1, sub2
+  };
+  for (const Row& row :
+       {Row{"1", "CUDA_VISIBLE_DEVICES=4,5,0,1,2,3", {"4,5", "0,1", "2,3"}},
+        Row{"1", "ROCR_VISIBLE_DEVICES=2,1,0", {"2", "1", "0"}},
+        Row{"1", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=75", {"25", "25", "25"}},
+        // On nodes of their own, and where they cannot be dealt out, it is all that there is.
+        Row{"3", "CUDA_VISIBLE_DEVICES=0,1,2", {"0,1,2", "0,1,2", "0,1,2"}},
+        Row{"1", "CUDA_VISIBLE_DEVICES=0,1", {"0,1", "0,1", "0,1"}}}) {
+    INFO(row.given << " on " << row.nodes);
+    const StandIn cluster;
+    const auto executor = NewSlurm();
+    const std::string given = row.given;
+    const std::string name = given.substr(0, given.find('='));
+    const AttemptSpec spec = GangSpec(cluster, "echo $" + name);
+    WriteAll(cluster.File("given"),
+             "export SLURM_JOB_NUM_NODES=" + std::string(row.nodes) + "\nexport " + given + "\n");
+    WriteAll(cluster.File("execute"), "");
+    cluster.Queue(spec, "RUNNING");
+    REQUIRE(executor->Start(spec).ok());
+    CHECK(WaitForEnd(executor.get(), spec.key).exit_code == 0);
+    CHECK(LogOf(spec) == row.seen[0] + "\n");
+    CHECK(ReadAll(spec.folder + "/members/sub1/log") == row.seen[1] + "\n");
+    CHECK(ReadAll(spec.folder + "/members/sub2/log") == row.seen[2] + "\n");
+  }
+}
+
 TEST_CASE("slurm: a gang fails as its first member that does, and the others end") {
   const StandIn cluster;
   const auto executor = NewSlurm();
@@ -459,7 +498,7 @@ TEST_CASE("slurm: one question serves all jobs, and there are no more of them wi
     std::string queue;
     for (int i = 0; i < jobs; ++i) {
       specs.push_back(ScriptSpec(cluster.scratch(), "true", "run/task/" + std::to_string(i + 1)));
-      queue += "1|RUNNING|None|" + ContainerName(specs.back().key, specs.back().folder) + "|/\n";
+      queue += "1|RUNNING|None|" + AttemptName(specs.back().key, specs.back().folder) + "|/\n";
     }
     WriteAll(cluster.File("queue"), queue);
     for (const AttemptSpec& spec : specs) REQUIRE(executor->Start(spec).ok());
@@ -497,7 +536,7 @@ TEST_CASE("slurm: a job that Slurm puts back although its attempt has ended is w
   }
   CHECK(Eventually([&] {
     return ReadAll(cluster.File("cancelled"))
-        .starts_with("--quiet --name=" + ContainerName(spec.key, spec.folder) + " 1\n");
+        .starts_with("--quiet --name=" + AttemptName(spec.key, spec.folder) + " 1\n");
   }));
 }
 

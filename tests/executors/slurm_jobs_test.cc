@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "executors/container_order.hpp"
+#include "executors/attempt_name.hpp"
 #include "support/catch.hpp"
 
 namespace trackbed {
@@ -42,7 +42,7 @@ TEST_CASE("slurm: a submission asks for what the task asks for") {
   CHECK(Has(*arguments, "--constraint=nvlink"));
   CHECK(Has(*arguments, "--requeue"));
   CHECK(Has(*arguments, "--comment=run-7/train model/2"));
-  CHECK(Has(*arguments, "--job-name=" + ContainerName(spec.key, spec.folder)));
+  CHECK(Has(*arguments, "--job-name=" + AttemptName(spec.key, spec.folder)));
   CHECK(Has(*arguments, "--output=/shared/home/it's 100%%/a/slurm.log"));
   CHECK(arguments->back() == "--wrap=exec '/opt/super visor' --job '/shared/home/it'\\''s 100%/a'");
   for (const std::string& argument : *arguments) {

@@ -7,10 +7,11 @@
 namespace mutant {
 
 extern int active;
-void Reached(int number);
+extern bool is_noting;
+void Note(int number);
 
 inline bool Is(int number) {
-  Reached(number);
+  if (is_noting) Note(number);
   return active == number;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows whether the tests notice when the allocator or the scheduler is wrong.
 
-usage: mutate.py [--seconds N] [--sample N] [--seed N] [--again] [FILE...]
+usage: mutate.py [--seconds N] [--sample N] [--seed N] [--longest S] [--again] [--keep-killed] [FILE...]
 
 Makes mutants of FILE (all files of MUTATED unless given): comparisons flipped at their boundary,
 conditions negated, clauses of conditions left out, arithmetic turned round, numbers one too large,
@@ -10,7 +10,9 @@ program, in which MUTANT=NUMBER chooses one; so a mutant costs no more than the 
 it, the quick ones first. A mutant is killed when a test fails, crashes or does not end.
 
 What is known is kept in build/mutation and not tried again while neither the file nor the tests
-have changed; --again forgets it. Exit code 1: fewer killed than promised (FLOOR).
+have changed; --again forgets it. With --keep-killed, what was killed counts as killed while the file
+has not changed: for tests that were added, not for tests that were changed. Exit code 1: fewer
+killed than promised (FLOOR).
 """
 
 import argparse
@@ -23,6 +25,7 @@ import random
 import re
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -258,14 +261,33 @@ def command_of(file):
     sys.exit(f"mutate.py: {file} is not built by {BUILD}: ./dev build-preset release")
 
 
+FIRST_LINES = b'#include "mutation/mutant.hpp"\n#line 1\n'
+
+
+def already_compiled(target, result, mutants, source):
+    """The mutants of an earlier call that was interrupted, if nothing has changed since."""
+    if not target.exists() or not result.exists():
+        return None
+    made = result.stat().st_mtime
+    if made < target.stat().st_mtime or made < (HERE / "mutant.hpp").stat().st_mtime:
+        return None
+    text = target.read_bytes()
+    there = {int(n) for n in re.findall(rb"::mutant::\w+\((\d+)", text)}
+    kept = [m for m in mutants if m.number in there]
+    return kept if FIRST_LINES + mutated_text(source, kept)[0] == text else None
+
+
 def compile_mutants(layer, name, mutants, source):
     """Takes out what does not compile; returns the object file."""
     file = ROOT / "src" / layer / f"{name}.cc"
     target, result = WORK / f"{layer}_{name}.cc", WORK / f"{layer}_{name}.o"
+    kept = already_compiled(target, result, mutants, source)
+    if kept is not None:
+        return kept, result
     tried = list(mutants)
     for _ in range(60):
         text, places = mutated_text(source, tried)
-        target.write_bytes(b'#include "mutation/mutant.hpp"\n#line 1\n' + text)
+        target.write_bytes(FIRST_LINES + text)
         done = subprocess.run(
             [COMPILER, *command_of(file), "-I", str(ROOT / "tests"), "-w", "-O1",
              "-ferror-limit=0", "-c", str(target), "-o", str(result)],
@@ -309,9 +331,11 @@ def link(layer, objects):
     return program
 
 
-def limits():
+def limits(seconds):
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Of the processor, not of the clock: a busy machine kills no mutant.
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
 
 
 def run_tests(program, names, seconds, **environment):
@@ -319,10 +343,13 @@ def run_tests(program, names, seconds, **environment):
     # Options of one call are few and short; of test names there may be many.
     try:
         done = subprocess.run(
-            [str(program), ",".join(escaped), "--abort"], cwd=WORK, timeout=seconds,
-            env={**os.environ, **ENVIRONMENT, **environment}, preexec_fn=limits,
+            [str(program), ",".join(escaped), "--abort"], cwd=WORK, timeout=100 + 20 * seconds,
+            env={**os.environ, **ENVIRONMENT, **environment},
+            preexec_fn=lambda: limits(seconds),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     except subprocess.TimeoutExpired:
+        return "does not end"
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return "does not end"
     if done.returncode < 0:
         return f"signal {-done.returncode}"
@@ -387,6 +414,11 @@ def main():
     parser.add_argument("--sample", type=int, default=0, help="so many of each layer, chosen by seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--longest", type=float, default=1e9,
+                        help="without tests that take longer, in seconds of the processor: what then "
+                        "survives might not with them")
+    parser.add_argument("--keep-killed", action="store_true",
+                        help="believe that what was killed before tests were added still is")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
@@ -411,21 +443,24 @@ def main():
                 mutant.file = f"src/{layer}/{name}.cc"
                 mutant.line = finder.source[: mutant.begin].count(b"\n") + 1
                 mutant.key = digest(finder.source, mutant.begin, mutant.end, mutant.kind,
-                                    mutant.prefix, tests_digest(layer))
+                                    mutant.prefix.replace("@", ""))
             compiled, result = compile_mutants(layer, name, finder.found, finder.source)
             totals["not compiled"] += len(finder.found) - len(compiled)
             objects.append(result)
             mutants += compiled
         program = link(layer, objects)
-        tests = tests_of(program)
+        tests = [t for t in tests_of(program) if t[0] <= options.longest]
         random.Random(options.seed).shuffle(mutants)
         if options.sample:
             mutants = mutants[: options.sample]
         print(f"{layer}: {len(mutants)} mutants, {len(tests)} tests", flush=True)
 
+        stamp = digest(tests_digest(layer), options.longest)
+
         def judge(mutant):
-            if mutant.key in known:
-                return mutant, known[mutant.key]
+            verdict, how, by = known.get(mutant.key, ("", "", ""))
+            if verdict and (by == stamp or (options.keep_killed and verdict == "killed")):
+                return mutant, (verdict, how)
             if time.monotonic() > deadline:
                 return mutant, None
             return mutant, try_mutant(program, tests, mutant)
@@ -435,7 +470,7 @@ def main():
                 if verdict is None:
                     totals["not tried"] += 1
                     continue
-                known[mutant.key] = verdict
+                known[mutant.key] = (*verdict, stamp)
                 totals[verdict[0]] += 1
                 if verdict[0] == "survived":
                     survivors.append((mutant, verdict[1]))

@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "support/catch.hpp"
+#include "support/processor_time.hpp"
 #include "trackbed/pipeline/reader.hpp"
 #include "trackbed/pipeline/writer.hpp"
 
@@ -44,6 +45,7 @@ Pipeline MakePipeline() {
   full.outputs = {{"a", ValueType::boolean}, {"b", ValueType::string}};
   full.files = {"z", "a"};
   full.retry = {3, std::chrono::seconds(5), std::chrono::minutes(1), 1.5F, 0.1F};
+  full.shared_memory = *Quantity::ParseBytes("3g");
   full.timeout = std::chrono::minutes(10);
   full.grace_period = Duration(0);
   full.image = "i";
@@ -161,9 +163,9 @@ TEST_CASE("A hundred thousand tasks decode fast") {
     pipeline.tasks.push_back(std::move(task));
   }
   const std::string bytes = EncodePipeline(pipeline);
-  const auto start = std::chrono::steady_clock::now();
+  const double start = ProcessorSeconds();
   const auto decoded = DecodePipeline(bytes);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+  CHECK(ProcessorSeconds() - start < 10);
   REQUIRE(decoded.ok());
   CHECK(*decoded == pipeline);
 }

@@ -190,6 +190,8 @@ TEST_CASE("the older generation is read completely") {
   CHECK(train.mounts == std::vector<Mount>{{"bird-data", "/home/work/songs"},
                                            {"bird-data", "/mnt/again"},
                                            {"checkpoints", "/home/work/checkpoints"}});
+  CHECK(train.shared_memory == *Quantity::ParseBytes("2g"));
+  CHECK_FALSE(train.labels.get().contains("fasttrack/shmem"));
   CHECK(train.retry == Retry());
 }
 
@@ -200,9 +202,7 @@ TEST_CASE("positions of the tasks are kept") {
 TEST_CASE("what would change a run is named in a warning") {
   CHECK(Messages(kOlder) ==
         "birds.yaml:10:16: environment.envs.HUB_TOKEN: warning: looks like a credential in plain "
-        "text; secret://env/HUB_TOKEN reads it from the environment and keeps it out of the file\n"
-        "birds.yaml:54:12: tasks[1].resource_opts.shmem: warning: kept as a label; this version "
-        "does not act on it");
+        "text; secret://env/HUB_TOKEN reads it from the environment and keeps it out of the file");
   CHECK(Messages(WithTaskLine("module_uri: git://x")) ==
         "birds.yaml:6:15: tasks[0].module_uri: warning: kept as a label; this version does not act "
         "on it");
@@ -605,11 +605,12 @@ TEST_CASE("every text survives writing and reading") {
     task.description = text;
     pipeline.tasks = {task};
     // As the reader would have it.
-    for (std::string* value :
-         {&pipeline.tasks[0].command[0], &pipeline.tasks[0].environment[0].value}) {
-      const size_t open = value->find("${{");
-      if (open != std::string::npos) value->insert(open, "$");
-    }
+    const auto escaped = [](std::string value) {
+      const size_t open = value.find("${{");
+      return open == std::string::npos ? value : value.insert(open, "$");
+    };
+    pipeline.tasks[0].command = {escaped("echo\n" + text)};
+    pipeline.tasks[0].environment[0].value = escaped(text);
     const FastTrackDocument document = WriteFastTrack(pipeline);
     CHECK(document.lost.empty());
     const Pipeline back = ReadGood(document.yaml);

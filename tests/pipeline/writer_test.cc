@@ -44,6 +44,7 @@ Pipeline MakePipeline() {
   train.retry = {3, std::chrono::seconds(5), std::chrono::minutes(1), 1.5F, 0.1F};
   train.timeout = std::chrono::minutes(10);
   train.grace_period = Duration(0);
+  train.shared_memory = *Quantity::ParseBytes("1.5g");
   train.cache = CacheMode::off;
   train.skip = true;
   train.allow_failure = true;
@@ -129,7 +130,7 @@ TEST_CASE("The version tells pipelines apart, not notations") {
   const Pipeline pipeline = MakePipeline();
   Pipeline other = pipeline;
   CHECK(PipelineVersion(other) == PipelineVersion(pipeline));
-  other.tasks[1].command[0] += " ";
+  other.tasks[1].command = {std::string(other.tasks[1].command.front()) + " "};
   CHECK(PipelineVersion(other) != PipelineVersion(pipeline));
   other = pipeline;
   other.parameters[0].minimum = -0.0;  // equals 0

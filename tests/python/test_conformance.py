@@ -14,7 +14,7 @@ from trackbed import (
     partition_profiles,
 )
 from trackbed._native import FORMATS, Bytes, NativePipeline, bytes_of, library
-from trackbed.cluster import NEVER, ReasonStruct, _reason, _task, ns, seconds
+from trackbed.cluster import NEVER, Enforcement, ReasonStruct, _reason, _task, ns, seconds
 from trackbed.engine import Engine, EventsOptions
 from trackbed.ports import Executor
 from trackbed.testing import VirtualClock
@@ -180,6 +180,12 @@ class Plans:
         named = options.pop("host_order", None)
         if named:
             options["order"] = {"largest_first": NamedOrder, "fewest_running": FewestRunning}[named]()
+        table = options.pop("enforcement", None)
+        self.tells_enforcement = table is not None
+        if table is not None:
+            options["enforcement"] = Enforcement(
+                **{name: dict(enumerate(of)) for name, of in table.items()}
+            )
         self.scheduler = Scheduler(**options)
         self.nodes = {}
         for node in given["nodes"]:
@@ -228,11 +234,16 @@ class Plans:
             if decision.kind in ("start", "repair"):
                 for name in ("member", "members", "node", "devices"):
                     item[name] = getattr(decision, name)
+            if decision.kind == "start" and self.tells_enforcement:
+                item["enforcement"] = decision.enforcement
             found.append(item)
         return found
 
-    def reason(self, reason):
-        return dict(reason._asdict())
+    def reason(self, reason, predicted=False):
+        found = dict(reason._asdict())
+        if not (predicted and self.tells_enforcement):
+            del found["enforcement"]
+        return found
 
     def explain(self, step):
         return self.reason(self.scheduler.explain(step["task"], step["now"]))
@@ -245,7 +256,7 @@ class Plans:
             "scheduler_predict", self.scheduler._handle, ctypes.byref(made), ns(step["now"]),
             ctypes.byref(start), ctypes.byref(reason), ctypes.byref(sentence),
         )  # fmt: skip
-        found = self.reason(_reason(reason, sentence.take()))
+        found = self.reason(_reason(reason, sentence.take()), predicted=True)
         return {"start": seconds(start.value), "reason": found}
 
     def drain_node(self, step):

@@ -37,6 +37,7 @@ STRUCTS = {
     "trackbed_quota": cluster.QuotaStruct,
     "trackbed_placer": cluster.PlacerTable,
     "trackbed_scheduler_options": _policy.OptionsStruct,
+    "trackbed_enforcement": cluster.EnforcementStruct,
     "trackbed_plan_item": cluster.ItemStruct,
     "trackbed_wait_reason": cluster.ReasonStruct,
     "trackbed_what_if": cluster.WhatIfStruct,

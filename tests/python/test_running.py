@@ -17,6 +17,7 @@ from trackbed import (
     ArtifactStore,
     Containers,
     Engine,
+    FailedPrecondition,
     ForkError,
     InvalidArgument,
     NotFound,
@@ -355,6 +356,38 @@ def test_cancelling(engine, tmp_path):
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(given_up())
     assert engine.runs[-1].wait(30).state == "cancelled"
+
+
+def test_approvals(engine, tmp_path):
+    file = tmp_path / "asks.yaml"
+    file.write_text(
+        "name: asks\ntasks:\n"
+        "- {name: a, approval: {message: 'Go on', approvers: [ada]}}\n"
+        "- {name: b, approval: And further, dependencies: [a]}\n"
+    )
+    run = engine.submit(file)
+
+    def asks(name):
+        until = time.monotonic() + 30
+        while run[name].state != "waiting":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    asks("a")
+    assert run["a"].approval == {"message": "Go on", "approvers": ["ada"]} or (
+        run["a"].approval == {"message": "Go on"}
+    )
+    with pytest.raises(FailedPrecondition, match="may not decide"):
+        run["a"].approve(by="bob")
+    run["a"].approve(by="ada", comment="fine")
+    with pytest.raises(FailedPrecondition, match="decided already: approved by ada: fine"):
+        run["a"].reject(by="ada")
+    asks("b")
+    run["b"].reject(by="bob", comment="no")
+    assert run.wait(30).state == "failed"
+    assert run["a"].approval["decision"] == {"approved": True, "by": "ada", "comment": "fine"}
+    assert run["b"].approval["decision"] == {"approved": False, "by": "bob", "comment": "no"}
+    assert run["b"].state == "failed" and run["a"].state == "succeeded"
 
 
 def test_threads(engine):

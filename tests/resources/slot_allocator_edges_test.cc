@@ -4,70 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "support/catch.hpp"
-#include "trackbed/resources/slot_algebra.hpp"
-#include "trackbed/resources/slot_allocator.hpp"
+#include "resources/slot_lab.hpp"
 
 namespace trackbed {
 namespace {
 
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 1000 * 1000;
-
-SlotRequest Slot(const std::string& name, int64_t thousandths) {
-  return {name, Quantity::FromThousandths(thousandths)};
-}
-
-NodeDescription NodeOf(const std::string& slot, const std::vector<int64_t>& capacities) {
-  NodeDescription node;
-  for (const int64_t capacity : capacities) {
-    NodeDevice device;
-    device.id = "d" + std::to_string(node.devices.size());
-    device.slot = slot;
-    device.capacity = Quantity::FromThousandths(capacity);
-    node.devices.push_back(device);
-  }
-  return node;
-}
-
-SlotAllocatorOptions With(AllocationStrategy strategy) {
-  SlotAllocatorOptions options;
-  options.strategy = strategy;
-  options.numa = NumaPolicy::none;
-  return options;
-}
-
-SlotAllocator Make(const NodeDescription& node, const SlotAllocatorOptions& options = {}) {
-  StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node, options);
-  REQUIRE(allocator.ok());
-  return *std::move(allocator);
-}
-
-Allocation Take(SlotAllocator& allocator, const std::vector<SlotRequest>& request) {
-  const auto demand = allocator.Prepare(request);
-  CAPTURE(demand.status().ToString());
-  REQUIRE(demand.ok());
-  Allocation allocation;
-  REQUIRE(allocator.Allocate(*demand, &allocation).ok());
-  return allocation;
-}
-
-std::string Text(const Allocation& allocation) {
-  std::string text;
-  for (const AllocationPart& part : allocation.parts) {
-    if (!text.empty()) text += " ";
-    text += std::string(part.device.empty() ? part.slot : part.device) + "=" +
-            FormatSlotAmount(part.slot, part.amount);
-  }
-  return text;
-}
-
-std::string Refusal(SlotAllocator& allocator, const std::vector<SlotRequest>& request) {
-  const auto demand = allocator.Prepare(request);
-  Allocation allocation;
-  const Status status = demand.ok() ? allocator.Allocate(*demand, &allocation) : demand.status();
-  CHECK_FALSE(status.ok());
-  return std::string(Message(status));
-}
 
 AllocationPart Part(std::string_view slot, std::string_view device, int64_t thousandths) {
   AllocationPart part;

@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 
+#include "resources/slot_lab.hpp"
 #include "support/catch.hpp"
 #include "trackbed/base/random.hpp"
 
@@ -14,28 +15,6 @@ namespace trackbed {
 namespace {
 
 using Amounts = std::vector<int64_t>;  // thousandths
-
-SlotRequest Slot(const std::string& name, int64_t thousandths) {
-  return {name, Quantity::FromThousandths(thousandths)};
-}
-
-NodeDevice Device(const std::string& id, const std::string& slot, int64_t thousandths,
-                  int numa = kUnknownNumaNode) {
-  NodeDevice device;
-  device.id = id;
-  device.slot = slot;
-  device.capacity = Quantity::FromThousandths(thousandths);
-  device.numa_node = numa;
-  return device;
-}
-
-NodeDescription NodeOf(const std::string& slot, const Amounts& capacities) {
-  NodeDescription node;
-  for (size_t i = 0; i < capacities.size(); ++i) {
-    node.devices.push_back(Device("d" + std::to_string(i), slot, capacities[i]));
-  }
-  return node;
-}
 
 // Two NUMA nodes, each with four GPUs, 16 cores and 64 GiB.
 NodeDescription EightGpus(const std::string& slot) {
@@ -51,57 +30,8 @@ NodeDescription EightGpus(const std::string& slot) {
   return node;
 }
 
-SlotAllocator Make(const NodeDescription& node, const SlotAllocatorOptions& options = {}) {
-  StatusOr<SlotAllocator> allocator = SlotAllocator::Create(node, options);
-  REQUIRE(allocator.ok());
-  return *std::move(allocator);
-}
-
-SlotAllocatorOptions With(AllocationStrategy strategy, bool allow_fragmentation = true) {
-  SlotAllocatorOptions options;
-  options.strategy = strategy;
-  options.numa = NumaPolicy::none;
-  options.allow_fragmentation = allow_fragmentation;
-  return options;
-}
-
-Allocation Take(SlotAllocator& allocator, const std::vector<SlotRequest>& request) {
-  const auto demand = allocator.Prepare(request);
-  REQUIRE(demand.ok());
-  Allocation allocation;
-  const Status status = allocator.Allocate(*demand, &allocation);
-  CAPTURE(status.ToString());
-  REQUIRE(status.ok());
-  return allocation;
-}
-
-// "d0=0.5 d1=1", in the order of the allocation.
-std::string Text(const Allocation& allocation) {
-  std::string text;
-  for (const AllocationPart& part : allocation.parts) {
-    if (!text.empty()) text += " ";
-    text += std::string(part.device.empty() ? part.slot : part.device) + "=" +
-            FormatSlotAmount(part.slot, part.amount);
-  }
-  return text;
-}
-
 std::string Given(SlotAllocator& allocator, const std::vector<SlotRequest>& request) {
   return Text(Take(allocator, request));
-}
-
-// What a refusal says, after checking that it changed nothing.
-std::string Refusal(SlotAllocator& allocator, const std::vector<SlotRequest>& request,
-                    Enforcement at_least = Enforcement::accounting) {
-  const std::vector<DeviceUsage> before = allocator.Usage();
-  const auto demand = allocator.Prepare(request, at_least);
-  Status status = demand.status();
-  Allocation allocation;
-  if (demand.ok()) status = allocator.Allocate(*demand, &allocation);
-  CHECK_FALSE(status.ok());
-  CHECK(allocation == Allocation());
-  CHECK(allocator.Usage() == before);
-  return std::string(Message(status));
 }
 
 // ---- Strategies ------------------------------------------------------------------------------

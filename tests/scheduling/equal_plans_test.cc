@@ -1,8 +1,7 @@
 // The scheduler, which looks at what has changed only, beside itself looking at all that waits in
-// each Schedule: every plan has to be the same, whatever happens. But for two kinds of policies:
-// where tasks are stopped for others, who could not have any stopped is not asked again when others
-// are; and where shares decide, who goes before whom is no total order, so that it matters who is
-// asked.
+// each Schedule: every plan has to be the same, whatever happens. But for two kinds of policies,
+// for reasons that DECISIONS.md has ("What wakes for nothing"): where tasks are stopped for others,
+// and where shares decide and room is reserved.
 //
 // TRACKBED_SCHEDULER_STEPS makes the stories longer, TRACKBED_SCHEDULER_SEED lets them begin
 // elsewhere.
@@ -25,10 +24,18 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-GroupPolicy AnyPolicy(Draw* draw) {
+// What a story is about.
+enum class About : uint8_t { ranks, shares };
+
+GroupPolicy AnyPolicy(Draw* draw, About about) {
   GroupPolicy policy;
-  policy.order = draw->OneIn(2) ? QueueOrder::fifo : QueueOrder::lifo;
-  policy.backfill = static_cast<Backfill>(draw->Below(4));
+  if (about == About::shares) {
+    policy.order = draw->OneIn(2) ? QueueOrder::drf : QueueOrder::fair_share;
+    policy.backfill = draw->OneIn(2) ? Backfill::strict : Backfill::any;
+  } else {
+    policy.order = draw->OneIn(2) ? QueueOrder::fifo : QueueOrder::lifo;
+    policy.backfill = static_cast<Backfill>(draw->Below(4));
+  }
   policy.reservation_depth = static_cast<uint32_t>(draw->Below(5));
   policy.ageing = draw->OneIn(2) ? Duration{0} : Duration{minutes(20)};
   policy.gang_grace = minutes(draw->Below(30));
@@ -47,7 +54,6 @@ Quota AnyQuota(Draw* draw) {
 TaskRequest AnyTask(Draw* draw, TaskId id, Time now) {
   TaskRequest task;
   task.id = id;
-  task.tenant = static_cast<TenantIndex>(draw->Below(5));
   task.priority = draw->Below(4) - 1;
   // Few demands, so that many tasks share one, and gangs with them.
   task.demand.cpu = (1 + draw->Below(4)) * 1000;
@@ -124,9 +130,9 @@ struct Counts {
   size_t repairs = 0;
 };
 
-void RunStory(uint64_t seed, Counts* counts) {
+void RunStory(uint64_t seed, About about, Counts* counts) {
   Draw draw(seed);
-  const GroupPolicy policy = AnyPolicy(&draw);
+  const GroupPolicy policy = AnyPolicy(&draw, about);
   INFO("order " << static_cast<int>(policy.order) << " backfill "
                 << static_cast<int>(policy.backfill) << " depth " << policy.reservation_depth
                 << " ageing " << policy.ageing.count());
@@ -138,11 +144,19 @@ void RunStory(uint64_t seed, Counts* counts) {
     capacity.device_count = static_cast<uint8_t>(draw.Below(5));
     pair.Both([&](Scheduler& one) { REQUIRE(one.AddNode(absl::StrCat(i), capacity).ok()); });
   }
-  for (int i = 0; i < 4; ++i) {
-    const auto parent = static_cast<TenantIndex>(draw.Below(i + 1));
+  // Where shares decide, tasks are of users that are equally deep: two domains with two each.
+  const bool users_only = about == About::shares;
+  const int tenants = users_only ? 6 : 4;
+  for (int i = 0; i < tenants; ++i) {
+    const int parent = !users_only ? draw.Below(i + 1) : i < 2 ? 0 : 1 + i % 2;
     const Quota quota = AnyQuota(&draw);
-    pair.Both([&](Scheduler& one) { REQUIRE(one.AddTenant(parent, absl::StrCat(i), quota).ok()); });
+    pair.Both([&](Scheduler& one) {
+      REQUIRE(one.AddTenant(static_cast<TenantIndex>(parent), absl::StrCat(i), quota).ok());
+    });
   }
+  const auto any_tenant = [&] {
+    return static_cast<TenantIndex>(users_only ? 3 + draw.Below(4) : draw.Below(5));
+  };
   Time now = kStoryStart;
   TaskId last = 0;
   std::set<TaskId> known;
@@ -160,7 +174,8 @@ void RunStory(uint64_t seed, Counts* counts) {
     now += draw.OneIn(3) ? Duration{minutes(draw.Below(6))} : Duration{seconds(draw.Below(20))};
     const int what = draw.Below(40);
     if (what < 20) {
-      const TaskRequest task = AnyTask(&draw, ++last, now);
+      TaskRequest task = AnyTask(&draw, ++last, now);
+      task.tenant = any_tenant();
       const bool taken = pair.quick().Submit(task, now).ok();
       pair.Both([&](Scheduler& one) { (void)one.Submit(task, now); });  // the quick one has it
       if (taken) known.insert(task.id);
@@ -176,7 +191,7 @@ void RunStory(uint64_t seed, Counts* counts) {
       pair.Both([&](Scheduler& one) { ended = one.LoseNode(node, now); });
       for (const TaskId task : ended) known.erase(task);
     } else if (what == 37) {
-      const auto tenant = static_cast<TenantIndex>(draw.Below(5));
+      const TenantIndex tenant = any_tenant();
       const Quota quota = AnyQuota(&draw);
       pair.Both([&](Scheduler& one) { (void)one.SetQuota(tenant, quota); });
     }
@@ -188,16 +203,20 @@ void RunStory(uint64_t seed, Counts* counts) {
   REQUIRE(pair.quick().Recount().ok());
 }
 
-TEST_CASE("Plans are what looking at everything anew would give") {
+void RunStories(About about) {
   Counts counts;
   const size_t stories = StorySteps(30'000) / 150;
   for (uint64_t seed = FirstSeed(); seed < FirstSeed() + stories; ++seed) {
     INFO("seed " << seed);
-    RunStory(seed, &counts);
+    RunStory(seed, about, &counts);
   }
   CHECK(counts.starts > stories * 10);
   CHECK(counts.repairs > 0);
 }
+
+TEST_CASE("Plans are what looking at everything anew would give") { RunStories(About::ranks); }
+
+TEST_CASE("So they are where shares decide and nothing is reserved") { RunStories(About::shares); }
 
 }  // namespace
 }  // namespace trackbed

@@ -430,23 +430,38 @@ class Story {
   size_t claims_met_ = 0;
 };
 
-TEST_CASE("Evictions follow a model that counts everything anew") {
-  size_t steps = 0;
+struct Counts {
   size_t evictions = 0;
   size_t claims_met = 0;
-  const size_t enough = StorySteps(40'000);
-  for (uint64_t seed = FirstSeed(); steps < enough; ++seed) {
-    INFO("seed " << seed);
-    Story story(seed);
-    for (int step = 0; step < 200; ++step, ++steps) {
-      INFO("step " << step);
-      story.Step();
-    }
-    evictions += story.evictions();
-    claims_met += story.claims_met();
+};
+
+constexpr int kStepsOfStory = 200;
+
+void Play(uint64_t seed, Counts* counts) {
+  INFO("seed " << seed);
+  Story story(seed);
+  for (int step = 0; step < kStepsOfStory; ++step) {
+    INFO("step " << step);
+    story.Step();
   }
-  CHECK(evictions > enough / 200);
-  CHECK(claims_met > enough / 400);
+  counts->evictions += story.evictions();
+  counts->claims_met += story.claims_met();
+}
+
+TEST_CASE("Evictions follow a model that counts everything anew") {
+  Counts counts;
+  const size_t stories = StorySteps(40'000) / kStepsOfStory;
+  for (uint64_t seed = FirstSeed(); seed < FirstSeed() + stories; ++seed) Play(seed, &counts);
+  CHECK(counts.evictions > stories);
+  CHECK(counts.claims_met > stories / 2);
+}
+
+// 4424: a plan did not ask for the next, although what had started made others of its tenant spare.
+// 5005830: nor where what had started took the room of one that waited for a quota.
+// 533808: others started in the room and quota of a claim.
+TEST_CASE("Evictions follow the model where they once did not") {
+  Counts counts;
+  for (const uint64_t seed : {4424, 533808, 5005830}) Play(seed, &counts);
 }
 
 }  // namespace

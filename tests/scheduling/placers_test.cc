@@ -326,6 +326,31 @@ TEST_CASE("losses are sums over devices, and what the cpu left does not suffice 
   CHECK(loss.Of(capacity, state) == 0);
 }
 
+TEST_CASE("where cpu is scarce, wants that differ strand devices beyond the average", "[default]") {
+  // 8 cores a device on average, 6.7 to 10; what wants no device takes as much again.
+  const Mix mix = {{Whole(1, 8000), 0.25},
+                   {Share(600, 4000), 0.125},
+                   {Share(400, 4000), 0.125},
+                   {CpuOnly(6000), 0.5}};
+  const NodeCapacity capacity = Node(1, 12'000);
+  const ExpectedLoss scarce(mix, Make({capacity}));
+  const ExpectedLoss plenty(mix, Make({capacity, Node(1, 24'000)}));
+  NodeState state;
+  state.device = {1000};
+  const auto stranded = [&](const ExpectedLoss& loss, int64_t cpu) {
+    state.cpu = cpu;
+    return loss.Of(capacity, state) - loss.Remainder(1000);
+  };
+  CHECK(stranded(plenty, 8500) == 0);
+  CHECK(Near(stranded(plenty, 6000), 250));
+  CHECK(stranded(scarce, 8500) > 10);  // one demand in seven wants more
+  CHECK(stranded(scarce, 10'000) == 0);
+  CHECK(Near(stranded(scarce, 0), 1000));
+  for (int64_t cpu = 0; cpu < 12'000; cpu += 250) {
+    CHECK(stranded(scarce, cpu + 250) <= stranded(scarce, cpu));
+  }
+}
+
 TEST_CASE("nodes are kept in one piece for demands that want several devices", "[default]") {
   // 400 devices; of those, one in eight goes to demands for eight at once.
   const Mix mix = {{Whole(1, 4000), 56.0 / 57}, {Whole(8, 40'000), 1.0 / 57}};

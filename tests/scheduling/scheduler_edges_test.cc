@@ -5,9 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduling/first_fit.hpp"
-#include "support/catch.hpp"
-#include "trackbed/scheduling/scheduler.hpp"
+#include "scheduling/scheduler_lab.hpp"
 
 namespace trackbed {
 namespace {
@@ -18,49 +16,19 @@ using Ids = std::vector<TaskId>;
 
 constexpr int64_t kGiB = int64_t{1} << 30;
 
-NodeCapacity Machine(int cores, int devices = 0) {
-  NodeCapacity capacity;
-  capacity.cpu = cores * 1000;
-  capacity.memory = 64 * kGiB;
-  capacity.device_count = static_cast<uint8_t>(devices);
-  return capacity;
-}
-
-// A resource group, its clock, and what was decided.
-struct Group {
-  explicit Group(GroupPolicy policy = {}, std::unique_ptr<Placer> placer = nullptr)
-      : scheduler([&] {
-          SchedulerOptions options;
-          options.policy = policy;
-          options.placer = placer == nullptr ? std::make_unique<FirstFit>() : std::move(placer);
-          options.resources = {"cpu", "mem", "cuda.shares"};
-          return options;
-        }()) {}
+struct Group : SchedulerLab {
+  explicit Group(const GroupPolicy& policy = {},
+                 std::unique_ptr<Placer> placer = std::make_unique<FirstFit>())
+      : SchedulerLab(LabOptions(policy, std::move(placer))) {}
 
   NodeIndex Node(const NodeCapacity& capacity) {
-    const auto node = scheduler.AddNode("n" + std::to_string(scheduler.cluster().size()), capacity);
-    REQUIRE(node.ok());
-    return *node;
-  }
-
-  static TaskRequest Task(TaskId id, int cores, Duration run_time = hours(1)) {
-    TaskRequest task;
-    task.id = id;
-    task.demand.cpu = cores * 1000;
-    task.run_time = run_time;
-    return task;
+    return SchedulerLab::Node(capacity, "n" + std::to_string(scheduler.cluster().size()));
   }
 
   static TaskRequest Gang(TaskId id, int cores, uint32_t members) {
     TaskRequest task = Task(id, cores);
     task.members = members;
     return task;
-  }
-
-  void Submit(const TaskRequest& task) {
-    const Status status = scheduler.Submit(task, now);
-    INFO(Message(status));
-    REQUIRE(status.ok());
   }
 
   std::string Refusal(const TaskRequest& task) {
@@ -71,29 +39,12 @@ struct Group {
     return std::string(Message(status));
   }
 
-  Ids Step(Duration after = Duration{0}) {
-    now += after;
-    plan = scheduler.Schedule(now);
-    Ids ids;
-    for (const Start& start : plan.starts) ids.push_back(start.task);
-    const Status status = scheduler.Recount();
-    INFO(Message(status));
-    REQUIRE(status.ok());
-    return ids;
-  }
-
-  void Finish(TaskId id) { REQUIRE(scheduler.Finish(id, now).ok()); }
-
   std::vector<NodeIndex> NodesOf(TaskId id) const {
     std::vector<NodeIndex> nodes;
     REQUIRE(scheduler.Find(id) != nullptr);
     for (const Placement& member : *scheduler.Find(id)) nodes.push_back(member.node);
     return nodes;
   }
-
-  Time now = FromNanoseconds(1'700'000'000'000'000'000);
-  Scheduler scheduler;
-  Plan plan;
 };
 
 using Nodes = std::vector<NodeIndex>;

@@ -304,7 +304,9 @@ TEST_CASE("With ageing, what is least important starts although more important w
 }
 
 TEST_CASE("Opposed gangs cannot hold parts of each other's room") {
-  for (uint64_t seed = 1; seed <= 200; ++seed) {
+  size_t steps = 0;
+  const size_t enough = StorySteps(3'000);
+  for (uint64_t seed = FirstSeed(); steps < enough; ++seed) {
     INFO("seed " << seed);
     Draw draw(seed);
     GroupPolicy policy;
@@ -322,7 +324,7 @@ TEST_CASE("Opposed gangs cannot hold parts of each other's room") {
       REQUIRE(scheduler.Submit(gang, now).ok());
     }
     std::set<TaskId> running;
-    for (int round = 0; scheduler.waiting() > 0; ++round) {
+    for (int round = 0; scheduler.waiting() > 0; ++round, ++steps) {
       REQUIRE(round < 13);
       for (const Start& start : scheduler.Schedule(now).starts) running.insert(start.task);
       REQUIRE(scheduler.Recount().ok());

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "scheduling/first_fit.hpp"
+#include "scheduling/scheduler_lab.hpp"
 #include "support/catch.hpp"
 #include "trackbed/scheduling/placers.hpp"
 
@@ -17,66 +17,29 @@ using Ids = std::vector<TaskId>;
 
 constexpr int64_t kGiB = int64_t{1} << 30;
 
-// A resource group, its clock, and what was decided.
-struct Lab {
+// Without ageing.
+struct Lab : SchedulerLab {
   explicit Lab(GroupPolicy policy = {}) : Lab(Options(policy)) {}
-  explicit Lab(SchedulerOptions options) : scheduler(std::move(options)) {}
+  explicit Lab(SchedulerOptions options) : SchedulerLab(std::move(options)) {}
 
   static SchedulerOptions Options(GroupPolicy policy) {
-    SchedulerOptions options;
     policy.ageing = Duration{0};
-    options.policy = policy;
-    options.placer = std::make_unique<FirstFit>();
-    options.resources = {"cpu", "mem", "cuda.shares"};
-    return options;
+    return LabOptions(policy);
   }
 
   NodeIndex Node(int cores, int devices, const std::string& name) {
-    NodeCapacity capacity;
-    capacity.cpu = cores * 1000;
-    capacity.memory = 64 * kGiB;
-    capacity.device_count = static_cast<uint8_t>(devices);
-    const auto node = scheduler.AddNode(name, capacity);
-    REQUIRE(node.ok());
-    return *node;
+    return SchedulerLab::Node(Machine(cores, devices), name);
   }
 
-  TaskRequest Task(TaskId id, int cores, int run_minutes = 60) {
-    TaskRequest task;
-    task.id = id;
-    task.demand.cpu = cores * 1000;
-    task.run_time = minutes(run_minutes);
-    return task;
+  static TaskRequest Task(TaskId id, int cores, int run_minutes = 60) {
+    return SchedulerLab::Task(id, cores, minutes(run_minutes));
   }
-
-  void Submit(const TaskRequest& task) {
-    const Status status = scheduler.Submit(task, now);
-    INFO(Message(status));
-    REQUIRE(status.ok());
-  }
-
-  // Which tasks start now.
-  Ids Step(Duration after = Duration{0}) {
-    now += after;
-    plan = scheduler.Schedule(now);
-    Ids ids;
-    for (const Start& start : plan.starts) ids.push_back(start.task);
-    const Status status = scheduler.Recount();
-    INFO(Message(status));
-    REQUIRE(status.ok());
-    return ids;
-  }
-
-  void Finish(TaskId id) { REQUIRE(scheduler.Finish(id, now).ok()); }
 
   std::string_view Why(TaskId id) {
     why = scheduler.Explain(id, now).sentence;
     return why;
   }
 
-  Time now = FromNanoseconds(1'700'000'000'000'000'000);
-  Scheduler scheduler;
-  Plan plan;
   std::string why;
 };
 

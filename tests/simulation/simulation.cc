@@ -15,6 +15,7 @@
 #include "support/run_state_text.hpp"
 #include "support/story.hpp"
 #include "trackbed/base/sha256.hpp"
+#include "trackbed/engine/approval.hpp"
 #include "trackbed/engine/engine.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/resources/local_node.hpp"
@@ -70,12 +71,16 @@ class Simulation {
         work_(options.seed * 8 + 0),
         chance_(options.seed * 8 + 1),
         gangs_(options.seed * 8 + 6),
+        asks_(options.seed * 8 + 7),
+        people_(~options.seed),
         world_(options.seed * 8 + 2),
         engine_random_(options.seed * 8 + 4),
         disk_random_(options.seed * 8 + 3),
         disk_(&disk_random_),
         observer_(&disk_, &world_.clock) {
     MakeNodes();
+    ChoosePolicy();
+    world_.may_be_stopped = [this](const AttemptKey& key) { return MayBeStopped(key); };
     world_.cpu_limit = {{"a", kMostOfA}, {"b", kMostOfB}};
     world_.tenant_of = [this](const RunId& run) { return tenants_.at(run); };
     world_.is_intended = [this](const AttemptSpec& spec) { return IsIntended(spec); };
@@ -87,6 +92,7 @@ class Simulation {
     start_ = world_.clock.now();
     next_fault_ = start_ + Gap(chance_, minutes(3));
     next_run_ = start_;
+    next_answer_ = start_;
     processes_[1].is_wanted = false;
   }
 
@@ -146,6 +152,33 @@ class Simulation {
     }
   }
 
+  // In half of the seeds tasks are stopped for others, and in half of them people are asked.
+  void ChoosePolicy() {
+    has_approvals_ = asks_.OneIn(2);
+    if (asks_.OneIn(2)) return;
+    policy_.preempt_by_priority = asks_.OneIn(2);
+    policy_.reclaim = !policy_.preempt_by_priority || asks_.OneIn(2);
+    policy_.minimum_run_time = minutes(asks_.Roll(4));
+  }
+
+  void MakeApprovals(Pipeline* pipeline) {
+    for (Task& task : pipeline->tasks) {
+      if (!has_approvals_ || !asks_.OneIn(5)) continue;
+      Task asking;
+      asking.name = task.name;
+      asking.dependencies = task.dependencies;
+      asking.trigger = task.trigger;
+      asking.when = task.when;
+      asking.skip = task.skip;
+      asking.allow_failure = task.allow_failure;
+      Approval approval{"Go on?", {}, Duration(0)};
+      if (asks_.OneIn(3)) approval.approvers = {"ada", "grace"};
+      if (asks_.OneIn(3)) approval.timeout = minutes(1 + asks_.Roll(60));
+      asking.approval = std::move(approval);
+      task = std::move(asking);
+    }
+  }
+
   // ---- Time ----------------------------------------------------------------------------------
 
   // The next thing that happens, up to `end`.
@@ -154,6 +187,7 @@ class Simulation {
     if (!is_calm_)
       next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
     next = std::min({next, world_.NextEnd(), full_until_, busy_until_, away_until_, silent_until_});
+    if (has_approvals_) next = std::min(next, next_answer_);
     for (HostProcess& process : processes_) next = std::min(next, WakeOf(process));
     world_.clock.AdvanceTo(next);
     world_.Advance();
@@ -182,6 +216,10 @@ class Simulation {
     if (!is_calm_ && submitted_ < options_.runs && now() >= next_run_) {
       Submit();
       next_run_ = now() + Gap(work_, options_.time / 80);
+    }
+    if (has_approvals_ && now() >= next_answer_) {
+      Answer();
+      next_answer_ = now() + Gap(people_, is_calm_ ? minutes(1) : minutes(3));
     }
     for (HostProcess& process : processes_) {
       if (GoesOn() && WakeOf(process) <= now()) Act(process);
@@ -243,6 +281,7 @@ class Simulation {
     half.limit[kCpu] = kMostOfB;
     static_cast<void>(engine.tenancy.Add(kRootTenant, "a", small));
     static_cast<void>(engine.tenancy.Add(kRootTenant, "b", half));
+    engine.policy = policy_;
     engine.holder = {"host", "boot", process.number, 1, "process " + std::to_string(process.number),
                      ""};
     if (is_gone_known_) {
@@ -257,7 +296,7 @@ class Simulation {
     };
     process.heard.clear();
     engine.sink = [this, &process](const RunState& run, uint64_t sequence, const Event& event) {
-      Hear(process, run.id(), sequence, event);
+      Hear(process, run, sequence, event);
     };
     StatusOr<std::unique_ptr<Engine>> opened = Engine::Open(std::move(engine));
     if (!opened.ok()) {
@@ -344,6 +383,7 @@ class Simulation {
     if (pipelines_.empty() || !work_.OneIn(3)) {
       pipelines_.push_back(RandomPipeline(work_, "p" + std::to_string(pipelines_.size()), kPace));
       if (has_several_nodes()) MakeGangs(&pipelines_.back());
+      MakeApprovals(&pipelines_.back());
     }
     Pipeline pipeline =
         work_.OneIn(2)
@@ -369,6 +409,74 @@ class Simulation {
     if (absl::IsResourceExhausted(run.status()) && !disk_.full) return;
     if (absl::IsInvalidArgument(run.status()) && has_several_nodes()) return;
     Break(*process, "submit", run.status());
+  }
+
+  // ---- People --------------------------------------------------------------------------------
+
+  // Somebody looks at what asks for approval, and answers one of the questions, twice, an old one,
+  // or none; himself, or through the store. An answer says in its comment which question it is to.
+  void Answer() {
+    HostProcess* process = Driver();
+    if (process == nullptr || (!is_calm_ && people_.OneIn(4))) return;
+    if (!is_calm_ && !posted_.empty() && people_.OneIn(5)) {
+      Post(*process, posted_[static_cast<size_t>(people_.Roll(static_cast<int>(posted_.size())))]);
+      return;
+    }
+    StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(1000);
+    if (!records.ok()) {
+      Break(*process, "list the runs", records.status());
+      return;
+    }
+    std::vector<std::pair<RunId, TaskIndex>> asking;
+    for (const RunRecord& record : *records) {
+      const RunState* run = process->engine->Find(record.id);
+      for (TaskIndex task = 0; run != nullptr && task < run->pipeline().tasks.size(); ++task) {
+        if (run->task(task).state == TaskState::waiting) asking.emplace_back(record.id, task);
+      }
+    }
+    if (asking.empty()) return;
+    const auto [id, task] =
+        asking[static_cast<size_t>(people_.Roll(static_cast<int>(asking.size())))];
+    const RunState& run = *process->engine->Find(id);
+    const Task& definition = run.pipeline().tasks[task];
+    ApprovalDecided decision;
+    decision.approved = !people_.OneIn(3);
+    decision.by = people_.OneIn(2) ? "ada" : "grace";
+    if (!is_calm_ && people_.OneIn(8)) decision.by = "mallory";
+    decision.comment = QuestionOf(id, definition.name, run.task(task).attempt);
+    ++result_.answers;
+    if (people_.OneIn(2)) {
+      Request request{0, Request::Kind::decide, id,
+                      Encode(DecisionRequest{task, run.task(task).attempt, decision})};
+      posted_.push_back(request);
+      Post(*process, request);
+      decision.approved = !decision.approved;
+      if (process->engine == nullptr || !people_.OneIn(3)) return;
+    }
+    const bool may = CheckDecision(run, task, decision).ok();
+    Status status = process->engine->Decide(id, definition.name, decision);
+    process->wake = now();
+    if (!status.ok()) {
+      if (may || !absl::IsFailedPrecondition(status)) Break(*process, "decide", status);
+      return;
+    }
+    if (!may || !(*process->engine->Find(id)->Decision(task) == decision)) {
+      world_.Violate("task " + decision.comment + ": what was decided is not what was said");
+    }
+    decision.approved = !decision.approved;
+    status = process->engine->Decide(id, definition.name, decision);
+    if (!absl::IsFailedPrecondition(status)) {
+      world_.Violate("task " + decision.comment + " is decided twice");
+    }
+  }
+
+  static std::string QuestionOf(const RunId& run, const std::string& task, uint32_t attempt) {
+    return run + "/" + task + "/" + std::to_string(attempt);
+  }
+
+  void Post(HostProcess& process, const Request& request) {
+    const Status status = process.store->PostRequest(request, world_.clock.Now());
+    if (!status.ok()) Break(process, "post an answer", status);
   }
 
   // ---- Faults --------------------------------------------------------------------------------
@@ -599,6 +707,17 @@ class Simulation {
     return !spec.gang.empty() || node == spec.node;
   }
 
+  // Only who was cancelled, took too long or makes room for others is told to stop, and that is
+  // durable before.
+  bool MayBeStopped(const AttemptKey& key) {
+    const auto stored = StoredTaskOf(key);
+    if (!stored) return true;  // the store cannot be read
+    const RunState& run = *stored->first.state;
+    const TaskStatus& status = run.task(stored->second);
+    return run.cancel_requested() || status.preempting || status.stopping ||
+           run.pipeline().tasks[stored->second].timeout > Duration(0);
+  }
+
   size_t SizeOf(const AttemptSpec& spec) {
     const auto stored = StoredTaskOf(spec.key);
     if (!stored) return 0;
@@ -612,21 +731,54 @@ class Simulation {
   }
 
   // A process that stood still meanwhile tells late, but each tells in order, and all the same.
-  void Hear(HostProcess& process, const RunId& run, uint64_t sequence, const Event& event) {
+  void Hear(HostProcess& process, const RunState& run, uint64_t sequence, const Event& event) {
     ++result_.events;
-    digest_.Update(run + " " + std::to_string(sequence) + " " + std::string(ToString(event.type)) +
-                   " " + std::to_string(event.task) + " " +
+    digest_.Update(run.id() + " " + std::to_string(sequence) + " " +
+                   std::string(ToString(event.type)) + " " + std::to_string(event.task) + " " +
                    std::to_string(ToNanoseconds(event.time)) + event.detail);
-    uint64_t& last = process.heard[run];
+    uint64_t& last = process.heard[run.id()];
     if (sequence <= last) {
-      world_.Violate("run " + run + ": event " + std::to_string(sequence) + " is told after " +
+      world_.Violate("run " + run.id() + ": event " + std::to_string(sequence) + " is told after " +
                      std::to_string(last));
     }
     last = sequence;
-    const auto [told, is_new] = told_[run].try_emplace(sequence, event);
+    const auto [told, is_new] = told_[run.id()].try_emplace(sequence, event);
+    if (is_new && event.type == EventType::attempt_preempting) CheckVictim(process, run, event);
     if (!is_new && !(told->second == event)) {
-      world_.Violate("run " + run + ": event " + std::to_string(sequence) +
+      world_.Violate("run " + run.id() + ": event " + std::to_string(sequence) +
                      " was told before, as another one");
+    }
+  }
+
+  // Nobody is stopped for nothing: for somebody who waits, by the rules of the policy, and not
+  // before he has run for long enough.
+  void CheckVictim(const HostProcess& process, const RunState& run, const Event& event) {
+    ++result_.preemptions;
+    AttemptPreempting detail;
+    static_cast<void>(Decode(event.detail, &detail));
+    const std::string victim = run.id() + "/" + run.pipeline().tasks[event.task].name;
+    const std::string what = victim + " is stopped for " + detail.run + "/" + detail.task;
+    const RunState* other = process.engine->Find(detail.run);
+    if (other == nullptr) {
+      world_.Violate(what + ", which nobody drives");
+      return;
+    }
+    const TaskIndex task = IndexOf(other->pipeline(), detail.task);
+    if (other->task(task).state != TaskState::pending || other->cancel_requested()) {
+      world_.Violate(what + ", which does not wait");
+    }
+    const auto priority = [](const RunState& of, TaskIndex index) {
+      return of.submitted().priority + of.pipeline().tasks[index].priority;
+    };
+    const bool by_priority = detail.cause == AttemptPreempting::Cause::priority;
+    if (by_priority ? !policy_.preempt_by_priority : !policy_.reclaim) {
+      world_.Violate(what + ", which the policy does not allow");
+    }
+    if (by_priority && priority(*other, task) <= priority(run, event.task)) {
+      world_.Violate(what + ", which is no more important");
+    }
+    if (event.time - run.task(event.task).started < policy_.minimum_run_time) {
+      world_.Violate(what + " before it has run long enough");
     }
   }
 
@@ -703,6 +855,17 @@ class Simulation {
     return text;
   }
 
+  // What people say is about the question that they were asked.
+  void CheckAnswer(const RunState& run, const Event& event) {
+    ApprovalDecided decision;
+    static_cast<void>(Decode(event.detail, &decision));
+    const std::string question =
+        QuestionOf(run.id(), run.pipeline().tasks[event.task].name, event.attempt);
+    if (!decision.by.empty() && decision.comment != question) {
+      world_.Violate(question + " is decided by an answer to " + decision.comment);
+    }
+  }
+
   void CheckEverything() {
     if (world_.running() > 0) world_.Violate("attempts run, and no run does");
     Store* store = observed();
@@ -729,6 +892,7 @@ class Simulation {
         world_.Violate(fault);
       }
       for (const Event& event : events) {
+        if (event.type == EventType::approval_decided) CheckAnswer(*stored->state, event);
         if (event.type != EventType::attempt_intended) continue;
         intended.insert(record.id + "/" + stored->state->pipeline().tasks[event.task].name + "/" +
                         std::to_string(event.attempt));
@@ -755,6 +919,8 @@ class Simulation {
   Dice work_;    // what is submitted
   Dice chance_;  // what goes wrong
   Dice gangs_;   // how many nodes there are, and which tasks are gangs
+  Dice asks_;    // which tasks ask people, and who may be stopped for whom
+  Dice people_;  // what they answer
   World world_;
   SeededRandom engine_random_;
   SeededRandom disk_random_;
@@ -771,11 +937,15 @@ class Simulation {
   int submitted_ = 0;
   std::map<RunId, std::string> tenants_;
   std::set<RunId> submitted_runs_;
+  bool has_approvals_ = false;
+  std::vector<Request> posted_;  // answers
+  GroupPolicy policy_;
   Told told_;
 
   Time start_{};
   Time next_fault_{};
   Time next_run_{};
+  Time next_answer_{};
   Time full_until_ = kNever;
   Time busy_until_ = kNever;
   Time away_until_ = kNever;

@@ -1,7 +1,7 @@
 // A host with a disk, engines and attempts, simulated from a seed: hours of pipelines, users who
-// change their minds, and everything that goes wrong; then, with nothing going wrong any more, the
-// end of every run. The engine, its scheduler, its rules of leases, retries and cache, and the
-// store on SQLite are the real ones.
+// change their minds, people who are asked, and everything that goes wrong; then, with nothing
+// going wrong any more, the end of every run. The engine, its scheduler, its rules of leases,
+// retries and cache, and the store on SQLite are the real ones.
 #pragma once
 
 #include <array>
@@ -53,6 +53,8 @@ struct SimulationResult {
   int64_t runs = 0;
   int64_t attempts = 0;
   int64_t events = 0;
+  int64_t answers = 0;      // to tasks that wait for approval, taken or not
+  int64_t preemptions = 0;  // attempts told to stop for others
   int64_t disk_operations = 0;
   // The disk had said that it had flushed when it had not, the power went, and a damaged store was
   // told from a sound one: nobody goes on with it.

@@ -114,6 +114,31 @@ std::vector<Step> MakeSteps() {
       [](Store& store) { return store.PostRequest({0, Request::Kind::cancel, "a"}, At(17)); });
   batch.status_changes = {{2, RunStatus::succeeded, At(30)}};
   steps.push_back(Commits(2, batch));
+  steps.push_back([](Store& store) {
+    return store.ChangeNodes({{"gpu1", "name: gpu1\ncpu: 4\n", false}, {"gpu2", "cpu: 8\n", true}},
+                             {}, At(40));
+  });
+  // The run of a map, and what the engine may use from now on.
+  batch.clear();
+  RunRecord batches;
+  batches.id = "a/train/1";
+  batches.pipeline = "digits";
+  batches.version = "sha256:a";
+  batches.submitted = At(41);
+  batch.runs.push_back(
+      {batches, {At(41), kNoTask, 0, EventType::run_submitted, Encode(RunSubmitted{})}});
+  batch.lease_node = "cpu: 16\n";
+  steps.push_back(Commits(2, batch));
+  steps.push_back(
+      [batch](Store& store) { return Expect(StatusCode::kAlreadyExists, store.Commit(2, batch)); });
+  // An event that does not follow.
+  batch.clear();
+  AddEvents(&batch, 2, 303, 303, 5);
+  steps.push_back(
+      [batch](Store& store) { return Expect(StatusCode::kInternal, store.Commit(2, batch)); });
+  steps.push_back([](Store& store) {
+    return store.ChangeNodes({{"gpu2", "cpu: 8\nmem: 16g\n", false}}, {"gpu1", "gpu9"}, At(42));
+  });
   return steps;
 }
 
@@ -148,7 +173,8 @@ StatusOr<Picture> Read(Store& store) {
   picture.fence = lease.fence;
   picture.holder = lease.holder;
   picture.expires = lease.expires;
-  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(1000));
+  TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs,
+                            store.ListRuns(1000, RunsListed::all));
   for (const RunRecord& record : runs) {
     Picture::StoredRun run;
     TRACKBED_ASSIGN_OR_RETURN(run.record, store.FindRun(record.id));
@@ -170,6 +196,13 @@ StatusOr<Picture> Read(Store& store) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<Request> requests, store.ReadRequests());
   for (const Request& request : requests)
     picture.requests.emplace_back(request.number, request.run);
+  TRACKBED_ASSIGN_OR_RETURN(picture.nodes, store.ListNodes());
+  // Of runs that there are not.
+  TRACKBED_RETURN_IF_ERROR(Expect(StatusCode::kNotFound, store.FindRun("nowhere").status()));
+  bool is_there = false;
+  TRACKBED_RETURN_IF_ERROR(
+      store.ReadEvents(999, 1, [&](uint64_t, const Event&) { is_there = true; }));
+  if (is_there) return Internal("a run that there is not has events");
   return picture;
 }
 

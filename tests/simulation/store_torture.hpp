@@ -28,6 +28,7 @@ struct Picture {
   std::map<std::string, CacheEntry> cached;
   std::map<std::string, CacheEntry> last_cached;  // by task
   std::vector<std::pair<int64_t, RunId>> requests;
+  std::vector<NodeRecord> nodes;
   friend bool operator==(const Picture&, const Picture&) = default;
 
   // The same, or without something of the cache: that costs time and nothing else.

@@ -325,6 +325,7 @@ Status SimulatedExecutor::Stop(const AttemptKey& key, StopMode mode) {
   if (attempt == nullptr || attempt->over || !watched_.contains(key)) {
     return NotFound(key + " is not being watched");
   }
+  if (!world_->may_be_stopped(key)) world_->Violate(key + " is stopped, and for nothing");
   world_->Stop(*attempt, mode);
   return absl::OkStatus();
 }

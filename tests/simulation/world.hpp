@@ -65,6 +65,8 @@ class World {
   std::map<std::string, int64_t> cpu_limit;
   // Whether it is durable that the attempt is to be, and on these nodes.
   std::function<bool(const AttemptSpec&)> is_intended;
+  // Whether it is durable that the attempt is to be stopped.
+  std::function<bool(const AttemptKey&)> may_be_stopped;
   // How many members the attempt has to have.
   std::function<size_t(const AttemptSpec&)> size_of;
   // The first thing that did not hold; "" while everything does.

@@ -13,6 +13,7 @@
 
 #include "support/fake_clock.hpp"
 #include "trackbed/executors/executor.hpp"
+#include "trackbed/resources/node.hpp"
 
 namespace trackbed {
 
@@ -103,6 +104,7 @@ class FakeExecutor final : public Executor {
 
   // Nodes that do not answer: nothing is heard of what runs there.
   std::vector<std::string> silent;
+  std::vector<std::string> added;  // nodes, by AddNode
 
   // Ends an attempt that waits.
   void Finish(const AttemptKey& key, Outcome outcome = {}) {
@@ -197,6 +199,10 @@ class FakeExecutor final : public Executor {
     return absl::OkStatus();
   }
 
+  Status AddNode(const NodeDescription& node) override {
+    added.push_back(node.name);
+    return absl::OkStatus();
+  }
   std::vector<std::string> SilentNodes() const override { return silent; }
 
   // It goes on until its node answers.

@@ -28,6 +28,7 @@ inline std::string RunStateText(const RunState& run) {
     text << "\n"
          << run.pipeline().tasks[i].name << " " << ToString(task.state) << " cached=" << task.cached
          << " stopping=" << task.stopping << " fresh=" << task.fresh
+         << " preempting=" << task.preempting << " preempted=" << task.preempted_attempts
          << " lost=" << static_cast<int>(task.lost_attempts) << " attempt=" << task.attempt
          << " failed=" << task.failed_attempts << " started=" << ToNanoseconds(task.started)
          << " finished=" << ToNanoseconds(task.finished)
@@ -48,7 +49,19 @@ inline std::string RunStateText(const RunState& run) {
       text << " key=" << intended->cache_key << " off=" << intended->cache_off
            << " fields=" << intended->cache_fields.size() << " map=" << intended->map_run;
     }
+    if (const AttemptUnknown* unknown = run.Unknown(i)) {
+      text << " unknown since " << ToNanoseconds(unknown->since) << " of";
+      for (const std::string& node : unknown->nodes) text << " " << node;
+    }
     text << " map_run=" << run.MapRun(i);
+    if (const ApprovalRequested* asked = run.Asked(i)) text << " asked=" << asked->message;
+    if (const ApprovalDecided* decision = run.Decision(i)) {
+      text << " decision=" << decision->approved << " " << decision->by << " " << decision->comment;
+    }
+    if (const AttemptPreempting* preempting = run.Preemption(i)) {
+      text << " preempted_for=" << preempting->run << "/" << preempting->task << " "
+           << ToString(preempting->cause);
+    }
   }
   return text.str();
 }

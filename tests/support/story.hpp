@@ -19,11 +19,12 @@ struct StoryRules {
 // What is wrong with it; "" when nothing is.
 inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& events,
                                 const StoryRules& rules = {}) {
-  enum class Fate : uint8_t { open, running, succeeded, failed, skipped, cancelled };
+  enum class Fate : uint8_t { open, waiting, running, succeeded, failed, skipped, cancelled };
   const Graph& graph = run.graph();
   std::vector<Fate> fates(graph.task_count(), Fate::open);
   std::vector<uint32_t> attempts(graph.task_count(), 0);
   std::vector<uint32_t> failures(graph.task_count(), 0);
+  std::set<TaskIndex> told_to_stop;  // for others
   bool cancelling = false;
   Time last{};
   std::string fault;
@@ -62,7 +63,7 @@ inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& e
     if (event.type == EventType::run_finished) {
       for (Fate& fate : fates) {
         require(fate != Fate::running, "nothing runs when the run ends");
-        if (fate == Fate::open) {
+        if (fate == Fate::open || fate == Fate::waiting) {
           require(cancelling, "only a cancelled run leaves tasks open");
           fate = Fate::cancelled;
         }
@@ -97,8 +98,14 @@ inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& e
     require(event.attempt == attempts[event.task], "it is the last attempt that ends");
     AttemptEnded ended;
     require(Decode(event.detail, &ended).ok(), "the event can be read");
+    const bool was_told_to_stop = told_to_stop.erase(event.task) > 0;
     if (event.type == EventType::attempt_succeeded) {
       fate = Fate::succeeded;
+    } else if (event.type == EventType::attempt_preempted) {
+      require(was_told_to_stop, "nobody is preempted who was not told to stop for somebody");
+      require(!cancelling, "attempts are cancelled with their run");
+      require(ended.reason == FailureReason::preempted, "who is preempted has not failed");
+      fate = Fate::open;
     } else if (event.type == EventType::attempt_cancelled) {
       require(cancelling, "attempts are cancelled with their run");
       fate = Fate::cancelled;
@@ -129,6 +136,37 @@ inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& e
                   "no more batches run at once than their map says");
         }
         break;
+      case EventType::attempt_preempting: {
+        AttemptPreempting detail;
+        require(Decode(event.detail, &detail).ok(), "the event can be read");
+        require(fates[event.task] == Fate::running, "only who runs is told to stop");
+        require(event.attempt == attempts[event.task], "it is the last attempt that is stopped");
+        require(detail.run != run.id() || detail.task != run.pipeline().tasks[event.task].name,
+                "nobody is stopped for himself");
+        told_to_stop.insert(event.task);
+        break;
+      }
+      case EventType::approval_requested:
+        begins(event);
+        require(event.attempt == ++attempts[event.task], "questions are counted");
+        require(bool{run.pipeline().tasks[event.task].approval}, "only an approval asks");
+        fates[event.task] = Fate::waiting;
+        break;
+      case EventType::approval_decided: {
+        ApprovalDecided decision;
+        require(Decode(event.detail, &decision).ok(), "the event can be read");
+        require(fates[event.task] == Fate::waiting, "what is decided waits, and is decided once");
+        require(event.attempt == attempts[event.task], "it is the last question that is answered");
+        const Approval& approval = *run.pipeline().tasks[event.task].approval;
+        const std::vector<std::string>& may = approval.approvers;
+        require(may.empty() || decision.by.empty() ||
+                    std::find(may.begin(), may.end(), decision.by) != may.end(),
+                "who decides may");
+        require(!decision.by.empty() || (!decision.approved && approval.timeout > Duration(0)),
+                "without an answer nothing but time decides, and against it");
+        fates[event.task] = decision.approved ? Fate::succeeded : Fate::failed;
+        break;
+      }
       case EventType::task_cached:
         begins(event);
         fates[event.task] = Fate::succeeded;
@@ -144,7 +182,13 @@ inline std::string FaultOfStory(const RunState& run, const std::vector<Event>& e
       case EventType::attempt_succeeded:
       case EventType::attempt_cancelled:
       case EventType::attempt_failed:
+      case EventType::attempt_preempted:
         ends(event);
+        break;
+      case EventType::attempt_unknown:
+      case EventType::attempt_known:
+        require(fates[event.task] == Fate::running && event.attempt == attempts[event.task],
+                "only of an attempt under way it may be unknown whether it goes on");
         break;
       default:
         require(false, "an event about a task is one of those");

@@ -6,6 +6,7 @@ expect() { # FILE PATTERN: what `validate` and `run` say about it
     code=0
     timeout 20 "$TRACKBED" "$command" "$1" > out 2> err || code=$?
     [ "$code" = 2 ] || { echo "$command $1: exit code $code, expected 2"; head -c 2000 err; exit 1; }
+    [ -z "$(tail -c 1 err)" ] || { echo "$command $1: the last line does not end"; exit 1; }
     grep -Eq -e "$2" err || { echo "$command $1: expected $2, found:"; head -c 2000 err; exit 1; }
   done
   [ ! -e .trackbed/runs ] || { echo "$1 left something behind"; exit 1; }
@@ -31,7 +32,7 @@ expect deep.yaml '^deep.yaml:1:[0-9]+: '
 python3 -c "
 print('a0: &a0 [x, x, x, x, x, x, x, x, x, x]')
 for i in range(1, 30): print(f'a{i}: &a{i} [' + ', '.join([f'*a{i-1}'] * 10) + ']')" > bomb.yaml
-expect bomb.yaml '^bomb.yaml:[0-9]+:[0-9]+: '
+expect bomb.yaml '^bomb.yaml:[0-9]+:[0-9]+: .*aliases'
 printf '%s\n' "$good" 'name: q' > duplicate.yaml
 expect duplicate.yaml '^duplicate.yaml:5:1: name: .*twice|^duplicate.yaml:5:1: '
 printf '%s\n  resources: {mem: -1g}\n' "$good" > negative.yaml
@@ -62,3 +63,6 @@ printf '%s\n' "$good" > good.yaml
 code=0
 "$TRACKBED" show nothing 2> err || code=$?
 [ "$code" = 2 ]
+code=0
+"$TRACKBED" runn good.yaml 2> err || code=$?
+[ "$code" = 2 ] && grep -q 'unknown command "runn"; did you mean "run"?' err

@@ -73,6 +73,30 @@ used" ] || fail "the story is $(cat shared/story)"
   fail "the image's digest is not recorded"
 none_left
 
+# --- secrets ----------------------------------------------------------------------------------------
+cat >secret.yaml <<'Y'
+name: secret
+environment: {TOKEN: secret://env/DEMO_TOKEN}
+tasks:
+- {name: t, cache: false, command: "echo the token is $TOKEN; while ! test -e \"$TRACKBED_OUTPUTS/go\"; do sleep 0.05; done"}
+Y
+DEMO_TOKEN=geheim-7291
+export DEMO_TOKEN
+start_on_docker secret.yaml secret.out
+tries=0
+until [ -n "$(podman_client ps --quiet)" ] && [ "$("$TRACKBED" logs latest t 2>/dev/null)" = 'the token is ***' ]; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 600 ] || fail "the log of t is $("$TRACKBED" logs latest t)"
+  sleep 0.1
+done
+podman_client ps --all --format '{{.Labels}} {{.Names}} {{.Command}} {{.Mounts}}' >labels.out
+grep -q 'trackbed.key' labels.out || fail "there are no labels: $(cat labels.out)"
+touch "$(find .trackbed/runs -type d -path '*/t/1/outputs')/go"
+wait "$engine" || fail "secret.yaml"
+if grep -rlF "$DEMO_TOKEN" .trackbed "$PODMAN_FOLDER/log" ./*.out; then fail "the secret is in the files above"; fi
+unset DEMO_TOKEN
+none_left
+
 # --- kill -9 of the engine -------------------------------------------------------------------------
 cat >kill.yaml <<'Y'
 name: kill

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The example runs in containers with no change of its file, and finds the same model as processes do,
-# byte for byte. Its image is made of the Python and numpy of this machine.
+# The examples run in containers with no change of their files: the digits, which finds the same model as
+# processes do, byte for byte, and the gang, whose members add up numbers over sockets. Their image is made of the Python and numpy of this machine.
 set -eu
 if ! python3 -c 'import numpy' 2>/dev/null; then
   PATH=/usr/bin:$PATH
@@ -48,4 +48,9 @@ done
 accuracy=$(sed -n 's/.*reads \*\*\([0-9]*\)\..*/\1/p' here/results/digits/report.md)
 [ "$accuracy" -ge 93 ] || fail "accuracy $accuracy %"
 cmp here/results/digits/model.npz there/results/digits/model.npz || fail "the models differ"
+
+"$TRACKBED" --home here run "$ROOT/examples/gang/pipeline.yaml" --plain --on docker \
+  --image localhost/trackbed-python:1 --network host --slots cpu=2 >gang.out 2>&1 || fail "the gang"
+"$TRACKBED" --home here logs latest sum | grep -q '^main1: .* of 500500$' || fail "no sum of main1"
+"$TRACKBED" --home here logs latest sum --member sub1 | grep -q '^sub1: .* of 500500$' || fail "no sum of sub1"
 [ -z "$(podman_client ps --all --quiet)" ] || fail "containers are left"

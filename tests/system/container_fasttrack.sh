@@ -57,9 +57,11 @@ tasks:
   cluster_size: 1
   command: |
     cat /pipeline/input1/model /pipeline/input2/data /home/work/examples/kept /pipeline/vfroot/visits
+    df -m /dev/shm | awk 'NR == 2 {print \$2}'
     ! touch /pipeline/input1/new 2>/dev/null
   environment: {project: default, scaling-group: any, image: '$IMAGE', envs: {}}
   resources: {cpu: '0.5', mem: 256m}
+  resource_opts: {shmem: 96m}
   dependencies: [download-model, prepare]
   mounts: ['example-files:examples']
   skip: false
@@ -71,10 +73,10 @@ grep -q "hello from main1 of 1 on main1" log || fail "the environment is another
 "$TRACKBED" logs latest prepare >log
 [ "$(tr '\n' ' ' <log)" = "/home/work output outputs vfroot " ] || fail "the places are others" log
 "$TRACKBED" logs latest fine-tune-single >log
-[ "$(tr '\n' ' ' <log)" = "model data kept visit " ] || fail "what was left is not there" log
+[ "$(tr '\n' ' ' <log)" = "model data kept visit 96 " ] || fail "what was left is not there" log
 # What all runs share survives: the second run sees both visits.
 on_docker || fail "the second run failed" out
 "$TRACKBED" logs latest fine-tune-single >log
-[ "$(tr '\n' ' ' <log)" = "model data kept visit visit " ] || fail "the runs share nothing" log
+[ "$(tr '\n' ' ' <log)" = "model data kept visit visit 96 " ] || fail "the runs share nothing" log
 [ ! -e /pipeline ] || fail "it made /pipeline on the machine itself"
 [ -z "$(podman_client ps --all --quiet)" ] || fail "containers are left"

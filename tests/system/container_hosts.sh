@@ -67,7 +67,20 @@ for conmon in $(pgrep -x conmon); do
   pgrep -P "$conmon" | xargs -r kill -9 2>/dev/null || true
   kill -9 "$conmon" 2>/dev/null || true
 done
+# What ran there is unknown until then, and everybody who asks is told.
+tries=0
+until "$TRACKBED" show latest >show.out && grep -q 'unknown .*node two has not answered since 20' show.out; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 300 ] || { grep -v -e succeeded -e pending show.out; fail "it is not said that a task is unknown"; }
+  sleep 0.1
+done
+"$TRACKBED" runs -n 1 | grep -q 'running, 1 unknown' || fail "runs does not say it: $("$TRACKBED" runs)"
+task=$(awk '/ unknown /{print $2}' show.out)
+"$TRACKBED" explain latest "$task" >explain.out
+grep -q 'whether attempt 1 goes on is not known: node two has not answered since 20' explain.out ||
+  { cat explain.out; fail "explain does not say it"; }
 wait "$engine" || fail "the run failed"
+grep -q 'unknown: node two has not answered since' run.out || fail "the progress does not say it"
 
 sort -u counters/ended >ended.txt
 [ "$(wc -l <ended.txt)" = "$count" ] || fail "only $(wc -l <ended.txt) of $count tasks ended"

@@ -42,6 +42,30 @@ on_docker wide.yaml > drained.out 2>&1 || fail "drained"
 [ "$(nodes_of latest)" = "b " ] || fail "ran on $(nodes_of latest)"
 "$TRACKBED" nodes undrain a
 
+# A node that is added while a run goes on gets what waits.
+"$TRACKBED" nodes remove b
+cat > grows.yaml << EOF
+name: grows
+folders: {shared: {path: grows}}
+defaults: {cache: false, mounts: ["shared:/data"]}
+tasks:
+- {name: first, command: "touch /data/first; until [ -e /data/second ]; do sleep 0.1; done"}
+- {name: second, command: touch /data/second}
+EOF
+mkdir grows
+on_docker grows.yaml > grows.out 2>&1 &
+engine=$!
+tries=0
+until [ -e grows/first ]; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 600 ] || fail "nothing begins"
+  sleep 0.1
+done
+echo "- {name: b, cpu: 1, mem: 1g, endpoint: \"unix://$second/socket\"}" > more.yaml
+"$TRACKBED" nodes add more.yaml
+wait "$engine" || fail "grows"
+[ "$(nodes_of latest)" = "a b " ] || fail "ran on $(nodes_of latest)"
+
 # Members on different nodes know each other's names.
 cat > gang.yaml << 'EOF'
 name: gang
@@ -65,6 +89,23 @@ on_docker gang.yaml > gang.out 2>&1 || fail "gang"
 grep -q '^sub1 is 1 of main1,sub1$' sub1.out || fail "log of sub1"
 grep -q '^[2-9]$' sub1.out || fail "names do not resolve"
 "$TRACKBED" show latest | grep -q 'member sub1: exited with code 7' || fail "$("$TRACKBED" show latest)"
+
+# What is wrong with a node is said before anything runs there.
+# A Podman asks for its own version, which on a busy machine may take longer than doctor waits.
+tries=0
+until "$TRACKBED" doctor > doctor.out 2>&1; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 5 ] || fail "doctor: $(cat doctor.out)"
+done
+grep -q '^ok *node a *Podman' doctor.out || { cat doctor.out; fail "doctor does not see node a"; }
+podman_use "$second"
+podman_kill
+code=0
+"$TRACKBED" doctor > doctor.out 2>&1 || code=$?
+[ "$code" = 6 ] || { cat doctor.out; fail "doctor: code $code, expected 6"; }
+grep -q '^bad *node b .*there is no such socket; start the service' doctor.out ||
+  { cat doctor.out; fail "doctor does not say what is wrong with node b"; }
+podman_start
 
 # No container is left on either.
 for folder in "$first" "$second"; do

@@ -35,3 +35,13 @@ wait "$slow" || code=$?
 wait "$waiting" || { echo "--wait failed"; cat waiting.out; exit 1; }
 "$TRACKBED" runs | grep -q 'quick-.*succeeded'
 "$TRACKBED" runs | grep -q 'slow-.*cancelled'
+
+# Who was killed drives nothing any more, whatever is left of its lease.
+"$TRACKBED" run slow.yaml > killed.out 2>&1 &
+killed=$!
+until "$TRACKBED" runs | grep -q 'slow-.*running'; do sleep 0.05; done
+kill -9 "$killed"
+wait "$killed" || true
+"$TRACKBED" runs | grep -q 'slow-.*interrupted'
+"$TRACKBED" show latest | grep -q 'status *interrupted'
+"$TRACKBED" cancel latest > cancel.out 2>&1 || { echo "cancel failed"; cat cancel.out; exit 1; }

@@ -103,10 +103,12 @@ tasks:
   command: echo never
   resources: {mem: 900g}
   cache: false
+- {name: time, command: exec sleep 614, timeout: 1s, cache: false}
 Y
 expect 1 "$TRACKBED" run --on slurm fails.yaml
 grep -q 'exit code 7' out || { cat out; fail "the exit code is not told"; }
 grep -q 'Slurm refuses the job: ' out || { cat out; fail "the refusal is not told"; }
+grep -q '^[^ ]* *time *failed: .*stopped ' out || { cat out; fail "the timeout is not told"; }
 
 # A cancel reaches what runs and what waits: there are 8 processors.
 cat >cancel.yaml <<'Y'

@@ -20,6 +20,21 @@ run "$ROOT/examples/gang/pipeline.yaml"
 "$TRACKBED" logs latest sum | grep -q '^main1: .* of 500500$' || fail "no sum of main1"
 "$TRACKBED" logs latest sum --member sub1 | grep -q '^sub1: .* of 500500$' || fail "no sum of sub1"
 
+# Members on one node have a device each, of the two that their job was given.
+cat >devices.yaml <<'Y'
+name: devices
+tasks:
+- name: pair
+  cache: false
+  cluster: {size: 2}
+  resources: {cpu: 1, cuda.device: 1}
+  command: echo "$TRACKBED_GANG_HOST sees $CUDA_VISIBLE_DEVICES of $SLURM_JOB_GPUS"
+Y
+run devices.yaml
+"$TRACKBED" logs latest pair | grep -q '^main1 sees 0 of 0,1$' || fail "$("$TRACKBED" logs latest pair)"
+"$TRACKBED" logs latest pair --member sub1 | grep -q '^sub1 sees 1 of 0,1$' ||
+  fail "$("$TRACKBED" logs latest pair --member sub1)"
+
 cp -r "$ROOT/examples/gang" apart
 sed -i 's/cluster: {size: 2}/cluster: {size: 2, multi_node: true}/' apart/pipeline.yaml
 grep -q multi_node apart/pipeline.yaml || fail "the example has changed"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._refs import first_of as first_of
     from ._trace import when as when
     from .cluster import Cluster as Cluster
+    from .cluster import Enforcement as Enforcement
     from .cluster import Plan as Plan
     from .cluster import Scheduler as Scheduler
     from .engine import backup_store as backup_store
@@ -77,7 +78,7 @@ _WHERE = {
     "_document": "Range",
     "_refs": "Condition first_of",
     "_trace": "when",
-    "cluster": "Cluster Plan Scheduler",
+    "cluster": "Cluster Enforcement Plan Scheduler",
     "engine": "Engine backup_store check_store runs",
     "errors": "AlreadyExists BuildError CarryError DataLoss FailedPrecondition ForkError "
     "InternalError InvalidArgument NotFound PermissionDenied ResourceExhausted RunCancelled "

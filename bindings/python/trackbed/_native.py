@@ -123,6 +123,8 @@ _SIGNATURES = {
     "engine_cancel": "rpse",
     "engine_resume": "rpse",
     "engine_retry": "rpspze",
+    "engine_approve": "rpsssse",
+    "engine_reject": "rpsssse",
     "engine_is_active": "ips",
     "engine_report": "rppe",
     "engine_list_runs": "rpzpe",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ORDERS = {"fifo": 0, "lifo": 1, "drf": 2, "fair_share": 3}
 BACKFILLS = {"strict": 1, "any": 2, "easy": 3, "conservative": 4}
+ENFORCEMENTS = {"accounting": 0, "advisory": 1, "hardware": 2}
 WORK = {"batch": 0, "interactive": 1, "inference": 2, "system": 3}
 Amount = Union[int, float, str]
 Seconds = Union[int, float]
@@ -43,7 +44,7 @@ class Tenant:
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """Which task of all runs of an engine goes first.
+    """Which task of all runs of an engine goes first, and where.
 
     order              "fifo", "drf" (the smallest dominant share) or "fair_share" (who has used
                        least, past use fading), after priority; or a `trackbed.Order` of one's
@@ -53,6 +54,13 @@ class Policy:
     ageing             waiting for so many seconds is one step of priority; None: never
     default_run_time   seconds, where nothing is known
     half_life          of past use, in seconds
+    placer             what chooses among several nodes: "spread", "pack", "locality-aware" (where
+                       most of a task's inputs were written), …; "": "default" where there are
+                       accelerators, else "spread"
+    preempt_by_priority  what runs may be stopped for what waits with a higher priority; it goes on,
+                       as another attempt that is no try, when there is room again
+    reclaim            the same of who borrows, for a tenant below what is guaranteed to him
+    minimum_run_time   seconds; nothing is stopped for others before it ran this long
     """
 
     order: "Union[str, Order]" = "fifo"
@@ -60,6 +68,10 @@ class Policy:
     ageing: Optional[Seconds] = 3600
     default_run_time: Seconds = 3600
     half_life: Seconds = 7 * 24 * 3600
+    placer: str = ""
+    preempt_by_priority: bool = False
+    reclaim: bool = False
+    minimum_run_time: Seconds = 0
 
 
 class TenantStruct(Struct):
@@ -79,7 +91,7 @@ class OptionsStruct(Struct):
         ("gang_grace_ns", c_int64), ("claim_time_ns", c_int64), ("kinds", c_uint32),
         ("reserved", c_uint32), ("placer", Text), ("seed", c_uint64), ("host_placer", c_void_p),
         ("resources", c_void_p), ("resource_count", c_size_t), ("half_life_ns", c_int64),
-        ("host_order", c_void_p),
+        ("host_order", c_void_p), ("enforcement", c_void_p),
     ]  # fmt: skip
 
 
@@ -103,6 +115,9 @@ def policy_struct(policy: Policy, keep: List[Any]) -> OptionsStruct:
         backfill=BACKFILLS[policy.backfill],
         ageing_ns=-1 if policy.ageing is None else ns(policy.ageing),
         default_run_time_ns=ns(policy.default_run_time), half_life_ns=ns(policy.half_life),
+        placer=text(policy.placer, keep),
+        preempt_by_priority=int(policy.preempt_by_priority), reclaim=int(policy.reclaim),
+        minimum_run_time_ns=ns(policy.minimum_run_time),
     )  # fmt: skip
     if isinstance(policy.order, str):
         made.order = ORDERS[policy.order]

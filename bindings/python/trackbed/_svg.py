@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _Spot = Union[str, Tuple[str, int]]  # of a task, or of lines from a task in a column
 _COLOURS = {
     "pending": "#8a8f98",
+    "waiting": "#9b5de5",
     "running": "#3b82f6",
     "succeeded": "#2e9e5b",
     "failed": "#dc4c4c",
@@ -26,7 +27,7 @@ _COLOURS = {
     "interrupted": "#c98a1b",
 }
 _SIGNS = {
-    "pending": "○", "running": "▶", "succeeded": "✓", "failed": "✗", "skipped": "↷",
+    "pending": "○", "waiting": "?", "running": "▶", "succeeded": "✓", "failed": "✗", "skipped": "↷",
     "cancelled": "■", "interrupted": "‖",
 }  # fmt: skip
 _HEIGHT = 30  # of a box

@@ -23,16 +23,16 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ._native import CODES, Bytes, Struct, Text, library, text
 
-from ._policy import BACKFILLS, ORDERS, WORK, OptionsStruct, Seconds, ns
+from ._policy import BACKFILLS, ENFORCEMENTS, ORDERS, WORK, OptionsStruct, Seconds, ns
 from .ports import Order, Placer, contained
 
-_MAX_DEVICES, _MAX_RESOURCES, _MAX_COUNTED = 16, 8, 6
+_MAX_DEVICES, _MAX_DEVICE_KINDS, _MAX_RESOURCES, _MAX_COUNTED = 16, 64, 8, 6
 NEVER = (1 << 63) - 1
 _STATES = ["unknown", "waiting", "running"]
 _KINDS = ["", "start", "eviction", "repair", "release", "ended"]
 _RULES = [
     "none", "not_yet", "quota", "shortage", "fragmentation", "reserved", "strict_order",
-    "claiming", "next",
+    "claiming", "next", "enforcement",
 ]  # fmt: skip
 
 
@@ -74,6 +74,7 @@ class TaskStruct(Struct):
         ("history", c_uint64), ("not_before_ns", c_int64), ("cpu", c_int64), ("memory", c_int64),
         ("whole_devices", c_int32), ("share", c_int32), ("device_kinds", c_uint64),
         ("architectures", c_uint32), ("reserved", c_uint32), ("counted", c_int64 * _MAX_COUNTED),
+        ("at_least", c_int32), ("reserved_2", c_uint32),
     ]  # fmt: skip
 
 
@@ -120,11 +121,20 @@ class PlacerTable(Struct):
     ]  # fmt: skip
 
 
+class EnforcementStruct(Struct):
+    _fields_ = [
+        ("struct_size", c_uint32), ("reserved", c_uint32), ("whole", c_uint8 * _MAX_DEVICE_KINDS),
+        ("share", c_uint8 * _MAX_DEVICE_KINDS), ("counted", c_uint8 * _MAX_COUNTED),
+        ("reserved_2", c_uint8 * 2),
+    ]  # fmt: skip
+
+
 class ItemStruct(Struct):
     _fields_ = [
         ("struct_size", c_uint32), ("kind", c_int32), ("task", c_uint64), ("other", c_uint64),
         ("member", c_uint32), ("members", c_uint32), ("placement", PlacementStruct),
-        ("cause", c_int32), ("reserved", c_int32),
+        ("cause", c_int32), ("reserved", c_int32), ("enforcement", c_int32),
+        ("reserved_2", c_int32),
     ]  # fmt: skip
 
 
@@ -135,6 +145,7 @@ class ReasonStruct(Struct):
         ("quota_tenant", c_uint32), ("quota_resource", c_uint32), ("reserved", c_uint32),
         ("quota_needed", c_int64), ("quota_used", c_int64), ("quota_allowed", c_int64),
         ("ahead", c_uint64), ("until_ns", c_int64), ("expected_start_ns", c_int64),
+        ("enforcement", c_int32), ("reserved_2", c_int32),
     ]  # fmt: skip
 
 
@@ -163,6 +174,16 @@ class Placement(NamedTuple):
     def devices(self) -> List[int]:
         found = [d for d in range(_MAX_DEVICES) if self.whole_devices >> d & 1]
         return found + ([self.shared_device] if self.shared_device >= 0 else [])
+
+
+class Enforcement(NamedTuple):
+    """How what a cluster hands out keeps a task to its amounts: each "accounting", "advisory" or
+    "hardware", by number. What is not named: a whole device "hardware", a share "advisory", what is
+    only counted "accounting"."""
+
+    whole: Mapping[int, str] = {}  # of a device of the kind, given as a whole
+    share: Mapping[int, str] = {}  # of a part of one
+    counted: Mapping[int, str] = {}
 
 
 class Demand(NamedTuple):
@@ -230,6 +251,8 @@ class Decision(NamedTuple):
     member: int
     members: int
     other: int  # of an eviction: for whom
+    # Of a start: of all that the task got of devices and of what is only counted, the weakest.
+    enforcement: Optional[str] = None
 
 
 class Plan(Sequence[Decision]):
@@ -274,6 +297,7 @@ class WaitReason(NamedTuple):
     ahead: int
     expected_start: Optional[float]
     sentence: str
+    enforcement: Optional[str] = None  # of a prediction to start now, as of a `Decision`
 
 
 class Scheduler:
@@ -308,6 +332,7 @@ class Scheduler:
         seed: int = 0,
         resources: Sequence[str] = ("cpu", "mem", "devices"),
         kinds: Sequence[str] = (),
+        enforcement: Enforcement = Enforcement(),
     ) -> None:
         """
         order       who goes first, after priority: "fifo", "lifo", "drf", "fair_share"; or an
@@ -317,11 +342,13 @@ class Scheduler:
                     only counted
         kinds       the work that may run here: "batch", "interactive", "inference", "system"; none:
                     all
+        enforcement what keeps tasks to what they were given
         """
         self.options, self._keep = _scheduler_options(
             order=order, backfill=backfill, placer=placer, preempt_by_priority=preempt_by_priority,
             reclaim=reclaim, ageing=ageing, default_run_time=default_run_time,
             minimum_run_time=minimum_run_time, seed=seed, resources=resources, kinds=kinds,
+            enforcement=enforcement,
         )  # fmt: skip
         self._handle = c_void_p()
         self._now = 0
@@ -385,15 +412,17 @@ class Scheduler:
         self, task: int, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0,
         members: int = 1, priority: int = 0, tenant: int = 0, run_time: Seconds = 0,
         on_different_nodes: bool = False, preemptible: bool = True, work: str = "batch",
-        counted: Sequence[float] = (), now: Optional[Seconds] = None,
+        counted: Sequence[float] = (), at_least: str = "accounting",
+        now: Optional[Seconds] = None,
     ) -> None:  # fmt: skip
         """Adds a task, or a gang of equal `members`, to the queue. `devices` may be a part of one,
         and more than one and a part: 2.5. `counted`: what each member takes of the resources that
-        are only counted, as of `add_node`."""
+        are only counted, as of `add_node`. It refuses what is enforced more weakly than
+        `at_least`."""
         made = _task(
             task, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
             run_time=run_time, on_different_nodes=on_different_nodes, preemptible=preemptible,
-            work=work, counted=counted,
+            work=work, counted=counted, at_least=at_least,
         )  # fmt: skip
         library().call("scheduler_submit", self._handle, byref(made), self._time(now))
 
@@ -419,8 +448,8 @@ class Scheduler:
     def predict(
         self, *, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0, members: int = 1,
         priority: int = 0, tenant: int = 0, run_time: Seconds = 0, now: Optional[Seconds] = None,
-        counted: Sequence[float] = (), added: Sequence[Mapping[str, Any]] = (),
-        drained: Sequence[int] = (),
+        counted: Sequence[float] = (), at_least: str = "accounting",
+        added: Sequence[Mapping[str, Any]] = (), drained: Sequence[int] = (),
     ) -> "tuple[Optional[float], WaitReason]":  # fmt: skip
         """When such a task would start if it were submitted now, and why not now. Nothing changes;
         None: never, on these nodes.
@@ -430,7 +459,7 @@ class Scheduler:
         """
         made = _task(
             (1 << 64) - 1, cpu, memory, devices, members=members, priority=priority, tenant=tenant,
-            run_time=run_time, counted=counted,
+            run_time=run_time, counted=counted, at_least=at_least,
         )  # fmt: skip
         start, reason, sentence = c_int64(), ReasonStruct(), Bytes()
         given: List[Any] = [byref(made)]
@@ -536,7 +565,7 @@ class Scheduler:
         node = str(library().raw("scheduler_node_name")(self._handle, place.node)) if placed else ""
         return Decision(
             kind, item.task, node, place.devices if placed else [], item.member, item.members,
-            item.other,
+            item.other, _enforcement(item.enforcement),
         )  # fmt: skip
 
 
@@ -561,6 +590,7 @@ def _scheduler_options(
     reclaim: bool = False, ageing: Optional[Seconds] = 3600, default_run_time: Seconds = 3600,
     minimum_run_time: Seconds = 0, seed: int = 0,
     resources: Sequence[str] = ("cpu", "mem", "devices"), kinds: Sequence[str] = (),
+    enforcement: Enforcement = Enforcement(),
 ) -> "tuple[OptionsStruct, List[Any]]":  # fmt: skip
     """The options of a `Scheduler`, and what has to live as long as it does."""
     keep: List[Any] = []
@@ -585,21 +615,41 @@ def _scheduler_options(
         options.host_placer = ctypes.addressof(table)
     else:
         options.placer = text(placer, keep)
+    if enforcement != Enforcement():
+        enforced = _enforcement_table(enforcement)
+        keep.append(enforced)
+        options.enforcement = ctypes.addressof(enforced)
     return options, keep
+
+
+def _enforcement_table(given: Enforcement) -> EnforcementStruct:
+    table = EnforcementStruct()
+    for amounts, named, otherwise in (
+        (table.whole, given.whole, "hardware"),
+        (table.share, given.share, "advisory"),
+        (table.counted, given.counted, "accounting"),
+    ):
+        for number in range(len(amounts)):
+            amounts[number] = ENFORCEMENTS[named.get(number, otherwise)]
+    return table
+
+
+def _enforcement(found: int) -> Optional[str]:
+    return None if found < 0 else list(ENFORCEMENTS)[found]
 
 
 def _task(
     task: int, cpu: float = 0, memory: Union[int, str] = 0, devices: float = 0, *,
     members: int = 1, priority: int = 0, tenant: int = 0, run_time: Seconds = 0,
     on_different_nodes: bool = False, preemptible: bool = True, work: str = "batch",
-    counted: Sequence[float] = (),
+    counted: Sequence[float] = (), at_least: str = "accounting",
 ) -> TaskStruct:  # fmt: skip
     whole, share = divmod(round(devices * 1000), 1000)
     return TaskStruct(
         id=task, cpu=round(cpu * 1000), memory=memory_bytes(memory), whole_devices=whole,
         share=share, members=members, priority=priority, tenant=tenant, run_time_ns=ns(run_time),
         on_different_nodes=int(on_different_nodes), not_preemptible=int(not preemptible),
-        kind=WORK[work], counted=_counted(counted),
+        kind=WORK[work], counted=_counted(counted), at_least=ENFORCEMENTS[at_least],
     )  # fmt: skip
 
 
@@ -697,7 +747,7 @@ def _nodes(view: Any, demand: Any) -> Iterator[NodeView]:
 def _reason(found: ReasonStruct, sentence: str) -> WaitReason:
     return WaitReason(
         _RULES[found.rule], found.needed, found.available, found.ahead,
-        seconds(found.expected_start_ns), sentence,
+        seconds(found.expected_start_ns), sentence, _enforcement(found.enforcement),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ _ENDS = {
     "task_skipped": "skipped",
     "task_cached": "succeeded",
     "task_failed": "failed",
+    "attempt_preempted": "pending",
 }
 FINAL = ("succeeded", "failed", "skipped", "cancelled")
 
@@ -65,12 +66,33 @@ class View:
         if task is None:
             return
         task["attempt"] = event.get("attempt", task.get("attempt", 0))
+        if kind == "attempt_preempting":
+            task["preempted_for"] = event["preempted_for"]
+            return
+        if kind == "approval_requested":
+            task.update(state="waiting", started=event["time"])
+            task["approval"] = {"message": event["message"]}
+            task.pop("finished", None)
+            return
+        if kind == "approval_decided":
+            task.update(
+                state="succeeded" if event["approved"] else "failed", finished=event["time"]
+            )
+            names = ("approved", "by", "comment")
+            task["approval"]["decision"] = {n: event[n] for n in names if n in event}
+            return
         if kind == "attempt_intended":
             task.update(state="running", started=event["time"])
             if "map_run" in event:
                 task["map_run"] = event["map_run"]
             task.pop("finished", None)
             task.pop("seconds", None)
+            return
+        if kind == "attempt_unknown":
+            task["unknown"] = {"nodes": event["nodes"], "since": event["since"]}
+            return
+        task.pop("unknown", None)
+        if kind == "attempt_known":
             return
         if kind == "attempt_failed":
             task["state"] = "pending" if "retry_at" in event else "failed"
@@ -128,13 +150,30 @@ class TaskRun:
 
     @property
     def state(self) -> str:
-        """ "pending", "running", "succeeded", "failed", "skipped" or "cancelled"."""
+        """ "pending", "waiting" (for approval), "running", "succeeded", "failed", "skipped" or
+        "cancelled"."""
         return str(self._now()["state"])
 
     @property
     def attempt(self) -> int:
         """The latest attempt, from 1; 0 before the first."""
         return int(self._now().get("attempt", 0))
+
+    @property
+    def approval(self) -> Optional[Dict[str, Any]]:
+        """What it asks or has asked of people, "message", and once there is one the "decision":
+        "approved", "by" and "comment". None: it has not."""
+        found = self._now().get("approval")
+        return dict(found) if found else None
+
+    def approve(self, by: str, comment: str = "") -> None:
+        """Lets it succeed, when it waits for somebody's approval. `by` says whose this is; nothing
+        proves it."""
+        self.run._decide("engine_approve", self.name, by, comment)
+
+    def reject(self, by: str, comment: str = "") -> None:
+        """Lets it fail, when it waits for somebody's approval."""
+        self.run._decide("engine_reject", self.name, by, comment)
 
     @property
     def cached(self) -> bool:
@@ -438,6 +477,10 @@ class Run:
         with self._engine._use() as handle:
             library().call("engine_cancel", handle, self.id)
         return self
+
+    def _decide(self, call: str, task: str, by: str, comment: str) -> None:
+        with self._engine._use() as handle:
+            library().call(call, handle, self.id, task, by, comment)
 
     def resume(self) -> "Run":
         """Goes on with an interrupted or cancelled run."""

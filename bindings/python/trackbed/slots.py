@@ -8,10 +8,11 @@ from ctypes import byref, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
 
 from ._native import FORMATS, Struct, Text, bytes_of, library, slot_array
+from ._policy import ENFORCEMENTS
 
 _STRATEGIES = {"even": 2, "fill": 1, "best_fit": 3}
 _NUMA = {"prefer_single_node": 1, "interleaved": 2, "none": 3}
-_ENFORCEMENTS = ["accounting", "advisory", "hardware"]
+_ENFORCEMENTS = list(ENFORCEMENTS)
 _SHORTFALLS = ["none", "shortage", "fragmentation"]
 _MOST_PARTS = 64
 

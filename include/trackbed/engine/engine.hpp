@@ -13,9 +13,9 @@
 //     poll(engine->WakeDescriptor(), until engine->NextDeadline());
 //   }
 //
-// After an error from Step, Submit, Resume, Cancel or Retry that is not about its arguments, the
-// engine is broken: every later call returns that error. Destroy it and open another, which starts
-// from what is durable; attempts go on meanwhile. Not thread-safe.
+// After an error from Step, Submit, Resume, Cancel, Decide or Retry that is not about its
+// arguments, the engine is broken: every later call returns that error. Destroy it and open
+// another, which starts from what is durable; attempts go on meanwhile. Not thread-safe.
 #pragma once
 
 #include <functional>
@@ -24,6 +24,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "trackbed/base/random.hpp"
@@ -67,9 +68,10 @@ struct EngineOptions {
   EventSink sink;  // may be empty
 
   // Who may use how much of the nodes, and who goes first. Quotas count what QuotaResources names;
-  // `max_waiting` counts equal tasks that wait as one. The engine stops no attempt for another and
-  // serves nobody last come first: of the policy, preempt_by_priority, reclaim and the order lifo
-  // are kInvalidArgument.
+  // `max_waiting` counts equal tasks that wait as one. The engine serves nobody last come first:
+  // the order lifo is kInvalidArgument. With preempt_by_priority or reclaim attempts are stopped
+  // for others, politely first, and killed after the grace period of their task. Who exits with 0
+  // all the same has succeeded; any other end is no try, and the task waits for its turn again.
   Tenancy tenancy;
   GroupPolicy policy;
   // The host's own, in place of the policy's order, of priority and of ageing; not owned; null:
@@ -78,6 +80,11 @@ struct EngineOptions {
   // new one when nodes change, asks it anew. An error of Rank is what a call that takes up a run
   // returns; after that, and of tasks that an engine finds running, it counts as 0.
   Order* order = nullptr;
+  // Chooses among several nodes: one of kPlacerNames. Empty: "default" where there are
+  // accelerators, else "spread". It is told on which nodes the inputs of a task were written, each
+  // counting as much; "locality-aware" goes by that, the others where nodes are equal. An unknown
+  // one is kInvalidArgument.
+  std::string placer;
 
   LeaseHolder holder;  // who we are
   Duration lease_time = std::chrono::seconds(15);
@@ -133,6 +140,11 @@ class Engine {
   // was cancelled, or was skipped because of that. The tasks of a cancelled run that never ran are
   // run in any case. The run must have ended.
   Status Retry(const RunId& run, const std::vector<std::string>& tasks);
+
+  // Approves of a task that waits for that, or rejects it (approval.hpp), durably and once. Of a
+  // run that nobody drives, it is told of when the run is taken up. Errors as CheckDecision;
+  // kNotFound.
+  Status Decide(const RunId& run, std::string_view task, const ApprovalDecided& decision);
 
   // Asks for the end of an active run, or of an interrupted one, which is taken up for that.
   Status Cancel(const RunId& run);

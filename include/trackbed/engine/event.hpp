@@ -37,9 +37,19 @@ enum class EventType : uint8_t {
   attempt_succeeded = 12,  // detail: AttemptEnded
   attempt_failed = 13,     // detail: AttemptEnded
   attempt_cancelled = 14,  // detail: AttemptEnded
+  // Durable before the attempt is told to stop for another task; detail: AttemptPreempting. Unless
+  // it succeeds or takes too long all the same, its end is
+  attempt_preempting = 15,
+  attempt_preempted = 16,  // … and its task waits for its turn again; detail: AttemptEnded
+  attempt_unknown = 17,    // its node does not answer; detail: AttemptUnknown
+  attempt_known = 18,      // its node answers again
   task_skipped = 20,       // detail: TaskSkipped
   task_cached = 21,        // detail: TaskCached
   task_failed = 22,        // before any attempt, for a reason of its own; detail: AttemptEnded
+  // Of a task with an approval, in place of attempts; the number of the event's attempt says which
+  // time it is that it asks. It waits from the one to the other.
+  approval_requested = 30,  // detail: ApprovalRequested
+  approval_decided = 31,    // detail: ApprovalDecided
 };
 
 // "run_submitted", …
@@ -181,6 +191,8 @@ enum class FailureReason : uint8_t {
   bad_output = 7,         // its outputs are not what it declares
   bad_specification = 8,  // a template or condition could not be evaluated, a secret not resolved
   cancelled = 9,          // of a map: the run of its batches was cancelled, and not this one
+  rejected = 10,          // of an approval
+  preempted = 11,         // it was stopped for another; tried again without counting as a try
 };
 std::string_view ToString(FailureReason reason);
 
@@ -198,6 +210,47 @@ struct AttemptEnded {
   int64_t max_rss_bytes = 0;
   Time retry_at{};  // of a failed attempt that is to be followed by another; epoch: no other
   friend bool operator==(const AttemptEnded&, const AttemptEnded&) = default;
+};
+
+// For whom an attempt is stopped.
+struct AttemptPreempting {
+  enum class Cause : uint8_t {
+    priority = 0,  // of a higher priority
+    reclaim = 1,   // of a tenant below its guarantee
+  };
+  RunId run;
+  std::string task;
+  Cause cause = Cause::priority;
+  friend bool operator==(const AttemptPreempting&, const AttemptPreempting&) = default;
+};
+std::string_view ToString(AttemptPreempting::Cause cause);
+
+struct ApprovalRequested {
+  std::string message;  // what is asked
+  friend bool operator==(const ApprovalRequested&, const ApprovalRequested&) = default;
+};
+
+struct ApprovalDecided {
+  bool approved = false;  // else rejected
+  std::string by;         // who said so; empty: nobody did in time
+  std::string comment;
+  friend bool operator==(const ApprovalDecided&, const ApprovalDecided&) = default;
+};
+
+// What somebody says about a task that waits, on its way to the engine.
+struct DecisionRequest {
+  TaskIndex task = 0;
+  uint32_t attempt = 0;  // which time it is that the task asks
+  ApprovalDecided decision;
+  friend bool operator==(const DecisionRequest&, const DecisionRequest&) = default;
+};
+
+// Whether the attempt goes on cannot be known. Ends with the attempt, with attempt_known, and when
+// an engine takes the run up again, which begins to listen anew.
+struct AttemptUnknown {
+  std::vector<std::string> nodes;  // that do not answer, in order
+  Time since{};                    // the earliest of them has not answered
+  friend bool operator==(const AttemptUnknown&, const AttemptUnknown&) = default;
 };
 
 enum class SkipReason : uint8_t {
@@ -238,15 +291,25 @@ std::string Encode(const RunFinished& detail);
 std::string Encode(const RunRetried& detail);
 std::string Encode(const AttemptIntended& detail);
 std::string Encode(const AttemptEnded& detail);
+std::string Encode(const AttemptUnknown& detail);
 std::string Encode(const TaskSkipped& detail);
 std::string Encode(const TaskCached& detail);
+std::string Encode(const AttemptPreempting& detail);
+std::string Encode(const ApprovalRequested& detail);
+std::string Encode(const ApprovalDecided& detail);
+std::string Encode(const DecisionRequest& detail);
 Status Decode(std::string_view bytes, RunSubmitted* detail);
 Status Decode(std::string_view bytes, RunFinished* detail);
 Status Decode(std::string_view bytes, RunRetried* detail);
 Status Decode(std::string_view bytes, AttemptIntended* detail);
 Status Decode(std::string_view bytes, AttemptEnded* detail);
+Status Decode(std::string_view bytes, AttemptUnknown* detail);
 Status Decode(std::string_view bytes, TaskSkipped* detail);
 Status Decode(std::string_view bytes, TaskCached* detail);
+Status Decode(std::string_view bytes, AttemptPreempting* detail);
+Status Decode(std::string_view bytes, ApprovalRequested* detail);
+Status Decode(std::string_view bytes, ApprovalDecided* detail);
+Status Decode(std::string_view bytes, DecisionRequest* detail);
 
 // A whole event as a trackbed.v1.Event, and back: the form in which events leave the process. The
 // detail is decoded on the way, so foreign or damaged bytes are kDataLoss in both directions.

@@ -19,6 +19,7 @@ namespace trackbed {
 enum class TaskSituation : uint8_t {
   ended,          // it has
   running,        // it does
+  unknown,        // it did, and its node does not answer
   dependencies,   // those in `waits_for` have not ended
   same_work,      // an equal task, the one in `waits_for`, does its work; it takes the result
   retry,          // its next try is at `until`
@@ -32,6 +33,8 @@ enum class TaskSituation : uint8_t {
   order,          // `ahead` is before it, and the policy lets nobody overtake
   next,           // nothing is in its way but those before it
   enforcement,    // it refuses devices enforced as weakly as those that there are
+  approval,       // somebody has to approve of it
+  preempting,     // those in `waits_for` are being stopped for it
 };
 
 // "ended", "running", …
@@ -62,6 +65,10 @@ TaskExplanation ExplainState(const RunState& run, TaskIndex task, Time now);
 // The accelerators that the latest attempt was given, and what keeps it to that: "0.5 cuda.shares
 // of GPU-6f14… (advisory)"; "" for none.
 std::string DescribeDevices(const RunState& run, TaskIndex task);
+
+// That its nodes do not answer, and since when: "node two has not answered since 2026-…"; "" where
+// they do.
+std::string DescribeUnknown(const RunState& run, TaskIndex task);
 
 // As ExplainState, and what the scheduler of the engine that drives the run has to say: it is made
 // again from what is stored. `is_gone`, `tenancy`, `policy` and `order` are those of its

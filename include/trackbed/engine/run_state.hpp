@@ -19,6 +19,7 @@ namespace trackbed {
 
 enum class TaskState : uint8_t {
   pending,  // waits for its dependencies, for slots, or for its next try
+  waiting,  // for somebody's approval
   running,  // an attempt is intended or under way
   succeeded,
   failed,
@@ -31,15 +32,26 @@ inline bool IsFinal(TaskState state) { return state > TaskState::running; }
 
 struct TaskStatus {
   TaskState state = TaskState::pending;
-  bool cached = false;    // succeeded by an earlier result
-  bool stopping = false;  // running, and was asked to stop by a cancellation since taken back
-  bool fresh = false;     // to be run again on request: do not look in the cache
+  bool cached = false;      // succeeded by an earlier result
+  bool stopping = false;    // running, and was asked to stop by a cancellation since taken back
+  bool fresh = false;       // to be run again on request: do not look in the cache
+  bool preempting = false;  // running, and to be stopped for another task (Preemption)
+  bool unknown = false;     // running, on a node that does not answer: RunState::Unknown
   uint8_t lost_attempts = 0;
-  uint32_t attempt = 0;          // the latest, from 1; 0: none yet
+  uint32_t attempt = 0;  // the latest, from 1; 0: none yet. Of an approval: how often it has asked
   uint32_t failed_attempts = 0;  // those that count as tries
-  Time started{};                // of the latest attempt (intended)
+  uint32_t preempted_attempts = 0;
+  Time started{};  // of the latest attempt (intended)
   Time finished{};
+
+  // Whether it runs at all has been decided.
+  bool tried() const { return failed_attempts > 0 || lost_attempts > 0 || preempted_attempts > 0; }
 };
+
+// "approved by ada: looks good", "rejected by …", "nobody approved in time".
+std::string DescribeDecision(const ApprovalDecided& decision);
+// "stopped for task train of run digits-7kq2m4, which has a higher priority".
+std::string DescribePreemption(const AttemptPreempting& preempting);
 
 class RunState {
  public:
@@ -70,7 +82,7 @@ class RunState {
   std::vector<TaskIndex> RetriedBatches(TaskIndex index) const;
 
   const TaskStatus& task(TaskIndex index) const { return tasks_[index]; }
-  size_t unfinished() const { return unfinished_; }  // tasks that are pending or running
+  size_t unfinished() const { return unfinished_; }  // tasks that are pending, waiting or running
 
   // The result of a succeeded task that left outputs or files, or is cached; else null.
   const TaskResult* Result(TaskIndex index) const;
@@ -79,6 +91,16 @@ class RunState {
   const TaskSkipped* Skip(TaskIndex index) const;
   // What the latest try of a task was keyed by; null when that is not recorded (see WhyNotCached).
   const AttemptIntended* Intended(TaskIndex index) const;
+  // What a task that waits for approval asks, or has asked before it was decided; else null.
+  const ApprovalRequested* Asked(TaskIndex index) const;
+  // When it is rejected unless it is decided before; kNever: it waits on, or does not.
+  Time ApprovalExpires(TaskIndex index) const;
+  // What was decided about it; else null.
+  const ApprovalDecided* Decision(TaskIndex index) const;
+  // For whom its latest attempt is, or was, stopped; else null.
+  const AttemptPreempting* Preemption(TaskIndex index) const;
+  // Which nodes of a running task do not answer; null when all do.
+  const AttemptUnknown* Unknown(TaskIndex index) const;
   // When the next try of a pending task is due; epoch: at once.
   Time RetryAt(TaskIndex index) const;
 
@@ -88,9 +110,11 @@ class RunState {
  private:
   Status ApplyRunEvent(const Event& event);
   Status ApplyTaskEvent(const Event& event);
+  Status ApplyApproval(const Event& event);
   void Finish(TaskIndex index, TaskState state, Time time);
   void ResetForRetry(const std::vector<TaskIndex>& roots);
   void ResetTask(TaskIndex index, bool fresh);
+  void MakeKnown(TaskIndex index);
   Status Unexpected(const Event& event) const;
 
   RunId id_;
@@ -111,7 +135,11 @@ class RunState {
   absl::flat_hash_map<TaskIndex, TaskSkipped> skips_;
   absl::flat_hash_map<TaskIndex, AttemptIntended> intended_;
   absl::flat_hash_map<TaskIndex, RunId> map_runs_;
+  absl::flat_hash_map<TaskIndex, ApprovalRequested> asked_;
+  absl::flat_hash_map<TaskIndex, ApprovalDecided> decisions_;
+  absl::flat_hash_map<TaskIndex, AttemptPreempting> preemptions_;
   absl::flat_hash_map<TaskIndex, std::vector<TaskIndex>> retried_batches_;
+  absl::flat_hash_map<TaskIndex, AttemptUnknown> unknown_;
 };
 
 }  // namespace trackbed

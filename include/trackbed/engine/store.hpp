@@ -64,10 +64,12 @@ struct Request {
   enum class Kind : uint8_t {
     cancel = 1,
     look_at_nodes = 2,  // they have changed; `run` is empty
+    decide = 3,         // about a task that waits for approval; detail: DecisionRequest, encoded
   };
   int64_t number = 0;
   Kind kind = Kind::cancel;
   RunId run;
+  std::string detail = {};
 };
 
 // A node that runs of this store may use.

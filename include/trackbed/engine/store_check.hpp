@@ -25,8 +25,9 @@ std::string StoreReportToJson(const StoreReport& report);
 // Reads all of the store in the file `path` and changes nothing; engines may work on it meanwhile.
 // SQLite's own check of pages and indexes, the digest of every row, every run folded from its
 // events, every cached result decoded, the lease compared with `now`. Takes time in proportion to
-// the size of the store. Damage is a finding; an error only that the file cannot be read at all:
-// kNotFound, kFailedPrecondition (no permission, another format), kDataLoss (no store).
+// the size of the store. Damage is a finding; an error only that it cannot be told: kNotFound,
+// kFailedPrecondition (no permission, another format), kDataLoss (no store), kUnavailable (the disk
+// fails, or somebody keeps the store locked), kResourceExhausted (no memory).
 StatusOr<StoreReport> CheckStore(const std::string& path, Time now,
                                  const SqliteStoreOptions& options = {});
 

@@ -23,6 +23,9 @@ class ArtifactKeeper final : public Executor {
   Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override { return executor_->Stop(key, mode); }
+  Status AddNode(const NodeDescription& node) override { return executor_->AddNode(node); }
+  std::vector<std::string> SilentNodes() const override { return executor_->SilentNodes(); }
+  Status GiveUp(const AttemptKey& key) override { return executor_->GiveUp(key); }
   int WakeDescriptor() const override { return executor_->WakeDescriptor(); }
   int MaxClusterSize() const override { return executor_->MaxClusterSize(); }
 

@@ -17,6 +17,7 @@ struct ContainerEndpoint {
 
   // "unix:///run/docker.sock", "https://node1:2376".
   std::string ToString() const;
+  friend bool operator==(const ContainerEndpoint&, const ContainerEndpoint&) = default;
 };
 
 // Reads "unix:///PATH", "tcp://HOST:PORT", "http://…" or "https://…". With `certificates`, a folder

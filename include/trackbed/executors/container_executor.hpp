@@ -78,7 +78,7 @@ struct ContainerExecutorOptions {
   // "image": as the image says, and then what attempts may write to is open to all.
   std::string user;
   std::string network;          // empty: the engine's default; "none", "host", or the name of one
-  int64_t shared_memory = 0;    // bytes of /dev/shm; 0: the engine's default
+  int64_t shared_memory = 0;    // bytes of /dev/shm where an attempt says nothing; 0: the engine's
   bool read_only_root = false;  // only folders of the task and /tmp can be written
   ContainerDevices devices = ContainerDevices::automatic;
   // Where the control daemon of CUDA's Multi-Process Service listens on the nodes. Attempts that
@@ -128,6 +128,10 @@ class ContainerExecutor : public Executor {
   Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
+  // By the endpoint in its description; one without has ContainerExecutorOptions::endpoint.
+  // kInvalidArgument for an endpoint that makes no sense, or where there is none;
+  // kFailedPrecondition for another one than the node had before: attempts may go on there.
+  Status AddNode(const NodeDescription& node) override;
   std::vector<std::string> SilentNodes() const override;
   Status GiveUp(const AttemptKey& key) override;
   int WakeDescriptor() const override;

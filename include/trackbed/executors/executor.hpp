@@ -18,6 +18,8 @@
 
 namespace trackbed {
 
+struct NodeDescription;
+
 // Names one attempt for ever: "RUN/TASK/ATTEMPT". Whatever happens to engine or executor, one key
 // runs at most once.
 using AttemptKey = std::string;
@@ -75,6 +77,7 @@ struct AttemptSpec {
   bool pipeline_paths = false;
   std::string image;
   std::vector<SlotRequest> resources;  // limits: "cpu" in cores, "mem" in bytes
+  int64_t shared_memory = 0;           // bytes of /dev/shm; 0: the executor's default
   std::string resource_group;          // of the task; empty: none named
   // After which the engine stops the attempt; 0: none. For executors that have to announce it.
   Duration timeout{0};
@@ -144,6 +147,13 @@ class Executor {
 
   // kNotFound when the attempt is not being watched. A stopped attempt still ends with a report.
   virtual Status Stop(const AttemptKey& key, StopMode mode) = 0;
+
+  // Makes ready for attempts on this node, which is new or has changed: a machine that somebody has
+  // added while runs go on. An error says why nothing can be started there.
+  virtual Status AddNode(const NodeDescription& node) {
+    static_cast<void>(node);
+    return absl::OkStatus();
+  }
 
   // Names of nodes that do not answer now, as of the last Poll; where one is added or taken away,
   // WakeDescriptor is readable. Whether attempts there go on cannot be known: no report of them

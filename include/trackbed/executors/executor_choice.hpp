@@ -26,6 +26,8 @@ struct ExecutorChoice {
   std::string credentials;  // file of docker login; empty: where Docker's own program has it
   // How long a node may be silent until what runs there is tried elsewhere.
   Duration node_lease = std::chrono::seconds(60);
+  // What chooses among several nodes: EngineOptions::placer.
+  std::string placer;
   // NAME, or GROUP=NAME for tasks of one resource group.
   std::vector<std::string> partitions;
   std::vector<std::string> accounts;

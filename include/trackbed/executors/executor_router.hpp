@@ -37,6 +37,9 @@ class ExecutorRouter : public Executor {
   Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
+  // For new attempts: processes run on nodes without an endpoint only, which are this machine;
+  // Slurm knows its own.
+  Status AddNode(const NodeDescription& node) override;
   std::vector<std::string> SilentNodes() const override;
   Status GiveUp(const AttemptKey& key) override;
   int WakeDescriptor() const override { return epoll_; }

@@ -40,6 +40,7 @@ class GangExecutor : public Executor {
   Status Observe(const AttemptKey& key, const std::string& folder) override;
   Status Poll(std::vector<AttemptReport>* reports) override;
   Status Stop(const AttemptKey& key, StopMode mode) override;
+  Status AddNode(const NodeDescription& node) override { return members_.AddNode(node); }
   std::vector<std::string> SilentNodes() const override { return members_.SilentNodes(); }
   Status GiveUp(const AttemptKey& key) override;
   int WakeDescriptor() const override { return wake_; }

@@ -16,6 +16,7 @@
 #include "trackbed/base/slot_type.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/pipeline/sparse.hpp"
+#include "trackbed/pipeline/text_list.hpp"
 #include "trackbed/pipeline/value.hpp"
 
 namespace trackbed {
@@ -113,6 +114,15 @@ struct TaskMap {
   friend bool operator==(const TaskMap&, const TaskMap&) = default;
 };
 
+// A task that runs nothing and takes no slots: it waits until somebody approves of it, which is its
+// success, or rejects it, which is its failure. Fields about attempts have their defaults.
+struct Approval {
+  std::string message;                 // what is asked; may hold ${{ … }}
+  std::vector<std::string> approvers;  // who may answer; empty: anybody
+  Duration timeout{0};                 // unanswered for so long, it is rejected; 0: it waits on
+  friend bool operator==(const Approval&, const Approval&) = default;
+};
+
 // Of pipelines, runs and tasks: from minus to plus this.
 inline constexpr int16_t kMaxPriority = 1000;
 
@@ -124,7 +134,7 @@ struct Task {
 
   // Either a script for /bin/sh (one element, `shell` true) or a program and its arguments.
   // Both may hold ${{ … }}.
-  std::vector<std::string> command;
+  TextList command;
   bool shell = true;
 
   TaskKind kind = TaskKind::command;
@@ -137,10 +147,12 @@ struct Task {
   bool multi_node = false;     // the members are to be on different nodes
   // Devices that keep it to its amounts less strictly are refused.
   Enforcement enforcement = Enforcement::accounting;
+  Quantity shared_memory;  // bytes of /dev/shm in a container; 0: as the container engine has it
 
-  std::vector<std::string> dependencies;  // names of tasks, in the order of /pipeline/input1..N
-  Sparse<std::string> when;               // a condition (expression.hpp); empty: always
-  CopyOnWrite<TaskMap> map;               // none: the task runs once
+  TextList dependencies;           // names of tasks, in the order of /pipeline/input1..N
+  Sparse<std::string> when;        // a condition (expression.hpp); empty: always
+  CopyOnWrite<TaskMap> map;        // none: the task runs once
+  CopyOnWrite<Approval> approval;  // none: the task runs something
 
   Sparse<std::vector<EnvironmentVariable>> environment;  // sorted by name
   Sparse<std::vector<SlotRequest>> resources;            // sorted by slot; empty: one cpu

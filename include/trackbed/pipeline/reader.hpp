@@ -19,6 +19,7 @@ struct ReaderLimits {
   size_t max_bytes = 16u << 20;
   int max_depth = 64;            // nesting of maps and sequences
   size_t max_nodes = 4'000'000;  // values after aliases are expanded
+  size_t max_aliased = 400'000;  // … of which so many stand there by aliases
 };
 
 struct ParsedPipeline {

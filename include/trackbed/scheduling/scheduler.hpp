@@ -216,6 +216,9 @@ class Scheduler {
   // Counts a task as running there: rebuilds the state after a restart. kFailedPrecondition, with
   // nothing changed, when the room is not free.
   Status Restore(const TaskRequest& task, const Placements& members, Time started, Time now);
+  // A running task is being stopped already, whoever had it stopped before a restart: nobody else
+  // is for the room that it leaves. kNotFound.
+  Status Stopping(TaskId task);
   // Takes a task out: a waiting one is withdrawn, a running one has ended. kNotFound.
   Status Finish(TaskId task, Time now);
 

@@ -113,6 +113,8 @@ class Tenancy {
   // it. Resources without a guarantee do not count beside one that has; what has none of a
   // guaranteed resource borrows always.
   bool WouldBorrow(TenantIndex tenant, const Amounts& amounts) const;
+  // True when anything is guaranteed to any tenant.
+  bool HasGuarantees() const;
 
   // What there is of each resource: shares are measured against it.
   void SetCapacity(const Amounts& capacity) { capacity_ = capacity; }
@@ -127,6 +129,11 @@ class Tenancy {
   // The two tenants, siblings below the lowest common ancestor, whose shares decide between two:
   // fair at every level of the tree. Equal when one is above the other.
   std::pair<TenantIndex, TenantIndex> Rivals(TenantIndex a, TenantIndex b) const;
+  // The child of `above` on the way down to `tenant`, which is below it.
+  TenantIndex Towards(TenantIndex above, TenantIndex tenant) const {
+    while (tenants_[tenant].parent != above) tenant = tenants_[tenant].parent;
+    return tenant;
+  }
 
  private:
   struct Tenant {

@@ -35,6 +35,9 @@ constexpr size_t kRecordSpace = 4096;
 constexpr size_t kMaxMessage = 2000;
 constexpr size_t kMaxTmpPath = 60;
 constexpr size_t kPipeRead = size_t{64} * 1024;
+// Bubblewrap's code for a signal is this and the signal. Of ours inside the sandbox: it was killed
+// before it could tell how the command ended.
+constexpr int kBubblewrapSignal = 128;
 // Most of what ends at all ends soon or runs for long. The executor is woken once for the former.
 constexpr int64_t kTellStartedAfterNs = 10'000'000;
 // A process that does not die of SIGKILL hangs in the kernel, most often on lost storage.
@@ -186,7 +189,8 @@ void Attempt::CollectJobEnvironment() {
         std::any_of(environment_.begin(), environment_.end(),
                     [&](const std::string& other) { return other.starts_with(name); });
     // The login of who submitted is none of a task's business.
-    if (passed && !known && name != "SLURM_JWT=") environment_.emplace_back(text);
+    if (!passed || known || name == "SLURM_JWT=") continue;
+    environment_.push_back(seat_ == nullptr ? std::string(text) : seat_->OwnPart(text));
   }
 }
 
@@ -453,6 +457,9 @@ void Attempt::OnSandboxStatus() {
       return;
     }
     switch (word.kind) {
+      case SandboxedWord::Kind::starting:
+        starting_ = true;
+        break;
       case SandboxedWord::Kind::running:
         Running();
         if (asked_to_end_) SignalAll(SIGTERM);  // the first time there was no command yet
@@ -524,13 +531,16 @@ void Attempt::SetResult() {
     exit_.signal = WTERMSIG(main_status_);
     // A cluster may give the signal that was meant for us to the command as well.
     if (forced_to_end_ && exit_.signal == kKillSignal) exit_.signal = SIGKILL;
+  } else if (!launch_.bubblewrap.empty() && !sandboxed_ended_ &&
+             WEXITSTATUS(main_status_) > kBubblewrapSignal) {
+    exit_.signal = WEXITSTATUS(main_status_) - kBubblewrapSignal;
   } else {
     exit_.exit_code = WEXITSTATUS(main_status_);
   }
   if (sandboxed_error_ != 0) {
     exit_.ran = false;
     AddMessage(Failure("cannot run \"" + launch_.command.front() + "\"", sandboxed_error_));
-  } else if (!running_) {
+  } else if (!running_ && !starting_) {
     exit_.ran = false;
     AddMessage(exit_.signal != 0 ? "stopped before it started"
                                  : "the sandbox could not be made; the log says why");

@@ -96,6 +96,7 @@ class Attempt {
   int main_status_ = 0;
   bool main_ended_ = false;
   bool sandboxed_ended_ = false;  // main_status_ came from inside the sandbox
+  bool starting_ = false;         // in a sandbox, the command may run
   bool running_ = false;          // the command was seen to run
   bool told_ = false;             // that it does
   bool asked_to_end_ = false;

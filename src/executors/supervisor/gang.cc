@@ -3,24 +3,35 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <iterator>
+#include <utility>
 
 #include "executors/attempt_records.hpp"
+#include "executors/process_tree.hpp"
+#include "executors/supervisor/spawn.hpp"
+#include "executors/supervisor/station.hpp"
 
 namespace trackbed {
 namespace {
 
 constexpr int kCannotRun = 71;
+constexpr int kSignalled = 128;
+// How long what srun leaves behind may take to end by itself.
+constexpr int kLeftoverPatienceMs = 500;
 constexpr size_t kMaxWord = 4096;
 constexpr size_t kMaxHosts = size_t{1} << 20;
 constexpr int kMeetPeriodMs = 50;
@@ -82,6 +93,49 @@ void UseLoopback(const std::string& gang_folder, std::vector<std::string>* addre
   }
 }
 
+// Passes signals on to srun and waits for it, and for the process that it leaves behind to watch
+// over it: a job in whose process group there is one left, be it one that has ended and that nobody
+// has waited for, takes Slurm another three seconds to end. The exit code.
+int WaitForStep(const Station& station, pid_t srun) {
+  int code = kCannotRun;
+  int left_ms = -1;
+  while (true) {
+    int status = 0;
+    pid_t pid = 0;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+      if (pid != srun) continue;
+      code = WIFSIGNALED(status) ? kSignalled + WTERMSIG(status) : WEXITSTATUS(status);
+      left_ms = kLeftoverPatienceMs;
+    }
+    if (pid < 0 && errno == ECHILD) return code;
+    pollfd woken{station.signals(), POLLIN, 0};
+    if (poll(&woken, 1, left_ms) == 0) {
+      for (const ProcessIdentity& process : Descendants(getpid())) SignalProcess(process, SIGKILL);
+    }
+    signalfd_siginfo info{};
+    while (read(station.signals(), &info, sizeof(info)) == sizeof(info)) {
+      if (info.ssi_signo != SIGCHLD && left_ms < 0) kill(srun, static_cast<int>(info.ssi_signo));
+    }
+  }
+}
+
+// The part `index` of `count` equal ones of a list with commas; all of it where there are none.
+std::string PartOfList(const std::string& list, size_t index, size_t count) {
+  std::vector<std::string> items;
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    items.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  if (items.size() < count || items.size() % count != 0) return list;
+  const size_t each = items.size() / count;
+  std::string part;
+  for (size_t i = index * each; i < (index + 1) * each; ++i) {
+    part += (part.empty() ? "" : ",") + items[i];
+  }
+  return part;
+}
+
 }  // namespace
 
 int RunGang(const std::string& program, const std::string& folder, const std::string& count,
@@ -105,12 +159,22 @@ int RunGang(const std::string& program, const std::string& folder, const std::st
                                     program,
                                     kMemberFlag,
                                     folder};
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  execvp("srun", arguments.data());
-  fprintf(stderr, "trackbed-supervisor: cannot run srun: %s\n", strerror(errno));
-  return kCannotRun;
+  Station station;
+  if (!station.OpenAlone()) {
+    fprintf(stderr, "trackbed-supervisor: cannot watch processes here: %s\n", strerror(errno));
+    return kCannotRun;
+  }
+  SpawnRequest request;
+  request.arguments = std::move(words);
+  for (char** entry = environ; *entry != nullptr; ++entry) request.environment.emplace_back(*entry);
+  request.program = FindProgram(request.arguments.front(), request.environment);
+  pid_t srun = 0;
+  const int failure = request.program.empty() ? errno : Spawn(request, &srun);
+  if (failure != 0) {
+    fprintf(stderr, "trackbed-supervisor: cannot run srun: %s\n", strerror(failure));
+    return kCannotRun;
+  }
+  return WaitForStep(station, srun);
 }
 
 bool GangSeat::Take(const std::string& gang_folder) {
@@ -119,6 +183,7 @@ bool GangSeat::Take(const std::string& gang_folder) {
   const long count = atol(Variable("SLURM_STEP_NUM_TASKS"));
   if (rank < 0 || rank >= count || count > kMaxMembers) return false;
   rank_ = static_cast<size_t>(rank);
+  on_one_node_ = count > 1 && Variable("SLURM_STEP_NUM_NODES") == std::string_view("1");
   for (long i = 0; i < count; ++i) {
     names_.push_back(i == 0 ? "main1" : "sub" + std::to_string(i));
     folders_.push_back(i == 0 ? gang_folder
@@ -163,6 +228,27 @@ bool GangSeat::Meet(std::vector<std::string>* environment, std::string* message)
   WriteWholeFile(folder() + "/" + kHostsFile, known + hosts, false);
   environment->push_back("TRACKBED_GANG_ADDRESSES=" + list);
   return true;
+}
+
+std::string GangSeat::OwnPart(std::string_view variable) const {
+  const size_t equals = variable.find('=');
+  const std::string_view name = variable.substr(0, equals);
+  const std::string value(variable.substr(equals + 1));
+  std::string own = std::string(name) + "=";
+  if (!on_one_node_) return own + value;
+  constexpr std::string_view kLists[] = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
+                                         "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+                                         "GPU_DEVICE_ORDINAL",   "ZE_AFFINITY_MASK"};
+  if (std::find(std::begin(kLists), std::end(kLists), name) != std::end(kLists)) {
+    return own + PartOfList(value, rank_, names_.size());
+  }
+  // Of the parts of a GPU that the members have together, each has the same.
+  const long percent = atol(value.c_str());
+  const long members = static_cast<long>(names_.size());
+  if (name == "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE" && percent >= members) {
+    return own + std::to_string(percent / members);
+  }
+  return own + value;
 }
 
 std::string GangSeat::StopWord() const {

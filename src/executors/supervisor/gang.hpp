@@ -10,7 +10,7 @@
 #pragma once
 
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 namespace trackbed {
@@ -19,8 +19,8 @@ inline constexpr const char* kStopFile = "stop";
 inline constexpr const char* kStopPolitely = "terminate";
 inline constexpr const char* kStopByForce = "kill";
 
-// `trackbed-supervisor --gang FOLDER COUNT PROCESSORS`: becomes srun with COUNT supervisors of this
-// program, unless somebody has claimed the gang. The exit code, when it does not.
+// `trackbed-supervisor --gang FOLDER COUNT PROCESSORS`: runs srun with COUNT supervisors of this
+// program, unless somebody has claimed the gang. The exit code.
 int RunGang(const std::string& program, const std::string& folder, const std::string& count,
             const std::string& processors);
 
@@ -37,6 +37,10 @@ class GangSeat {
   // come, or one has failed. *environment gets what tells the command where they are.
   bool Meet(std::vector<std::string>* environment, std::string* message) const;
 
+  // Of a variable "NAME=VALUE" that the job has, what is this member's: where all members are on
+  // one node, which was given the devices of all, the lists of devices are dealt out.
+  std::string OwnPart(std::string_view variable) const;
+
   // What kStopFile says; empty: nothing.
   std::string StopWord() const;
 
@@ -49,6 +53,7 @@ class GangSeat {
   std::vector<std::string> names_;    // "main1", "sub1", …
   std::vector<std::string> folders_;  // of the members
   size_t rank_ = 0;
+  bool on_one_node_ = false;
 };
 
 }  // namespace trackbed

@@ -38,8 +38,12 @@ int RunSandboxed(int argument_count, char** arguments) {
   request.arguments.assign(arguments + 3, arguments + argument_count);
   for (char** entry = environ; *entry != nullptr; ++entry) request.environment.emplace_back(*entry);
   request.program = FindProgram(request.arguments.front(), request.environment);
+  int error = request.program.empty() ? errno : 0;
   pid_t child = 0;
-  const int error = request.program.empty() ? errno : Spawn(request, &child);
+  if (error == 0) {
+    Tell(status_descriptor, {SandboxedWord::Kind::starting, 0});
+    error = Spawn(request, &child);
+  }
   if (error != 0) {
     Tell(status_descriptor, {SandboxedWord::Kind::not_started, error});
     return 127;

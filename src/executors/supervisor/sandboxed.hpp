@@ -10,9 +10,10 @@ namespace trackbed {
 
 inline constexpr const char* kSandboxedFlag = "--sandboxed";
 
-// What it writes to the status descriptor, at most two of them.
+// What it writes to the status descriptor, at most three of them.
 struct SandboxedWord {
-  enum class Kind : int { running, not_started, ended } kind = Kind::running;
+  // From `starting` on the command may run: it can do much before this process goes on and says so.
+  enum class Kind : int { starting, running, not_started, ended } kind = Kind::starting;
   int value = 0;  // errno when not started; the status of waitpid when ended
 };
 

@@ -34,6 +34,7 @@ inline std::unique_ptr<Executor> NewSlurmSubject() {
   options.record_patience = std::chrono::seconds(1);
   options.rest.endpoint = Setting("TRACKBED_SUITE_ENDPOINT");
   options.groups["many"].partition = "many";  // of small nodes
+  options.groups["nowhere"].partition = "nowhere";
   auto executor = SlurmExecutor::Create(std::move(options));
   INFO(executor.status());
   REQUIRE(executor.ok());

@@ -1,5 +1,7 @@
 // What every executor must do, whatever it runs attempts in (executors/executor.hpp). An executor
 // that passes may be given to an engine.
+#include <absl/strings/match.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -470,6 +472,12 @@ TEST_CASE("suite: what cannot be run is refused, and says why") {
     const AttemptReport report = RunToEnd(executor.get(), large);
     CHECK(report.kind == Kind::failed_to_start);
     CHECK(report.message.starts_with("Slurm refuses the job: "));
+    AttemptSpec nowhere = NewAttempt(scratch, "true", "suite/nowhere/1");
+    nowhere.resource_group = "nowhere";
+    const AttemptReport unknown = RunToEnd(executor.get(), nowhere);
+    CHECK(unknown.kind == Kind::failed_to_start);
+    CHECK(unknown.message.starts_with("Slurm refuses the job: "));
+    CHECK(absl::StrContains(unknown.message, "artition"));
     AttemptSpec longest = NewAttempt(scratch, "true", "suite/longest/1");
     longest.timeout = std::chrono::hours(1000);
     const AttemptReport waiting = RunToEnd(executor.get(), longest);
@@ -490,6 +498,59 @@ TEST_CASE("suite: what cannot be run is refused, and says why") {
   const AttemptReport refused = RunToEnd(executor.get(), device);
   CHECK(refused.kind == Kind::failed_to_start);
   CHECK(refused.message == "the device tpu0 of tpu.device cannot be handed to a container");
+}
+
+TEST_CASE("suite: an attempt that is out of time ends, politely or not") {
+  const ScratchFolder scratch;
+  const auto executor = NewSubject();
+  AttemptSpec spec =
+      NewAttempt(scratch, "trap 'echo asked' TERM; touch ready; while :; do sleep 0.01; done");
+  spec.timeout = std::chrono::seconds(1);
+  REQUIRE(executor->Start(spec).ok());
+  REQUIRE(PollUntilThere(executor.get(), WorkFile(spec, "ready")));
+  // As the engine does when the time is over: it asks, waits for the grace period, and kills.
+  REQUIRE(executor->Stop(spec.key, StopMode::terminate).ok());
+  std::vector<AttemptReport> reports;
+  REQUIRE(PollUntil(executor.get(), &reports,
+                    [&] { return LogOf(spec).find("asked\n") != std::string::npos; }));
+  REQUIRE(executor->Stop(spec.key, StopMode::kill).ok());
+  CHECK(WaitForEnd(executor.get(), spec.key).signal == SIGKILL);
+}
+
+TEST_CASE("suite: clocks that differ do not matter") {
+  const ScratchFolder scratch;
+  // Years ahead of ours, or behind: what a machine with another clock writes.
+  const bool ahead = GENERATE(true, false);
+  const timespec there{ahead ? 4'000'000'000 : 1'000'000'000, 0};
+  const auto date = [&](const std::string& path) {
+    const timespec times[] = {there, there};
+    return utimensat(AT_FDCWD, path.c_str(), times, 0) == 0;
+  };
+  const AttemptSpec spec = NewAttempt(
+      scratch, "echo x >> ran; while ! test -e go; do sleep 0.01; done; echo end; exit 4");
+  StartAndDie({spec}, {WorkFile(spec, "ran")});
+  const auto executor = NewSubject();
+  REQUIRE(executor->Adopt(spec.key, spec.folder).ok());
+  std::vector<AttemptReport> reports;
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  REQUIRE(PollUntil(executor.get(), &reports, [&] {
+    for (const char* name : {"claim", "log", "work/ran", "container/begun"}) {
+      date(spec.folder + "/" + name);
+    }
+    return std::chrono::steady_clock::now() > until;
+  }));
+  // Nothing was concluded from it.
+  CHECK(std::all_of(reports.begin(), reports.end(),
+                    [](const auto& report) { return report.kind == Kind::started; }));
+  WriteAll(WorkFile(spec, "go"), "");
+  date(WorkFile(spec, "go"));
+  const AttemptReport report = WaitForEnd(executor.get(), spec.key);
+  CHECK(report.kind == Kind::exited);
+  CHECK(report.exit_code == 4);
+  CHECK(report.wall_time > Duration(0));
+  CHECK(report.wall_time < std::chrono::hours(1));
+  CHECK(LogOf(spec) == "end\n");
+  CHECK(ReadAll(WorkFile(spec, "ran")) == "x\n");
 }
 
 std::string MemberLog(const AttemptSpec& spec, const std::string& name) {
