@@ -209,9 +209,7 @@ int ExplainCache(const CommonOptions& common, const std::string& given, const st
     return kSuccess;
   }
   if (intended == nullptr || intended->cache_key.empty()) {
-    const bool known = intended != nullptr && !intended->cache_off.empty();
-    std::printf("not cached: %s\n",
-                known ? intended->cache_off.c_str() : "the run was started without the cache");
+    std::printf("not cached: %s\n", WhyNotCached(run, task).c_str());
     return kSuccess;
   }
   if (status.cached) {

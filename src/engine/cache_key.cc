@@ -12,6 +12,8 @@
 namespace trackbed {
 namespace {
 
+constexpr std::string_view kRunWithoutCache = "the run was started without the cache";
+
 // The part of the source that a task sees, by content.
 std::string DigestOfSeenFiles(const SourceBinding& source, const std::vector<std::string>& files) {
   std::vector<std::string> wanted;
@@ -89,16 +91,24 @@ std::string CacheKeyOf(const CacheFields& fields) {
   return absl::StrCat("sha256:", hash.FinishHex());
 }
 
+std::string WhyNotCached(const RunState& run, TaskIndex task) {
+  const AttemptIntended* intended = run.Intended(task);
+  if (intended != nullptr && !intended->cache_off.empty()) return intended->cache_off;
+  const bool asked =
+      run.submitted().use_cache && run.pipeline().tasks[task].cache == CacheMode::off;
+  return std::string(asked ? kTaskSaysNoCache : kRunWithoutCache);
+}
+
 CachePlan PlanCaching(const RunState& run, TaskIndex index, const AttemptSpec& spec,
                       std::string_view architecture) {
   const Task& task = run.pipeline().tasks[index];
   CachePlan plan;
   if (!run.submitted().use_cache) {
-    plan.off = "the run was started without the cache";
+    plan.off = kRunWithoutCache;
     return plan;
   }
   if (task.cache == CacheMode::off) {
-    plan.off = "the task says cache: false";
+    plan.off = kTaskSaysNoCache;
     return plan;
   }
   if (task.cache == CacheMode::automatic) {

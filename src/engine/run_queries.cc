@@ -231,8 +231,7 @@ StatusOr<std::string> CacheUseAsJson(Store& store, const std::string& run, std::
     return Dump(json);
   }
   if (intended == nullptr || intended->cache_key.empty()) {
-    const bool known = intended != nullptr && !intended->cache_off.empty();
-    json["reason"] = known ? intended->cache_off : "the run was started without the cache";
+    json["reason"] = WhyNotCached(state, found.task);
     return Dump(json);
   }
   json["key"] = intended->cache_key;

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "trackbed/engine/cache_key.hpp"
+
 namespace trackbed {
 
 std::string_view ToString(TaskState state) {
@@ -144,7 +146,13 @@ Status RunState::ApplyTaskEvent(const Event& event) {
       const bool is_approval = static_cast<bool>(pipeline_->tasks[event.task].approval);
       if (event.attempt != task.attempt + 1 || is_approval) return Unexpected(event);
       if (!preemptions_.empty()) preemptions_.erase(event.task);
-      if (!event.detail.empty()) {
+      // Mostly there is nothing else to say, and the pipeline says it too.
+      static const std::string no_cache = [] {
+        AttemptIntended only;
+        only.cache_off = kTaskSaysNoCache;
+        return Encode(only);
+      }();
+      if (!event.detail.empty() && event.detail != no_cache) {
         AttemptIntended& intended = intended_[event.task];
         TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &intended));
         if (!intended.map_run.empty()) map_runs_[event.task] = intended.map_run;

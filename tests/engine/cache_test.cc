@@ -33,8 +33,9 @@ Outcome Trained() {
 // The reason for which the attempt of a task did not use the cache.
 std::string CacheOff(EngineLab& lab, const RunId& run, const std::string& task) {
   const StoredRun stored = lab.Stored(run);
-  const AttemptIntended* intended = stored.state->Intended(IndexOf(stored.state->pipeline(), task));
-  return intended == nullptr ? "nothing intended" : intended->cache_off;
+  const TaskIndex index = IndexOf(stored.state->pipeline(), task);
+  const AttemptIntended* intended = stored.state->Intended(index);
+  return intended == nullptr ? WhyNotCached(*stored.state, index) : intended->cache_off;
 }
 
 TEST_CASE("A second run takes the result of the first") {

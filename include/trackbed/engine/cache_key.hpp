@@ -22,13 +22,18 @@ std::string CacheKeyOf(const CacheFields& fields);
 // equal tasks of different pipelines share results. In `spec`, secrets must still stand
 // as references.
 //
-// When the task must not be cached, the reason in `off` and no fields.
+// When the task must not be cached, the reason in `off` and no fields. kTaskSaysNoCache is the one
+// that the task itself gives.
 struct CachePlan {
   CacheFields fields;
   std::string off;
 };
 CachePlan PlanCaching(const RunState& run, TaskIndex task, const AttemptSpec& spec,
                       std::string_view architecture);
+
+inline constexpr std::string_view kTaskSaysNoCache = "the task says cache: false";
+// Why the latest attempt at a task, which has no key, was not cached.
+std::string WhyNotCached(const RunState& run, TaskIndex task);
 
 // Why the folders that a task of the run mounts rule out reuse; "" when they do not.
 std::string SharedFolderReason(const RunState& run, const Task& task);

@@ -89,7 +89,7 @@ class RunState {
   // Why a task failed, was skipped or cancelled, or its last try failed; else null.
   const AttemptEnded* Failure(TaskIndex index) const;
   const TaskSkipped* Skip(TaskIndex index) const;
-  // What the latest try of a task was keyed by; null when that is not recorded.
+  // What the latest try of a task was keyed by; null when that is not recorded (see WhyNotCached).
   const AttemptIntended* Intended(TaskIndex index) const;
   // What a task that waits for approval asks, or has asked before it was decided; else null.
   const ApprovalRequested* Asked(TaskIndex index) const;
