@@ -773,14 +773,14 @@ typedef struct trackbed_engine_options {
    * of resources and seed are not looked at. The engine serves nobody last come first:
    * TRACKBED_ORDER_LIFO and host_placer are INVALID_ARGUMENT. With preempt_by_priority or reclaim
    * attempts are stopped for others, by `stop` of the executor, politely first and after the grace
-   * period of their task by a kill; unless they exit with 0 all the same, their tasks wait for their
-   * turn again, and it is no try. NULL: defaults.
-   * A host_order is asked about the first of tasks that are alike (tenant, priority of the run and
-   * the task together, resources, gang, expected run time), which go first come first served; not
-   * while only such wait, whom nothing holds back. Its tenants are numbered as in `tenants`, from
-   * 1; ids of tasks mean nothing. Asked anew whenever tasks come up or a wait is explained. Thread:
-   * that which steps, submits, resumes, retries or explains; never two at a time. A rank that fails
-   * refuses a submission, resumption or retry with that status; after that, it counts as 0. */
+   * period of their task by a kill; unless they exit with 0 all the same, their tasks wait for
+   * their turn again, and it is no try. NULL: defaults. A host_order is asked about the first of
+   * tasks that are alike (tenant, priority of the run and the task together, resources, gang,
+   * expected run time), which go first come first served; not while only such wait, whom nothing
+   * holds back. Its tenants are numbered as in `tenants`, from 1; ids of tasks mean nothing. Asked
+   * anew whenever tasks come up or a wait is explained. Thread: that which steps, submits, resumes,
+   * retries or explains; never two at a time. A rank that fails refuses a submission, resumption or
+   * retry with that status; after that, it counts as 0. */
   const struct trackbed_scheduler_options* policy;
   const trackbed_executor_choice* run_on; /* NULL: processes. Not with `executor` */
   trackbed_string
@@ -865,8 +865,8 @@ TRACKBED_API trackbed_status trackbed_engine_retry(trackbed_engine* engine, cons
                                                    size_t task_count,
                                                    trackbed_error** error) TRACKBED_NOEXCEPT;
 /* Approves of a task that waits for somebody's approval, or rejects it: it succeeds or fails,
- * durably and once. `by` says who decides; the host has made sure of that. `comment` may be empty. A
- * run that nobody drives goes on when it is resumed. Thread: any. Errors: NOT_FOUND;
+ * durably and once. `by` says who decides; the host has made sure of that. `comment` may be empty.
+ * A run that nobody drives goes on when it is resumed. Thread: any. Errors: NOT_FOUND;
  * INVALID_ARGUMENT nobody decides, or more than 256 bytes of `by` or 16384 of `comment`;
  * FAILED_PRECONDITION the task does not wait for approval, or not for that of `by`. */
 TRACKBED_API trackbed_status trackbed_engine_approve(trackbed_engine* engine, const char* run,
