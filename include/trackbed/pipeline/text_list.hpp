@@ -20,7 +20,7 @@ class TextList {
  public:
   using value_type = std::string_view;
 
-  class const_iterator {
+  class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;  // there are no texts to refer to
     using iterator_concept = std::forward_iterator_tag;
@@ -29,26 +29,26 @@ class TextList {
     using pointer = void;
     using reference = std::string_view;
 
-    const_iterator() = default;
+    Iterator() = default;
     std::string_view operator*() const {
       const size_t length = Length();
       return {place_ + LengthBytes(length), length};
     }
-    const_iterator& operator++() {
+    Iterator& operator++() {
       const size_t length = Length();
       place_ += LengthBytes(length) + length;
       return *this;
     }
-    const_iterator operator++(int) {
-      const const_iterator before = *this;
+    Iterator operator++(int) {
+      const Iterator before = *this;
       ++*this;
       return before;
     }
-    friend bool operator==(const_iterator, const_iterator) = default;
+    friend bool operator==(Iterator, Iterator) = default;
 
    private:
     friend class TextList;
-    explicit const_iterator(const char* place) : place_(place) {}
+    explicit Iterator(const char* place) : place_(place) {}
     size_t Length() const {
       const auto first = static_cast<uint8_t>(*place_);
       if (first != kLong) return first;
@@ -58,7 +58,8 @@ class TextList {
     }
     const char* place_ = nullptr;
   };
-  using iterator = const_iterator;
+  using iterator = Iterator;
+  using const_iterator = Iterator;
 
   TextList() = default;
   TextList(std::initializer_list<std::string_view> texts) { Assign(texts); }
@@ -82,8 +83,8 @@ class TextList {
   std::string_view operator[](size_t place) const {
     return *std::next(begin(), static_cast<std::ptrdiff_t>(place));
   }
-  const_iterator begin() const { return const_iterator(bytes_.data()); }
-  const_iterator end() const { return const_iterator(bytes_.data() + bytes_.size()); }
+  Iterator begin() const { return Iterator(bytes_.data()); }
+  Iterator end() const { return Iterator(bytes_.data() + bytes_.size()); }
 
   friend bool operator==(const TextList&, const TextList&) = default;
 
