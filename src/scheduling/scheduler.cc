@@ -4,6 +4,7 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "scheduling/scheduler_state.hpp"
@@ -12,6 +13,10 @@ namespace trackbed {
 namespace {
 
 constexpr uint32_t kMaxMembers = 100'000;
+#if !defined(NDEBUG)
+// Totals are derived; builds for debugging count them anew every so many calls of Schedule.
+constexpr uint64_t kRecountEvery = 256;
+#endif
 
 class FirstFit final : public Placer {
  public:
@@ -528,6 +533,7 @@ class Scheduler::Impl : public SchedulerState {
     }
     seen_ = cluster.end_change();
     ++schedules;
+    assert(schedules % kRecountEvery != 0 || Recount().ok());
     if ((victims_changed_ || reservations_changed_) && NextMayStopMore()) {
       plan.next = now + std::chrono::seconds(1);
     }
