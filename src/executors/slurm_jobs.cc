@@ -227,7 +227,7 @@ bool CouldNotBeLaunched(std::string_view reason) {
 
 bool MayBeTakenLater(std::string_view problem) {
   // Of a controller that is down, busy or starting, and of limits on the number of jobs.
-  constexpr std::array<std::string_view, 23> kProblems = {
+  constexpr std::array<std::string_view, 24> kProblems = {
       "does not answer",
       "Unable to contact slurm controller",
       "Socket timed out",
@@ -242,6 +242,7 @@ bool MayBeTakenLater(std::string_view problem) {
       "Communication shutdown failure",
       "Message send failure",
       "Message receive failure",
+      "Unexpected missing socket error",
       "Protocol authentication error",
       "Temporary failure in name resolution",
       "Zero Bytes were transmitted",

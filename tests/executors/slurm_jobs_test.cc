@@ -133,6 +133,8 @@ TEST_CASE("slurm: what hopes and what does not") {
   CHECK(
       MayBeTakenLater("Batch job submission failed: Unable to contact slurm controller "
                       "(connect failure)"));
+  // As sbatch said when the controller was killed while it spoke to it.
+  CHECK(MayBeTakenLater("Batch job submission failed: Unexpected missing socket error"));
   CHECK(MayBeTakenLater("Batch job submission failed: QOSMaxSubmitJobPerUserLimit"));
   CHECK_FALSE(MayBeTakenLater("Batch job submission failed: Invalid partition name specified"));
 }
