@@ -89,7 +89,7 @@ name: long
 tasks:
 - {name: first, cache: false, command: 'touch $work/begun; until [ -e $work/go ]; do sleep 0.1; done'}
 - {name: second, cache: false, dependencies: [first], command: echo second}
-- {name: stopped, cache: false, command: 'exec sleep 613'}
+- {name: stopped, cache: false, command: 'exec sleep 614'}
 Y
 as_user "$TRACKBED" run --on slurm --slurm-endpoint "$SLURM_REST" --plain long.yaml >out 2>&1 &
 program=$!
