@@ -20,10 +20,10 @@ Duration OrDefault(int64_t nanoseconds, Duration otherwise) {
   return nanoseconds > 0 ? Duration(nanoseconds) : otherwise;
 }
 
-template <size_t kCount>
-Status ReadEnforcements(const uint8_t (&given)[kCount], std::string_view name,
-                        std::array<Enforcement, kCount>* read) {
-  for (size_t i = 0; i < kCount; ++i) {
+template <size_t Count>
+Status ReadEnforcements(const uint8_t (&given)[Count], std::string_view name,
+                        std::array<Enforcement, Count>* read) {
+  for (size_t i = 0; i < Count; ++i) {
     TRACKBED_ASSIGN_OR_RETURN((*read)[i], ReadEnforcement(given[i], name));
   }
   return absl::OkStatus();
