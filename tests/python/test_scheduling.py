@@ -293,3 +293,16 @@ def test_simulation():
     frame = result.to_frame()
     assert len(frame) == 40 and frame["wait_seconds"].max() > 0
     assert result.summary and "<html" in result.html
+
+
+def test_simulation_of_placement():
+    nodes = "sn,cpu_milli,memory_mib,gpu,model\n" + "".join(
+        f"n{i},32000,131072,4,A100\n" for i in range(2)
+    )
+    pods = (
+        "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,"
+        "deletion_time,scheduled_time\n"
+    ) + "".join(f"p{i},1000,1024,1,500,,LS,Running,{i},{i + 9},{i}\n" for i in range(40))
+    frame = simulate(nodes, pods, format="openb", seeds=(1, 2)).to_frame()
+    assert list(frame.columns) == [1, 2]
+    assert frame.loc[50].between(40, 60).all() and frame.index.max() == 130

@@ -44,16 +44,29 @@ class Simulation:
         return found
 
     def to_frame(self) -> Any:
-        """The jobs as a pandas DataFrame."""
+        """The jobs as a pandas DataFrame. Of openb, which has none: the share of all devices that
+        is allocated, in percent, a row for each percent of load and a column for each seed."""
         import io
 
         import pandas
 
-        return pandas.read_csv(io.StringIO(self.csv)) if self.csv else pandas.DataFrame(self.jobs)
+        if self.csv:
+            return pandas.read_csv(io.StringIO(self.csv))
+        if "runs" not in self.result:
+            return pandas.DataFrame(self.jobs)
+        found = {
+            run["seed"]: {int(load): share for load, share in run["allocated_percent"].items()}
+            for run in self.result["runs"]
+        }
+        return pandas.DataFrame(found).rename_axis(index="load", columns="seed")
 
     def plot(self, column: str = "wait_seconds", **options: Any) -> Any:
-        """How a column of the jobs is spread, by pandas and matplotlib."""
-        return self.to_frame()[column].plot.hist(bins=50, **options)
+        """How a column of the jobs is spread, by pandas and matplotlib. Of openb, which has no
+        jobs: what is allocated as the load rises."""
+        frame = self.to_frame()
+        if "runs" in self.result:
+            return frame.plot(**options)
+        return frame[column].plot.hist(bins=50, **options)
 
     def _repr_html_(self) -> str:
         import html
