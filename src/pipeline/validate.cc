@@ -382,6 +382,7 @@ class Validator {
         {"environment", !task.environment.empty()},
         {"resources", !task.resources.empty()},
         {"enforcement", task.enforcement != defaults.enforcement},
+        {"shared_memory", task.shared_memory != defaults.shared_memory},
         {"mounts", !task.mounts.empty()},
         {"files", !task.files.empty()},
         {"retry", !(task.retry == defaults.retry)},

@@ -85,8 +85,8 @@ class View:
             task.update(state="running", started=event["time"])
             if "map_run" in event:
                 task["map_run"] = event["map_run"]
-            task.pop("finished", None)
-            task.pop("seconds", None)
+            for of_the_last in ("finished", "seconds", "preempted_for"):
+                task.pop(of_the_last, None)
             return
         if kind == "attempt_unknown":
             task["unknown"] = {"nodes": event["nodes"], "since": event["since"]}
