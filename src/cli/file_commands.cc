@@ -78,9 +78,9 @@ int ValidateFile(const std::string& file, bool json) {
   } else {
     PrintDiagnostics(parsed.diagnostics);
     if (parsed.pipeline) {
-      const size_t count = parsed.pipeline->tasks.size();
-      std::printf("%s: pipeline \"%s\" is valid, %zu %s\nversion %s\n", file.c_str(),
-                  parsed.pipeline->name.c_str(), count, count == 1 ? "task" : "tasks",
+      std::printf("%s: pipeline \"%s\" is valid, %s\nversion %s\n", file.c_str(),
+                  parsed.pipeline->name.c_str(),
+                  CountOfTasks(parsed.pipeline->tasks.size()).c_str(),
                   PipelineVersion(*parsed.pipeline).c_str());
     }
   }

@@ -82,8 +82,7 @@ std::string Count(const RunState& run) {
 }
 
 std::string Heading(const RunState& run) {
-  const size_t count = run.pipeline().tasks.size();
-  return absl::StrCat("run ", run.id(), "  ", count, count == 1 ? " task" : " tasks");
+  return absl::StrCat("run ", run.id(), "  ", CountOfTasks(run.pipeline().tasks.size()));
 }
 
 std::string LastLine(const RunState& run, Time now) {

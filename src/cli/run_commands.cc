@@ -74,6 +74,12 @@ int FailToOpen(const Status& status) {
   return kStoreHeld;
 }
 
+// The run is there, but not in a state for what was asked.
+int FailAsAsked(const Status& status) {
+  const int code = Fail(status);
+  return absl::IsFailedPrecondition(status) ? kBadInput : code;
+}
+
 std::vector<std::string> LastLines(const std::string& path, size_t count) {
   constexpr size_t kTail = 64 * 1024;
   uint64_t size = 0;
@@ -223,11 +229,7 @@ int Continue(const CommonOptions& common, const ContinueOptions& options, const 
       OpenSession(common, options.slots, options.sandbox, options.executor, options.wait,
                   absl::StrCat("trackbed ", verb, " ", *id), *progress);
   if (!session.ok()) return FailToOpen(session.status());
-  if (Status status = start((*session)->engine(), *id); !status.ok()) {
-    Fail(status);
-    // The run is there, but not in a state for this.
-    return absl::IsFailedPrecondition(status) ? kBadInput : ExitCodeFor(status);
-  }
+  if (Status status = start((*session)->engine(), *id); !status.ok()) return FailAsAsked(status);
   const int code = Drive(**session, *id, *progress);
   return Conclude(**session, *id, code, options.json, options.results);
 }
@@ -285,10 +287,7 @@ int CancelRun(const CommonOptions& common, const std::string& given,
   StatusOr<std::unique_ptr<Session>> session = OpenSession(
       common, {}, "auto", executor, false, absl::StrCat("trackbed cancel ", *id), *progress);
   if (session.ok()) {
-    if (Status status = (*session)->engine().Cancel(*id); !status.ok()) {
-      Fail(status);
-      return absl::IsFailedPrecondition(status) ? kBadInput : ExitCodeFor(status);
-    }
+    if (Status status = (*session)->engine().Cancel(*id); !status.ok()) return FailAsAsked(status);
     const int code = Drive(**session, *id, *progress);
     return code == kCancelled ? kSuccess : code;
   }
@@ -341,12 +340,6 @@ void SayDecided(const RunState& run, TaskIndex task) {
               run.id().c_str(), Printable(DescribeDecision(*run.Decision(task))).c_str());
 }
 
-// What is wrong with a decision is wrong with what was asked for.
-int FailToDecide(const Status& status) {
-  Fail(status);
-  return absl::IsFailedPrecondition(status) ? kBadInput : ExitCodeFor(status);
-}
-
 }  // namespace
 
 int DecideTask(const CommonOptions& common, const DecideOptions& options) {
@@ -360,17 +353,15 @@ int DecideTask(const CommonOptions& common, const DecideOptions& options) {
   if (!run.ok()) return Fail(run.status());
   const StatusOr<TaskIndex> task = FindTask(*run->state, options.task);
   if (!task.ok()) return Fail(task.status());
-  if (Status status = CheckDecision(*run->state, *task, decision); !status.ok()) {
-    return FailToDecide(status);
-  }
+  if (Status status = CheckDecision(*run->state, *task, decision); !status.ok())
+    return FailAsAsked(status);
   const std::unique_ptr<Progress> progress = NewPlainProgress();
   StatusOr<std::unique_ptr<Session>> session =
       OpenSession(common, {}, "auto", options.executor, false,
                   absl::StrCat("trackbed approve ", *id, " ", options.task), *progress);
   if (session.ok()) {
-    if (Status status = (*session)->engine().Decide(*id, options.task, decision); !status.ok()) {
-      return FailToDecide(status);
-    }
+    if (Status status = (*session)->engine().Decide(*id, options.task, decision); !status.ok())
+      return FailAsAsked(status);
     (*session)->Close();
     run = LoadRun(**store, *id);
     if (!run.ok()) return Fail(run.status());
@@ -381,19 +372,16 @@ int DecideTask(const CommonOptions& common, const DecideOptions& options) {
   if (!absl::IsFailedPrecondition(session.status())) return Fail(session.status());
 
   // Another process drives the store: ask it, and wait until it has looked.
-  const Request request{0, Request::Kind::decide, *id,
-                        Encode(DecisionRequest{*task, run->state->task(*task).attempt, decision})};
-  if (Status status = PostDecision(**store, *run, *task, decision, SystemClock().Now());
-      !status.ok()) {
-    return FailToDecide(status);
-  }
+  const StatusOr<Request> request =
+      PostDecision(**store, *run, *task, decision, SystemClock().Now());
+  if (!request.ok()) return FailAsAsked(request.status());
   while (true) {
     ::poll(nullptr, 0, 100);
     // The lease first: once it is seen given back, the requests are as its holder left them.
     const StatusOr<Lease> lease = (*store)->ReadLease();
     const StatusOr<std::vector<Request>> requests = (*store)->ReadRequests();
     if (!requests.ok()) return Fail(requests.status());
-    if (!IsAsked(*requests, request)) break;
+    if (!IsAsked(*requests, *request)) break;
     const bool abandoned = lease.ok() && lease->expires <= SystemClock().Now();
     if (abandoned) return DecideTask(common, options);  // the store is free: do it ourselves
   }
@@ -402,7 +390,7 @@ int DecideTask(const CommonOptions& common, const DecideOptions& options) {
   const ApprovalDecided* decided = run->state->Decision(*task);
   if (decided == nullptr || !(*decided == decision)) {
     const Status status = CheckDecision(*run->state, *task, decision);
-    return FailToDecide(status.ok() ? Unavailable("it asks again meanwhile; decide anew") : status);
+    return FailAsAsked(status.ok() ? Unavailable("it asks again meanwhile; decide anew") : status);
   }
   SayDecided(*run->state, *task);
   return kSuccess;

@@ -87,15 +87,15 @@ int ListRuns(const CommonOptions& common, size_t limit, bool json) {
   const StatusOr<std::vector<RunRecord>> runs = (*store)->ListRuns(limit);
   if (!runs.ok()) return Fail(runs.status());
   const bool driven = IsDriven(**store, now);
+  const bool may_fall_silent = NodesMayFallSilent(**store, now);
   std::vector<std::vector<std::string>> rows{{"RUN", "STATUS", "SUBMITTED", "TOOK"}};
   for (const RunRecord& run : *runs) {
-    const StatusOr<std::vector<std::string>> asking = TasksThatAsk(**store, run);
+    const RunGlance glance = GlanceAt(**store, run, may_fall_silent).value_or(RunGlance());
     std::string status = StatusText(run.status, driven);
-    if (asking.ok() && !asking->empty()) {
-      absl::StrAppend(&status, ", asks for approval: ", absl::StrJoin(*asking, " "));
+    if (!glance.asking.empty()) {
+      absl::StrAppend(&status, ", asks for approval: ", absl::StrJoin(glance.asking, " "));
     }
-    const StatusOr<size_t> unknown = CountUnknown(**store, run, now);
-    if (unknown.value_or(0) > 0) absl::StrAppend(&status, ", ", *unknown, " unknown");
+    if (glance.unknown > 0) absl::StrAppend(&status, ", ", glance.unknown, " unknown");
     rows.push_back({run.id, std::move(status), LocalTime(run.submitted),
                     run.finished == Time{} ? "" : ShortDuration(run.finished - run.submitted)});
   }

@@ -42,6 +42,10 @@ bool UseColour(int descriptor) {
   return IsTerminal(descriptor) && (no_colour == nullptr || *no_colour == '\0');
 }
 
+std::string CountOfTasks(size_t count) {
+  return absl::StrCat(count, count == 1 ? " task" : " tasks");
+}
+
 std::string ShortDuration(Duration duration) {
   const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
   if (milliseconds < 10'000) {

@@ -23,6 +23,8 @@ bool UseColour(int descriptor);
 
 // "0.4s", "12s", "3m05s", "2h07m".
 std::string ShortDuration(Duration duration);
+// "1 task", "3 tasks".
+std::string CountOfTasks(size_t count);
 // "14:03:27" of the day, in local time.
 std::string ClockTime(Time time);
 // "2026-11-23 14:03" in local time.

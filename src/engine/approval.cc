@@ -53,14 +53,15 @@ Status CheckDecision(const RunState& run, TaskIndex index, const ApprovalDecided
   return absl::OkStatus();
 }
 
-Status PostDecision(Store& store, const StoredRun& run, TaskIndex task,
-                    const ApprovalDecided& decision, Time now) {
+StatusOr<Request> PostDecision(Store& store, const StoredRun& run, TaskIndex task,
+                               const ApprovalDecided& decision, Time now) {
   TRACKBED_RETURN_IF_ERROR(CheckDecision(*run.state, task, decision));
   Request request;
   request.kind = Request::Kind::decide;
   request.run = run.record.id;
   request.detail = Encode(DecisionRequest{task, run.state->task(task).attempt, decision});
-  return store.PostRequest(request, now);
+  TRACKBED_RETURN_IF_ERROR(store.PostRequest(request, now));
+  return request;
 }
 
 }  // namespace trackbed

@@ -183,6 +183,18 @@ void Engine::Impl::FireTimers() {
   }
 }
 
+// By key: the table has another order in each process.
+std::vector<ActiveAttempt*> Engine::Impl::AttemptsInOrder() {
+  std::vector<std::pair<std::string_view, ActiveAttempt*>> by_key;
+  by_key.reserve(attempts_.size());
+  for (auto& [key, attempt] : attempts_) by_key.emplace_back(key, &attempt);
+  std::sort(by_key.begin(), by_key.end());
+  std::vector<ActiveAttempt*> attempts;
+  attempts.reserve(by_key.size());
+  for (const auto& [key, attempt] : by_key) attempts.push_back(attempt);
+  return attempts;
+}
+
 Status Engine::Impl::WatchNodes() {
   const std::vector<std::string> lost =
       nodes_->NoteSilent(options_.executor->SilentNodes(), now_, options_.node_lease);
@@ -202,11 +214,8 @@ Status Engine::Impl::WatchNodes() {
 // Whether attempts on silent nodes go on is not known, until these answer.
 Status Engine::Impl::NoteUnknown() {
   if (!nodes_->any_silent() && !any_unknown_) return absl::OkStatus();
-  std::vector<std::pair<AttemptKey, const ActiveAttempt*>> under_way;
-  for (const auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
-  std::sort(under_way.begin(), under_way.end());
   any_unknown_ = false;
-  for (const auto& [key, attempt] : under_way) {
+  for (const ActiveAttempt* attempt : AttemptsInOrder()) {
     ActiveRun& run = *attempt->run;
     const AttemptUnknown unknown = nodes_->UnknownOf(run.state.Intended(attempt->task));
     const AttemptUnknown* known = run.state.Unknown(attempt->task);

@@ -112,11 +112,6 @@ struct Publication {
   Event event;
 };
 
-// `delay` after `time`, or as late as there is.
-inline Time Later(Time time, Duration delay) {
-  return delay < kNever - time ? time + delay : kNever;
-}
-
 class Engine::Impl {
  public:
   Impl(EngineOptions options, const Lease& lease)
@@ -171,6 +166,9 @@ class Engine::Impl {
   Status DecideAsAsked(const Request& request);
   Status RecordDecision(ActiveRun& run, TaskIndex task, const ApprovalDecided& decision);
 
+  StatusOr<std::unique_ptr<EngineNodes>> MakeNodes(std::vector<NodeDescription> nodes,
+                                                   EngineNodes::Naming naming);
+
   // Runs of maps.
   Status StartMap(ActiveRun& run, TaskIndex task);
   StatusOr<std::unique_ptr<ActiveRun>> ReuseMapRun(const ActiveRun& run, TaskIndex task,
@@ -194,6 +192,7 @@ class Engine::Impl {
   void FireTimers();
   Status WatchNodes();
   Status NoteUnknown();
+  std::vector<ActiveAttempt*> AttemptsInOrder();
   Status ConsiderTasks();
   Status StartReady();
   Status CommitAndAct();
@@ -206,7 +205,6 @@ class Engine::Impl {
   Status Enqueue(ActiveRun& run, TaskIndex task);
   void Queue(const ActiveRun& run, TaskIndex task, Time since);
   bool IsWanted(const ReadyTask& ready) const;
-  NodeChoice Choice() const;
   std::vector<std::string> ReadsFrom(const ReadyTask& ready) const;
   Status StartAttempt(ActiveRun& run, TaskIndex task, const NodeQueue::Started& started);
   // Preemption.

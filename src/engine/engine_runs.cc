@@ -61,14 +61,19 @@ Status CheckTexts(const SubmitOptions& options) {
 
 Status Engine::Impl::MakeQueue(StoredNodes stored) {
   TRACKBED_ASSIGN_OR_RETURN(
-      nodes_, EngineNodes::Create(
-                  stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
-                  options_.takes_stored_node ? EngineNodes::Naming::always
-                                             : EngineNodes::Naming::where_needed,
-                  options_.tenancy, options_.policy, options_.order,
-                  [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
+      nodes_, MakeNodes(stored.nodes.empty() ? options_.nodes : std::move(stored.nodes),
+                        options_.takes_stored_node ? EngineNodes::Naming::always
+                                                   : EngineNodes::Naming::where_needed));
   nodes_->SetDrained(std::move(stored.drained));
   return absl::OkStatus();
+}
+
+StatusOr<std::unique_ptr<EngineNodes>> Engine::Impl::MakeNodes(std::vector<NodeDescription> nodes,
+                                                               EngineNodes::Naming naming) {
+  return EngineNodes::Create(
+      std::move(nodes), naming, options_.tenancy, options_.policy, options_.order,
+      [this](const ReadyTask& task) { return IsWanted(task); },
+      {options_.placer, [this](const ReadyTask& task) { return ReadsFrom(task); }});
 }
 
 // The nodes of the store have changed: all that waits and runs goes over to a queue before those
@@ -98,11 +103,8 @@ Status Engine::Impl::TakeUpNodes() {
   unplaced_.clear();
   std::stable_sort(waiters.begin(), waiters.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  TRACKBED_ASSIGN_OR_RETURN(
-      std::unique_ptr<EngineNodes> nodes,
-      EngineNodes::Create(
-          std::move(stored.nodes), EngineNodes::Naming::always, options_.tenancy, options_.policy,
-          options_.order, [this](const ReadyTask& task) { return IsWanted(task); }, Choice()));
+  TRACKBED_ASSIGN_OR_RETURN(std::unique_ptr<EngineNodes> nodes,
+                            MakeNodes(std::move(stored.nodes), EngineNodes::Naming::always));
   nodes->TakeOver(*nodes_);
   nodes_ = std::move(nodes);
   nodes_->SetDrained(std::move(stored.drained));
@@ -111,10 +113,7 @@ Status Engine::Impl::TakeUpNodes() {
     // What can run nowhere now waits for other nodes.
     (void)CheckRunnable(run->record, run->state.pipeline(), run->state.submitted(), &run->lines);
   }
-  std::vector<std::pair<AttemptKey, ActiveAttempt*>> under_way;
-  for (auto& [key, attempt] : attempts_) under_way.emplace_back(key, &attempt);
-  std::sort(under_way.begin(), under_way.end());
-  for (const auto& [key, attempt] : under_way) {
+  for (ActiveAttempt* attempt : AttemptsInOrder()) {
     const RunState& run = attempt->run->state;
     attempt->held = nodes_->Occupy(attempt->run->lines[attempt->task], run.Intended(attempt->task),
                                    run.task(attempt->task).started, now_);

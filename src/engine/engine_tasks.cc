@@ -232,11 +232,6 @@ void Engine::Impl::LandFlight(ActiveRun& run, TaskIndex task, const CachedResult
   run.cache_keys.erase(key);
 }
 
-// The run may have been cancelled, or cancelled and retried, since the task was queued.
-NodeChoice Engine::Impl::Choice() const {
-  return {options_.placer, [this](const ReadyTask& ready) { return ReadsFrom(ready); }};
-}
-
 // The nodes on which its inputs were written. What was taken from the cache was written by another
 // run, and what a map left by many attempts: of both it is not known.
 std::vector<std::string> Engine::Impl::ReadsFrom(const ReadyTask& ready) const {
@@ -256,6 +251,7 @@ std::vector<std::string> Engine::Impl::ReadsFrom(const ReadyTask& ready) const {
   return nodes;
 }
 
+// The run may have been cancelled, or cancelled and retried, since the task was queued.
 bool Engine::Impl::IsWanted(const ReadyTask& ready) const {
   const ActiveRun* run = FindActive(ready.run);
   return run != nullptr && !run->state.cancel_requested() &&

@@ -114,40 +114,33 @@ bool IsDriven(Store& store, Time now) {
   return lease.ok() && lease->fence != 0 && lease->expires > now && !HolderIsGone(lease->holder);
 }
 
-StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run) {
-  std::vector<std::string> names;
-  if (run.status != RunStatus::running) return names;
+bool NodesMayFallSilent(Store& store, Time now) {
+  const StatusOr<Lease> lease = store.ReadLease();
+  if (!lease.ok() || lease->fence == 0 || lease->expires <= now) return false;
+  const ParsedNodes used = ReadNodes(lease->holder.node, "nodes", TextFormat::yaml);
+  return used.nodes.size() != 1 || !used.nodes.front().endpoint.empty();
+}
+
+StatusOr<RunGlance> GlanceAt(Store& store, const RunRecord& run, bool nodes_may_fall_silent) {
+  RunGlance glance;
+  if (run.status != RunStatus::running) return glance;
   TRACKBED_ASSIGN_OR_RETURN(const Pipeline pipeline, ReadPipelineOf(store, run));
   const bool can_ask = std::any_of(pipeline.tasks.begin(), pipeline.tasks.end(),
                                    [](const Task& task) { return bool{task.approval}; });
-  if (!can_ask) return names;
+  if (!can_ask && !nodes_may_fall_silent) return glance;
   TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
   for (TaskIndex task = 0; task < pipeline.tasks.size(); ++task) {
-    if (stored.state->task(task).state == TaskState::waiting) {
-      names.push_back(pipeline.tasks[task].name);
-    }
+    const TaskStatus& status = stored.state->task(task);
+    if (status.state == TaskState::waiting) glance.asking.push_back(pipeline.tasks[task].name);
+    if (status.unknown) ++glance.unknown;
   }
-  return names;
-}
-
-StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now) {
-  if (run.status != RunStatus::running) return 0;
-  TRACKBED_ASSIGN_OR_RETURN(const Lease lease, store.ReadLease());
-  if (lease.fence == 0 || lease.expires <= now) return 0;
-  const ParsedNodes used = ReadNodes(lease.holder.node, "nodes", TextFormat::yaml);
-  const bool only_here = used.nodes.size() == 1 && used.nodes.front().endpoint.empty();
-  if (only_here) return 0;
-  TRACKBED_ASSIGN_OR_RETURN(const StoredRun stored, LoadRun(store, run.id));
-  size_t count = 0;
-  for (TaskIndex task = 0; task < stored.state->pipeline().tasks.size(); ++task) {
-    if (stored.state->task(task).unknown) ++count;
-  }
-  return count;
+  return glance;
 }
 
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now) {
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.ListRuns(limit));
   const bool driven = IsDriven(store, now);
+  const bool may_fall_silent = NodesMayFallSilent(store, now);
   std::vector<std::string> lines;
   lines.reserve(runs.size());
   for (const RunRecord& run : runs) {
@@ -158,10 +151,10 @@ StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Tim
                 {"status", interrupted ? "interrupted" : std::string(ToString(run.status))},
                 {"submitted", FormatTime(run.submitted)}};
     if (run.finished != Time{}) one["finished"] = FormatTime(run.finished);
-    const StatusOr<std::vector<std::string>> asking = TasksThatAsk(store, run);
-    if (asking.ok() && !asking->empty()) one["asks_for_approval"] = *asking;
-    TRACKBED_ASSIGN_OR_RETURN(const size_t unknown, CountUnknown(store, run, now));
-    if (unknown > 0) one["unknown"] = unknown;
+    // A damaged run is told of when it is asked for.
+    const RunGlance glance = GlanceAt(store, run, may_fall_silent).value_or(RunGlance());
+    if (!glance.asking.empty()) one["asks_for_approval"] = glance.asking;
+    if (glance.unknown > 0) one["unknown"] = glance.unknown;
     lines.push_back(Dump(one));
   }
   return lines;

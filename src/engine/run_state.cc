@@ -2,11 +2,23 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "trackbed/engine/cache_key.hpp"
 
 namespace trackbed {
+
+namespace {
+
+// Null where a task has nothing to say.
+template <typename Said>
+const Said* FindIn(const absl::flat_hash_map<TaskIndex, Said>& all, TaskIndex task) {
+  const auto found = all.find(task);
+  return found == all.end() ? nullptr : &found->second;
+}
+
+}  // namespace
 
 std::string_view ToString(TaskState state) {
   switch (state) {
@@ -44,6 +56,12 @@ Status RunState::Unexpected(const Event& event) const {
   return DataLoss(absl::StrCat("run ", id_, ": event ", sequence_ + 1, " (",
                                AbslView(ToString(event.type)),
                                ") cannot follow what is recorded before it"));
+}
+
+bool RunState::DependenciesHaveEnded(TaskIndex index) const {
+  const auto dependencies = graph_.Predecessors(index);
+  return std::all_of(dependencies.begin(), dependencies.end(),
+                     [&](TaskIndex dependency) { return IsFinal(tasks_[dependency].state); });
 }
 
 Status RunState::ApplyRunEvent(const Event& event) {
@@ -127,11 +145,7 @@ Status RunState::ApplyTaskEvent(const Event& event) {
     return Unexpected(event);
   }
   if (of_attempt && event.attempt != task.attempt) return Unexpected(event);
-  if (!of_attempt) {
-    for (TaskIndex dependency : graph_.Predecessors(event.task)) {
-      if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
-    }
-  }
+  if (!of_attempt && !DependenciesHaveEnded(event.task)) return Unexpected(event);
 
   AttemptEnded ended;
   const bool has_ended = ends_attempt || event.type == EventType::task_failed;
@@ -244,11 +258,9 @@ Status RunState::ApplyApproval(const Event& event) {
   TaskStatus& task = tasks_[event.task];
   if (!pipeline_->tasks[event.task].approval) return Unexpected(event);
   if (event.type == EventType::approval_requested) {
-    if (task.state != TaskState::pending || event.attempt != task.attempt + 1) {
+    if (task.state != TaskState::pending || event.attempt != task.attempt + 1 ||
+        !DependenciesHaveEnded(event.task)) {
       return Unexpected(event);
-    }
-    for (const TaskIndex dependency : graph_.Predecessors(event.task)) {
-      if (!IsFinal(tasks_[dependency].state)) return Unexpected(event);
     }
     TRACKBED_RETURN_IF_ERROR(Decode(event.detail, &asked_[event.task]));
     task.state = TaskState::waiting;
@@ -336,55 +348,37 @@ void RunState::ResetForRetry(const std::vector<TaskIndex>& roots) {
   finished_at_ = Time{};
 }
 
-const TaskResult* RunState::Result(TaskIndex index) const {
-  auto found = results_.find(index);
-  return found == results_.end() ? nullptr : &found->second;
-}
-const AttemptEnded* RunState::Failure(TaskIndex index) const {
-  auto found = failures_.find(index);
-  return found == failures_.end() ? nullptr : &found->second;
-}
-const TaskSkipped* RunState::Skip(TaskIndex index) const {
-  auto found = skips_.find(index);
-  return found == skips_.end() ? nullptr : &found->second;
-}
+const TaskResult* RunState::Result(TaskIndex index) const { return FindIn(results_, index); }
+const AttemptEnded* RunState::Failure(TaskIndex index) const { return FindIn(failures_, index); }
+const TaskSkipped* RunState::Skip(TaskIndex index) const { return FindIn(skips_, index); }
 const AttemptIntended* RunState::Intended(TaskIndex index) const {
-  auto found = intended_.find(index);
-  return found == intended_.end() ? nullptr : &found->second;
+  return FindIn(intended_, index);
 }
 
-const ApprovalRequested* RunState::Asked(TaskIndex index) const {
-  auto found = asked_.find(index);
-  return found == asked_.end() ? nullptr : &found->second;
-}
+const ApprovalRequested* RunState::Asked(TaskIndex index) const { return FindIn(asked_, index); }
 Time RunState::ApprovalExpires(TaskIndex index) const {
   const TaskStatus& task = tasks_[index];
   if (task.state != TaskState::waiting) return kNever;
   const Duration timeout = pipeline_->tasks[index].approval->timeout;
-  return timeout > Duration(0) && timeout < kNever - task.started ? task.started + timeout : kNever;
+  return timeout > Duration(0) ? Later(task.started, timeout) : kNever;
 }
 const ApprovalDecided* RunState::Decision(TaskIndex index) const {
-  auto found = decisions_.find(index);
-  return found == decisions_.end() ? nullptr : &found->second;
+  return FindIn(decisions_, index);
 }
 const AttemptPreempting* RunState::Preemption(TaskIndex index) const {
-  auto found = preemptions_.find(index);
-  return found == preemptions_.end() ? nullptr : &found->second;
+  return FindIn(preemptions_, index);
 }
-const AttemptUnknown* RunState::Unknown(TaskIndex index) const {
-  auto found = unknown_.find(index);
-  return found == unknown_.end() ? nullptr : &found->second;
-}
+const AttemptUnknown* RunState::Unknown(TaskIndex index) const { return FindIn(unknown_, index); }
 
 const RunId& RunState::MapRun(TaskIndex index) const {
   static const RunId none;
-  auto found = map_runs_.find(index);
-  return found == map_runs_.end() ? none : found->second;
+  const RunId* run = FindIn(map_runs_, index);
+  return run == nullptr ? none : *run;
 }
 
 std::vector<TaskIndex> RunState::RetriedBatches(TaskIndex index) const {
-  auto found = retried_batches_.find(index);
-  return found == retried_batches_.end() ? std::vector<TaskIndex>() : found->second;
+  const std::vector<TaskIndex>* batches = FindIn(retried_batches_, index);
+  return batches == nullptr ? std::vector<TaskIndex>() : *batches;
 }
 
 Time RunState::RetryAt(TaskIndex index) const {

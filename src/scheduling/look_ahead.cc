@@ -42,7 +42,7 @@ std::vector<Interval> IntervalsOn(const SchedulerState& state, const TaskState& 
     const TaskState& holder = state.tasks[reservation.task];
     for (const Placement& placement : reservation.members) {
       if (placement.node != node) continue;
-      intervals.push_back({reservation.start, EndOf(reservation.start, holder.expected),
+      intervals.push_back({reservation.start, Later(reservation.start, holder.expected),
                            &holder.request.demand, &placement});
     }
   }
@@ -65,7 +65,7 @@ NodeState RoomBetween(const SchedulerState& state, NodeIndex node, Time from, Ti
 NodeState RoomFor(const SchedulerState& state, const Reservation& reservation, NodeIndex node,
                   Time now) {
   const TaskState& holder = state.tasks[reservation.task];
-  const Time end = EndOf(reservation.start, holder.expected);
+  const Time end = Later(reservation.start, holder.expected);
   NodeState room = EmptyRoom(state.cluster.capacity(node));
   state.ForEachOn(node, [&](const TaskState& other, const Placement& placement) {
     if (state.ExpectedEnd(other, now) <= reservation.start) return;
@@ -73,7 +73,7 @@ NodeState RoomFor(const SchedulerState& state, const Reservation& reservation, N
   });
   for (const Reservation& other : state.reservations) {
     const TaskState& other_holder = state.tasks[other.task];
-    if (other.start >= end || EndOf(other.start, other_holder.expected) <= reservation.start ||
+    if (other.start >= end || Later(other.start, other_holder.expected) <= reservation.start ||
         !state.Binds(other, holder, now)) {
       continue;
     }
@@ -154,7 +154,7 @@ LookAhead::OnNode MembersBeside(const SchedulerState& state, const TaskState& ta
   std::sort(starts.begin(), starts.end());
   starts.erase(std::unique(starts.begin(), starts.end()), starts.end());
   for (const Time start : starts) {
-    NodeState room = RoomBetween(state, node, start, EndOf(start, task.expected), intervals);
+    NodeState room = RoomBetween(state, node, start, Later(start, task.expected), intervals);
     for (const auto& [time, placement] : members) {
       SubtractRoom(task.request.demand, placement, &room);
     }
@@ -294,7 +294,7 @@ NodeState RoomBesideClaims(const SchedulerState& state, NodeIndex node, size_t c
 bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed) {
-  const Time end = EndOf(now, task.expected);
+  const Time end = Later(now, task.expected);
   for (const Reservation& reservation : state.reservations) {
     if (end <= reservation.start) continue;
     const bool here =
@@ -358,7 +358,7 @@ bool MayShare(const RoomToShare& room, const NodeCapacity& capacity, const Deman
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement) {
   NodeState room = state.cluster.state(node);
-  const Time end = EndOf(now, task.expected);
+  const Time end = Later(now, task.expected);
   for (const Reservation& reservation : state.reservations) {
     if (end <= reservation.start || !state.Binds(reservation, task, now)) continue;
     const TaskState& holder = state.tasks[reservation.task];

@@ -70,7 +70,7 @@ Time SchedulerState::ExpectedEnd(const TaskState& task, Time now) const {
   Duration length = task.expected;
   const Duration ran = now - task.started;
   while (length <= ran) length += std::max<Duration>(length / 2, std::chrono::seconds(1));
-  return EndOf(task.started, length);
+  return Later(task.started, length);
 }
 
 bool SchedulerState::GoesBefore(TenantIndex tenant_a, const Rank& a, TenantIndex tenant_b,
@@ -1128,7 +1128,7 @@ class Scheduler::Impl : public SchedulerState {
   bool OnlyReservedNodesFit(const TaskState& task, DemandState* wanted, Time now) {
     if (scan || reservations.size() != 1) return false;
     const Reservation& reservation = reservations.front();
-    if (reservation.claim || EndOf(now, task.expected) <= reservation.start ||
+    if (reservation.claim || Later(now, task.expected) <= reservation.start ||
         !Binds(reservation, task, now)) {
       return false;
     }
@@ -1574,7 +1574,7 @@ class Scheduler::Impl : public SchedulerState {
     use.Count(tenancy, task.request.tenant, task.request.priority, Charge(task.request),
               runs ? 1 : -1);
     if (!MayBeStopped(task.request)) return;
-    const auto ripe = std::pair(EndOf(task.started, policy.minimum_run_time), slot);
+    const auto ripe = std::pair(Later(task.started, policy.minimum_run_time), slot);
     const auto found = stoppable_.try_emplace(task.request.priority, 0).first;
     if (runs) {
       ++found->second;

@@ -29,11 +29,6 @@ using LineIndex = uint32_t;
 using QueueIndex = uint32_t;
 using DemandIndex = uint32_t;
 
-// kNever where it would be later than that.
-inline Time EndOf(Time start, Duration length) {
-  return start > kNever - length ? kNever : start + length;
-}
-
 // The place of a task in its tenant's order; the smaller goes first. It does not change while the
 // task waits: what ageing adds, it adds to all.
 struct Rank {

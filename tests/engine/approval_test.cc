@@ -296,7 +296,7 @@ TEST_CASE("Who asks, what, and what was answered is shown") {
   CHECK(why.until == lab.clock.now() + hours(1));
   CHECK(lab.engine().ExplainWait(run, 1) == why.sentence);
   const StoredRun seen = lab.Stored(run);
-  CHECK(*TasksThatAsk(lab.store(), seen.record) == Names{"ask"});
+  CHECK(GlanceAt(lab.store(), seen.record, false)->asking == Names{"ask"});
   const std::string waiting = RunToJson(seen.record, *seen.state);
   CHECK(waiting.find(R"("state": "waiting")") != std::string::npos);
   CHECK(waiting.find(R"("approvers")") != std::string::npos);
@@ -305,7 +305,7 @@ TEST_CASE("Who asks, what, and what was answered is shown") {
   const StoredRun after = lab.Stored(run);
   const std::string json = RunToJson(after.record, *after.state);
   CHECK(json.find(R"("comment": "looks good")") != std::string::npos);
-  CHECK(TasksThatAsk(lab.store(), after.record)->empty());
+  CHECK(GlanceAt(lab.store(), after.record, false)->asking.empty());
   for (const Event& event : lab.EventsOf(run)) {
     if (event.type != EventType::approval_decided) continue;
     CHECK(

@@ -17,6 +17,13 @@ using std::chrono::seconds;
 using Names = std::vector<std::string>;
 using Stops = std::vector<FakeExecutor::StopCall>;
 
+// Goes on until it is killed.
+Outcome Stubborn() {
+  Outcome stubborn = Outcome::Waits();
+  stubborn.ignores_terminate = true;
+  return stubborn;
+}
+
 // An engine of four processors that stops tasks for others of a higher priority.
 struct Lab : EngineLab {
   explicit Lab(Store* store = nullptr) : EngineLab(store) {
@@ -93,9 +100,7 @@ TEST_CASE("Who is less important is stopped, and goes on when there is room agai
 
 TEST_CASE("Who does not heed is killed after the grace, and nobody starts before that") {
   Lab lab;
-  Outcome stubborn = Outcome::Waits();
-  stubborn.ignores_terminate = true;
-  lab.executor.Script("low", 1, stubborn);
+  lab.executor.Script("low", 1, Stubborn());
   const RunId low = lab.SubmitOne("low", 4, 0);
   lab.Step();
   const RunId high = lab.SubmitOne("high", 4, 5);
@@ -136,9 +141,7 @@ TEST_CASE("Who has done his work when he is told to stop has succeeded") {
 TEST_CASE("However else a victim ends, it is no try of its own") {
   for (const Outcome& ending : {Outcome::Failure(3), Outcome::Lost()}) {
     Lab lab;
-    Outcome stubborn = Outcome::Waits();
-    stubborn.ignores_terminate = true;
-    lab.executor.Script("low", 1, stubborn);
+    lab.executor.Script("low", 1, Stubborn());
     const RunId low = lab.SubmitOne("low", 4, 0);
     lab.Step();
     lab.SubmitOne("high", 4, 5);
@@ -189,9 +192,7 @@ TEST_CASE("No more are stopped than it takes, the least important first") {
 TEST_CASE(
     "If the beneficiary goes away, its victim waits for its turn and nobody else is stopped") {
   Lab lab;
-  Outcome stubborn = Outcome::Waits();
-  stubborn.ignores_terminate = true;
-  lab.executor.Script("low", 1, stubborn);
+  lab.executor.Script("low", 1, Stubborn());
   const RunId low = lab.SubmitOne("low", 2, 0);
   const RunId other = lab.StartOne("other", 2, 1);
   const RunId high = lab.SubmitOne("high", 2, 5);
@@ -214,9 +215,7 @@ TEST_CASE(
 
 TEST_CASE("A timeout that passes while it is being stopped is not held against it") {
   Lab lab;
-  Outcome stubborn = Outcome::Waits();
-  stubborn.ignores_terminate = true;
-  lab.executor.Script("low", 1, stubborn);
+  lab.executor.Script("low", 1, Stubborn());
   Pipeline pipeline = NewPipeline("low");
   Task& task = AddTask(pipeline, "low");
   task.resources = {Slot("cpu", 4)};
@@ -233,9 +232,7 @@ TEST_CASE("A timeout that passes while it is being stopped is not held against i
 
 TEST_CASE("A cancellation goes before a preemption") {
   Lab lab;
-  Outcome stubborn = Outcome::Waits();
-  stubborn.ignores_terminate = true;
-  lab.executor.Script("low", 1, stubborn);
+  lab.executor.Script("low", 1, Stubborn());
   const RunId low = lab.SubmitOne("low", 4, 0);
   lab.Step();
   const RunId high = lab.SubmitOne("high", 4, 5);
@@ -421,10 +418,8 @@ TEST_CASE("Nodes that change meanwhile do not have others stopped") {
     REQUIRE(lab.store().ChangeNodes(records, {}, lab.clock.now()).ok());
   };
   put(2);
-  Outcome stubborn = Outcome::Waits();
-  stubborn.ignores_terminate = true;
-  lab.executor.Script("low", 1, stubborn);
-  lab.executor.Script("mid", 1, stubborn);
+  lab.executor.Script("low", 1, Stubborn());
+  lab.executor.Script("mid", 1, Stubborn());
   const RunId low = lab.SubmitOne("low", 2, 0);
   const RunId mid = lab.SubmitOne("mid", 2, 1);
   lab.Step();

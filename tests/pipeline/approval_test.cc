@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "pipeline/reading.hpp"
 #include "support/catch.hpp"
 #include "support/pipelines.hpp"
 #include "trackbed/pipeline/fasttrack.hpp"
@@ -20,13 +21,6 @@ std::string Document(const std::string& lines) {
   return "name: p\ntasks:\n- name: train\n  command: train\n  outputs: [accuracy]\n- name: ask\n"
          "  dependencies: [train]\n" +
          lines;
-}
-
-Pipeline MustRead(const std::string& text, TextFormat format = TextFormat::yaml) {
-  ParsedPipeline parsed = ReadPipeline(text, "", format);
-  INFO(parsed.diagnostics.ToString());
-  REQUIRE(parsed.pipeline.has_value());
-  return *std::move(parsed.pipeline);
 }
 
 std::string Complaints(const std::string& lines) {
@@ -87,6 +81,8 @@ TEST_CASE("What is wrong with an approval is said where it stands") {
        "waits is \"approval.timeout\""},
       {"  approval: Go?\n  retry: 2\n", "an approval runs nothing, so it has no \"retry\""},
       {"  approval: Go?\n  map: {over: 3}\n", "an approval runs nothing, so it has no \"map\""},
+      {"  approval: Go?\n  shared_memory: 1g\n",
+       "an approval runs nothing, so it has no \"shared_memory\""},
       {"  approval: Go?\n  kind: serve\n", "an approval runs nothing, so it has no \"kind\""},
       {"  approval: Go?\n  cluster: {size: 2}\n",
        "an approval runs nothing, so it has no \"cluster\""},

@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/reading.hpp"
 #include "support/catch.hpp"
 #include "support/pipelines.hpp"
 #include "trackbed/pipeline/fasttrack.hpp"
@@ -17,13 +18,6 @@ std::string Document(const std::string& lines) {
   return "name: p\ntasks:\n- name: list\n  command: list\n  outputs: [items]\n- name: score\n"
          "  dependencies: [list]\n" +
          lines;
-}
-
-Pipeline MustRead(const std::string& text, TextFormat format = TextFormat::yaml) {
-  ParsedPipeline parsed = ReadPipeline(text, "", format);
-  INFO(parsed.diagnostics.ToString());
-  REQUIRE(parsed.pipeline.has_value());
-  return *std::move(parsed.pipeline);
 }
 
 std::string Complaints(const std::string& lines) {

@@ -19,6 +19,11 @@ inline constexpr Time kNever = Time::max();
 inline int64_t ToNanoseconds(Time time) { return time.time_since_epoch().count(); }
 inline Time FromNanoseconds(int64_t nanoseconds) { return Time(Duration(nanoseconds)); }
 
+// `delay`, which is not negative, after `time`; kNever where it would be later than that.
+inline Time Later(Time time, Duration delay) {
+  return time > kNever - delay ? kNever : time + delay;
+}
+
 // Reads "90s", "1h30m", "250ms", "2d", "0". Units: ms s m h d, largest first, each once; decimals
 // allowed on the last ("1.5h"). Whole milliseconds, never negative. kInvalidArgument names what was
 // found.

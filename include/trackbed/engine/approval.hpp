@@ -23,9 +23,10 @@ inline constexpr size_t kMaxCommentSize = 16 * 1024;
 // UTF-8; kFailedPrecondition: the task does not wait for approval, or not for that of `by`.
 Status CheckDecision(const RunState& run, TaskIndex task, const ApprovalDecided& decision);
 
-// Asks the engine that drives the run for it. Errors as CheckDecision, and the store's. What has
-// become of it by the time that the engine looks, the run says: RunState::Decision.
-Status PostDecision(Store& store, const StoredRun& run, TaskIndex task,
-                    const ApprovalDecided& decision, Time now);
+// Asks the engine that drives the run for it, and returns what it was asked. Errors as
+// CheckDecision, and the store's. What has become of it by the time that the engine looks, the run
+// says: RunState::Decision.
+StatusOr<Request> PostDecision(Store& store, const StoredRun& run, TaskIndex task,
+                               const ApprovalDecided& decision, Time now);
 
 }  // namespace trackbed

@@ -32,11 +32,15 @@ StatusOr<FoundTask> FindTaskOrBatch(Store& store, StoredRun run, std::string_vie
 // Whether somebody holds the lease of the store who, if of this machine, is still there: else no
 // run is running, whatever its last event says, but "interrupted".
 bool IsDriven(Store& store, Time now);
-// The tasks of a run that wait for approval, by name. Reads its events only if it can have some.
-StatusOr<std::vector<std::string>> TasksThatAsk(Store& store, const RunRecord& run);
-// How many attempts of a run that goes on are on nodes that do not answer. Reads the run, but only
-// where the engine that drives it has nodes of which some could.
-StatusOr<size_t> CountUnknown(Store& store, const RunRecord& run, Time now);
+// Whether the engine that holds the lease, if any does, has nodes that could stop answering.
+bool NodesMayFallSilent(Store& store, Time now);
+// What people should see of a run that goes on, beside that it does.
+struct RunGlance {
+  std::vector<std::string> asking;  // the tasks that wait for approval, by name
+  size_t unknown = 0;               // attempts on nodes that do not answer
+};
+// Reads the events of a run only where there can be some of either.
+StatusOr<RunGlance> GlanceAt(Store& store, const RunRecord& run, bool nodes_may_fall_silent);
 // The newest first, an object each, on one line.
 StatusOr<std::vector<std::string>> EachRunAsJson(Store& store, size_t limit, Time now);
 // The same as an array.

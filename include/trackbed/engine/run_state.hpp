@@ -115,6 +115,7 @@ class RunState {
   void ResetForRetry(const std::vector<TaskIndex>& roots);
   void ResetTask(TaskIndex index, bool fresh);
   void MakeKnown(TaskIndex index);
+  bool DependenciesHaveEnded(TaskIndex index) const;
   Status Unexpected(const Event& event) const;
 
   RunId id_;
