@@ -20,7 +20,8 @@ grep -q 'members: main1, sub1' error.txt || fail "$(cat error.txt)"
   fail "$(cat run.txt)"
 "$TRACKBED" logs latest sum | grep -q 'TRACKBED_GANG_ADDRESSES' || fail "nobody says where members are"
 
-# The first that fails ends the others, which get their grace, and is the reason.
+# The first that fails, once all are up, ends the others, which get their grace, and is the reason.
+mkdir -p .trackbed/pipelines/bad
 cat > bad.yaml << 'EOF'
 name: bad
 tasks:
@@ -28,7 +29,13 @@ tasks:
   command: |
     echo "$TRACKBED_GANG_RANK of $TRACKBED_GANG_SIZE: $BACKENDAI_CLUSTER_HOSTS $BACKENDAI_CLUSTER_REPLICAS"
     trap 'echo asked; exit 0' TERM
-    [ "$BACKENDAI_CLUSTER_HOST" != sub2 ] || exit 3
+    touch "$TRACKBED_PIPELINE_FOLDER/$BACKENDAI_CLUSTER_HOST"
+    if [ "$BACKENDAI_CLUSTER_HOST" = sub2 ]; then
+      until [ -e "$TRACKBED_PIPELINE_FOLDER/main1" ] && [ -e "$TRACKBED_PIPELINE_FOLDER/sub1" ]; do
+        sleep 0.05
+      done
+      exit 3
+    fi
     sleep 60 & wait
   cluster: {size: 3}
   resources: {cpu: 0.5}
