@@ -171,26 +171,17 @@ void Attempt::CollectEnvironment() {
 
 // What a cluster tells its jobs: about themselves, and which accelerators are theirs.
 void Attempt::CollectJobEnvironment() {
-  constexpr std::string_view kPassed[] = {"SLURM_",
-                                          "CUDA_VISIBLE_DEVICES=",
-                                          "CUDA_MPS_",
-                                          "NVIDIA_VISIBLE_DEVICES=",
-                                          "ROCR_VISIBLE_DEVICES=",
-                                          "HIP_VISIBLE_DEVICES=",
-                                          "GPU_DEVICE_ORDINAL=",
-                                          "ZE_AFFINITY_MASK="};
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const std::string_view name = text.substr(0, text.find('=') + 1);
+  for (const std::string& text : OwnEnvironment()) {
+    const std::string_view name = std::string_view(text).substr(0, text.find('='));
     const bool passed =
-        std::any_of(std::begin(kPassed), std::end(kPassed),
-                    [&](std::string_view begin) { return text.starts_with(begin); });
+        name.starts_with("SLURM_") || name.starts_with("CUDA_MPS_") || IsListOfDevices(name);
     const bool known =
-        std::any_of(environment_.begin(), environment_.end(),
-                    [&](const std::string& other) { return other.starts_with(name); });
+        std::any_of(environment_.begin(), environment_.end(), [&](const std::string& other) {
+          return std::string_view(other).substr(0, other.find('=')) == name;
+        });
     // The login of who submitted is none of a task's business.
-    if (!passed || known || name == "SLURM_JWT=") continue;
-    environment_.push_back(seat_ == nullptr ? std::string(text) : seat_->OwnPart(text));
+    if (!passed || known || name == "SLURM_JWT") continue;
+    environment_.push_back(seat_ == nullptr ? text : seat_->OwnPart(text));
   }
 }
 

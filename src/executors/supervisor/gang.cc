@@ -166,7 +166,7 @@ int RunGang(const std::string& program, const std::string& folder, const std::st
   }
   SpawnRequest request;
   request.arguments = std::move(words);
-  for (char** entry = environ; *entry != nullptr; ++entry) request.environment.emplace_back(*entry);
+  request.environment = OwnEnvironment();
   request.program = FindProgram(request.arguments.front(), request.environment);
   pid_t srun = 0;
   const int failure = request.program.empty() ? errno : Spawn(request, &srun);
@@ -175,6 +175,13 @@ int RunGang(const std::string& program, const std::string& folder, const std::st
     return kCannotRun;
   }
   return WaitForStep(station, srun);
+}
+
+bool IsListOfDevices(std::string_view name) {
+  constexpr std::string_view kLists[] = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
+                                         "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+                                         "GPU_DEVICE_ORDINAL",   "ZE_AFFINITY_MASK"};
+  return std::find(std::begin(kLists), std::end(kLists), name) != std::end(kLists);
 }
 
 bool GangSeat::Take(const std::string& gang_folder) {
@@ -236,10 +243,7 @@ std::string GangSeat::OwnPart(std::string_view variable) const {
   const std::string value(variable.substr(equals + 1));
   std::string own = std::string(name) + "=";
   if (!on_one_node_) return own + value;
-  constexpr std::string_view kLists[] = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
-                                         "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
-                                         "GPU_DEVICE_ORDINAL",   "ZE_AFFINITY_MASK"};
-  if (std::find(std::begin(kLists), std::end(kLists), name) != std::end(kLists)) {
+  if (IsListOfDevices(name)) {
     return own + PartOfList(value, rank_, names_.size());
   }
   // Of the parts of a GPU that the members have together, each has the same.

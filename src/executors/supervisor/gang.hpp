@@ -24,6 +24,9 @@ inline constexpr const char* kStopByForce = "kill";
 int RunGang(const std::string& program, const std::string& folder, const std::string& count,
             const std::string& processors);
 
+// Of the variable of a job with this name: whether it lists accelerators that the job may use.
+bool IsListOfDevices(std::string_view name);
+
 // The place of one member in its gang.
 class GangSeat {
  public:

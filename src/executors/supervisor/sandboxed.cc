@@ -36,7 +36,7 @@ int RunSandboxed(int argument_count, char** arguments) {
   CloseAllBut(status_descriptor);
   SpawnRequest request;
   request.arguments.assign(arguments + 3, arguments + argument_count);
-  for (char** entry = environ; *entry != nullptr; ++entry) request.environment.emplace_back(*entry);
+  request.environment = OwnEnvironment();
   request.program = FindProgram(request.arguments.front(), request.environment);
   int error = request.program.empty() ? errno : 0;
   pid_t child = 0;

@@ -108,6 +108,12 @@ std::vector<char*> PointerTable(const std::vector<std::string>& texts) {
   return table;
 }
 
+std::vector<std::string> OwnEnvironment() {
+  std::vector<std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) variables.emplace_back(*entry);
+  return variables;
+}
+
 std::string FindProgram(const std::string& name, const std::vector<std::string>& environment) {
   if (name.find('/') != std::string::npos) return name;
   std::string_view path = kDefaultPath;

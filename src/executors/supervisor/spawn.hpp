@@ -16,6 +16,9 @@ std::vector<char*> PointerTable(const std::vector<std::string>& texts);
 // when it is), else what PATH in `environment` leads to. Empty, with errno, when that is nothing.
 std::string FindProgram(const std::string& name, const std::vector<std::string>& environment);
 
+// "NAME=VALUE" of each variable of this process.
+std::vector<std::string> OwnEnvironment();
+
 struct SpawnRequest {
   std::string program;
   std::vector<std::string> arguments;    // the first is the program's name
