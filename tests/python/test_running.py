@@ -383,6 +383,8 @@ def test_approvals(engine, tmp_path):
     with pytest.raises(FailedPrecondition, match="decided already: approved by ada: fine"):
         run["a"].reject(by="ada")
     asks("b")
+    assert "waits for approval: And further" in run._repr_html_()
+    assert "approved by ada: fine" in run._repr_html_()
     run["b"].reject(by="bob", comment="no")
     assert run.wait(30).state == "failed"
     assert run["a"].approval["decision"] == {"approved": True, "by": "ada", "comment": "fine"}

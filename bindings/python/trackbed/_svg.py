@@ -10,7 +10,7 @@ import html
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from .run import describe_failure, outputs_text
+from .run import describe_approval, describe_failure, outputs_text
 
 if TYPE_CHECKING:
     from .run import View
@@ -180,7 +180,9 @@ def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
         state = task["state"]
         colour = _COLOURS[state]
         note = outputs_text(task)
-        if state == "failed" and task.get("failure"):
+        if task.get("approval"):
+            note = describe_approval(task["approval"])
+        elif state == "failed" and task.get("failure"):
             note = describe_failure(task["failure"])
         elif state == "skipped":
             note = task.get("skipped", {}).get("message", "")
@@ -192,12 +194,11 @@ def _table(view: "View", spans: Mapping[str, Sequence[int]]) -> str:
             label = f"{(end - span[0]) / 1e9:.1f} s"
             bar = _bar(span[0] - start, end - start, now - start, colour, label)
             spent = label
-        cell = _CELL
         rows.append(
-            f"<tr><td {cell}>{html.escape(name)}</td>"
-            f'<td {cell}><span style="color:{colour}">{_SIGNS[state]} {shown}</span></td>'
-            f"<td {cell}>{spent}</td><td {cell}>{bar}</td>"
-            f'<td {cell}><span style="opacity:.75">{html.escape(note[:80])}</span></td></tr>'
+            f"<tr><td {_CELL}>{html.escape(name)}</td>"
+            f'<td {_CELL}><span style="color:{colour}">{_SIGNS[state]} {shown}</span></td>'
+            f"<td {_CELL}>{spent}</td><td {_CELL}>{bar}</td>"
+            f'<td {_CELL}><span style="opacity:.75">{html.escape(note[:80])}</span></td></tr>'
         )
     left = len(view.tasks) - _MOST_TASKS
     more = f"<p>and {left} more</p>" if left > 0 else ""

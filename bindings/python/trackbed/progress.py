@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
-from .run import FINAL, View, describe_failure, outputs_text, parse_time
+from .run import FINAL, View, describe_approval, describe_failure, outputs_text, parse_time
 
 if TYPE_CHECKING:
     from .run import Run
@@ -129,15 +129,10 @@ def how_it_is(task: Dict[str, Any]) -> str:
         line = "started" if task.get("attempt", 1) <= 1 else f"started, attempt {task['attempt']}"
         if _tenths(task):
             line = "{done} of {of} batches done".format(**task["batches"])
-    elif state == "waiting":
-        line = f"waits for approval: {task['approval']['message']}"
+    elif state == "waiting" or task.get("approval", {}).get("decision"):
+        line = describe_approval(task["approval"])
     elif task.get("cached"):
         line = "succeeded, from the cache"
-    elif task.get("approval", {}).get("decision"):
-        decision = task["approval"]["decision"]
-        line = "approved" if decision["approved"] else "rejected"
-        line += f" by {decision['by']}" if "by" in decision else ": nobody approved in time"
-        line += f": {decision['comment']}" if "comment" in decision else ""
     elif state == "succeeded" and "started" in task and "finished" in task:
         line = f"succeeded in {task.get('seconds', 0.0):.1f} s"
     elif state == "skipped":

@@ -589,6 +589,16 @@ def describe_failure(found: Dict[str, Any]) -> str:
     return f"{reason}: {message}" if message else reason
 
 
+def describe_approval(approval: Dict[str, Any]) -> str:
+    """What is asked; once it is answered, "approved by ada: fine" and the like."""
+    decision = approval.get("decision")
+    if decision is None:
+        return f"waits for approval: {approval['message']}"
+    line = "approved" if decision["approved"] else "rejected"
+    line += f" by {decision['by']}" if "by" in decision else ": nobody approved in time"
+    return line + (f": {decision['comment']}" if "comment" in decision else "")
+
+
 def outputs_text(task: Dict[str, Any]) -> str:
     """The values of a task, short: "accuracy=0.94986, size=7"."""
     values = task.get("outputs", {}).items()
