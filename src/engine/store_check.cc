@@ -15,6 +15,7 @@
 #include "engine/row_digest.hpp"
 #include "engine/sqlite_error.hpp"
 #include "engine/sqlite_statement.hpp"
+#include "engine/unchanging_store.hpp"
 #include "trackbed/engine/engine.hpp"
 
 namespace trackbed {
@@ -214,7 +215,15 @@ Status Copy(const std::string& from, const std::string& to, const std::string& v
   // What went wrong at either end is kept with the target.
   (void)sqlite3_backup_finish(backup);
   if (sqlite3_errcode(target.get()) == SQLITE_OK) return absl::OkStatus();
-  return SqliteError(target.get(), from, absl::StrCat("copy it to ", to));
+  return SqliteError(target.get(), to, absl::StrCat("copy ", from, " there"));
+}
+
+StatusOr<StoreReport> CheckCopy(const std::string& copy, Time now) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenUnchangingStore(copy));
+  TRACKBED_ASSIGN_OR_RETURN(
+      const Database database,
+      OpenDatabase(UnchangingName(copy), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, ""));
+  return Check(copy, database.get(), now).Run(*store);
 }
 
 void RemoveStore(const std::string& path) {
@@ -270,7 +279,7 @@ StatusOr<StoreReport> BackupStore(const std::string& from, const std::string& to
   StoreReport report;
   Status status = Copy(from, part, options.vfs);
   if (status.ok()) {
-    StatusOr<StoreReport> checked = CheckStore(part, now);
+    StatusOr<StoreReport> checked = CheckCopy(part, now);
     status = checked.status();
     if (checked.ok()) report = *std::move(checked);
   }
