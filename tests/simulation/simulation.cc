@@ -659,12 +659,29 @@ class Simulation {
     return status;
   }
 
+  // Until the engine has taken that up, not all runs can be taken up.
   void UseAllNodes() {
     HostProcess* process = Driver();
     if (process == nullptr) return;
-    const Status status = StoreNodes(*process->store);
-    process->wake = now();
-    if (!status.ok()) Break(*process, "store the nodes", status);
+    if (!uses_all_nodes_) {
+      const Status status = StoreNodes(*process->store);
+      has_changed_nodes_ = true;
+      uses_all_nodes_ = status.ok();
+      process->wake = now();
+      if (!status.ok()) Break(*process, "store the nodes", status);
+      return;
+    }
+    const StatusOr<bool> looks = WillLookAtNodes(*process->store);
+    if (!looks.ok()) Break(*process, "read the requests", looks.status());
+    has_changed_nodes_ = !looks.ok() || *looks;
+  }
+
+  // Whether an engine is still to be told that nodes have changed.
+  static StatusOr<bool> WillLookAtNodes(Store& store) {
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<Request> requests, store.ReadRequests());
+    return std::any_of(requests.begin(), requests.end(), [](const Request& request) {
+      return request.kind == Request::Kind::look_at_nodes;
+    });
   }
 
   bool Do(Fault fault, HostProcess& process, int size, Duration while_long) {
@@ -1046,14 +1063,11 @@ class Simulation {
   void CheckNodes(const HostProcess& process, const RunState& run, const Event& event) {
     if (!has_changed_nodes_ || run.pipeline().tasks[event.task].map) return;
     const StatusOr<Lease> lease = process.store->ReadLease();
-    const StatusOr<std::vector<Request>> requests = process.store->ReadRequests();
+    const StatusOr<bool> looks = WillLookAtNodes(*process.store);
     const StatusOr<std::vector<NodeRecord>> stored = process.store->ListNodes();
-    if (!lease.ok() || !requests.ok() || !stored.ok() || stored->empty() ||
+    if (!lease.ok() || !looks.ok() || *looks || !stored.ok() || stored->empty() ||
         lease->holder.process != process.number) {
       return;
-    }
-    for (const Request& request : *requests) {
-      if (request.kind == Request::Kind::look_at_nodes) return;
     }
     AttemptIntended intended;
     static_cast<void>(Decode(event.detail, &intended));
@@ -1233,6 +1247,7 @@ class Simulation {
   SimulatedSecrets secrets_;
   bool stores_nodes_ = false;       // nodes are added to the store, and changed there
   bool has_stored_nodes_ = false;   // all of them
+  bool uses_all_nodes_ = false;     // at the end
   bool has_changed_nodes_ = false;  // … which somebody may have changed since
   std::set<RunId> submitted_runs_;
   bool has_approvals_ = false;

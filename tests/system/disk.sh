@@ -73,3 +73,9 @@ for size in 4 8 16 32 64 68 72 76 80 84 88 92 96 100 104 108 112 116 120 124 128
 done
 [ "$made" -gt 0 ] || fail "no backup was made" out
 [ "$refused" -gt 0 ] || fail "no backup was refused" out
+
+# A copy on what cannot be written to, where nothing can be made beside it.
+"$TRACKBED" db backup narrow/copy.db > out 2> err || fail "backup" out err
+mount -o remount,ro narrow
+"$TRACKBED" db check narrow/copy.db > out 2> err || fail "a copy that is read-only" out err
+grep -q 'sound: 1 run' out || fail "the report about a copy that is read-only" out
