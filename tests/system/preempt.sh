@@ -30,8 +30,8 @@ start() { # OPTIONS...
 start --preempt
 wait "$driver" || fail "the run failed" run.out
 [ "$(wc -l < long)" = 2 ] || fail "the task that was stopped did not begin twice" long run.out
-"$TRACKBED" events latest > events
-grep -q 'attempt_preempting' events || fail "no event says who was stopped" events
+"$TRACKBED" events latest > told
+grep -q 'attempt_preempting' told || fail "no event says who was stopped" told
 "$TRACKBED" show latest > out
 grep -q 'long .*succeeded' out || fail "the task that was stopped" out
 
