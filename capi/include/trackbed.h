@@ -557,7 +557,8 @@ typedef struct trackbed_executor {
   trackbed_status (*start)(void* user_data, const trackbed_attempt* attempt,
                            trackbed_error** error);
   /* Watches an attempt started earlier, perhaps by another process. TRACKBED_NOT_FOUND when its
-   * key was never started. NULL: always that. */
+   * key was never started; a start of it that comes later, from a process that stood still, has to
+   * fail then. NULL: always that. */
   trackbed_status (*adopt)(void* user_data, const char* key, size_t key_size, const char* folder,
                            size_t folder_size, trackbed_error** error);
   /* `mode` is TRACKBED_STOP_…. A stopped attempt still ends with a report. */

@@ -23,6 +23,13 @@ constexpr size_t kReportsKept = 64;  // the room for so many
 
 }  // namespace
 
+Engine::Impl::~Impl() {
+  // Who comes next takes a store that was given back for one that nobody else may act on.
+  if (last_may_act_ && !counted_others_ && !CountOthers().ok()) return;
+  // The result does not matter: a lease that is not given back expires.
+  (void)options_.store->ReleaseLease(fence_);
+}
+
 Status Engine::Impl::Step() {
   TRACKBED_RETURN_IF_ERROR(broken_);
   if (!counted_others_) {
@@ -71,8 +78,10 @@ Status Engine::Impl::CommitAndAct() {
     if (status.ok()) continue;
     AttemptReport report;
     report.key = start.spec.key;
-    report.kind = absl::IsUnavailable(status) ? AttemptReport::Kind::lost
-                                              : AttemptReport::Kind::failed_to_start;
+    // What was given up by an engine in between has not failed.
+    const bool lost = absl::IsUnavailable(status) ||
+                      (start.taken_up && !start.adopt_only && absl::IsFailedPrecondition(status));
+    report.kind = lost ? AttemptReport::Kind::lost : AttemptReport::Kind::failed_to_start;
     report.message = absl::IsNotFound(status) && !start.cannot_start.empty()
                          ? start.cannot_start
                          : std::string(Message(status));
@@ -330,12 +339,22 @@ StatusOr<std::unique_ptr<Engine>> Engine::Open(EngineOptions options) {
     return InvalidArgument(
         absl::StrCat("EngineOptions.nodes: ", AbslView(Message(possible.status()))));
   }
+  TRACKBED_ASSIGN_OR_RETURN(const Lease before, options.store->ReadLease());
   const std::vector<NodeDescription>& first = stored.nodes.empty() ? options.nodes : stored.nodes;
   options.holder.node = WriteNodes(first);
-  TRACKBED_ASSIGN_OR_RETURN(const Lease lease,
-                            options.store->AcquireLease(options.holder, options.clock->Now(),
-                                                        options.lease_time, options.is_gone));
-  auto impl = std::make_unique<Impl>(std::move(options), lease);
+  std::optional<bool> is_gone;
+  const auto ask = [&](const LeaseHolder& holder) {
+    is_gone = options.is_gone && options.is_gone(holder);
+    return *is_gone;
+  };
+  TRACKBED_ASSIGN_OR_RETURN(
+      const Lease lease,
+      options.store->AcquireLease(options.holder, options.clock->Now(), options.lease_time, ask));
+  const bool given_back = before.fence == 0 || before.expires == Time{};
+  const bool ended = given_back || (is_gone ? *is_gone : ask(before.holder));
+  // Somebody else may have held it between the two.
+  const bool last_may_act = before.fence + 1 != lease.fence || !ended;
+  auto impl = std::make_unique<Impl>(std::move(options), lease, last_may_act);
   TRACKBED_RETURN_IF_ERROR(impl->MakeQueue(std::move(stored)));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }

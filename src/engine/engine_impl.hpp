@@ -94,6 +94,7 @@ struct PendingStart {
   AttemptSpec spec;
   bool adopt_only = false;   // watch it, never start it: its run is being cancelled, or …
   std::string cannot_start;  // … it cannot start again, for this reason
+  bool taken_up = false;     // another engine meant to start it
 };
 
 struct PendingStop {
@@ -114,16 +115,16 @@ struct Publication {
 
 class Engine::Impl {
  public:
-  Impl(EngineOptions options, const Lease& lease)
+  // `last_may_act`: who held the store before us has not given it back, may still run, and may not
+  // know yet that it is ours.
+  Impl(EngineOptions options, const Lease& lease, bool last_may_act)
       : options_(std::move(options)),
         workspace_(options_.home),
         fence_(lease.fence),
-        lease_until_(lease.expires) {}
+        lease_until_(lease.expires),
+        last_may_act_(last_may_act) {}
 
-  ~Impl() {
-    // The result does not matter: a lease that is not given back expires.
-    (void)options_.store->ReleaseLease(fence_);
-  }
+  ~Impl();
 
   // Once, before all else.
   Status MakeQueue(StoredNodes stored);
@@ -255,6 +256,7 @@ class Engine::Impl {
   // Attempts of runs that were interrupted and that nobody has taken up: what they hold.
   absl::flat_hash_map<AttemptKey, uint32_t> others_;
   bool counted_others_ = false;
+  bool last_may_act_;
   bool any_unknown_ = false;                          // of attempts_, as far as their events say
   absl::flat_hash_map<std::string, Flight> flights_;  // by cache key
   std::deque<ReadyTask> to_consider_;

@@ -279,8 +279,11 @@ Status Engine::Impl::CountOthers() {
       if (status.state != TaskState::running || state->pipeline().tasks[task].map) continue;
       const std::string& name = state->pipeline().tasks[task].name;
       const AttemptKey key = MakeAttemptKey(record.id, name, status.attempt);
-      const Status found = options_.executor->Observe(
-          key, workspace_.AttemptFolder(record.id, name, status.attempt));
+      // An engine that only stood still may yet start what it meant to, in room that we have given
+      // to others by then: so what it has not started is given up.
+      const std::string folder = workspace_.AttemptFolder(record.id, name, status.attempt);
+      const Status found = last_may_act_ ? options_.executor->Adopt(key, folder)
+                                         : options_.executor->Observe(key, folder);
       if (!found.ok()) continue;
       others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_,
                                     nullptr, /*stoppable=*/false);
@@ -343,7 +346,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
                     status.attempt});
     }
     starts_.push_back({std::move(spec), run.state.cancel_requested() || !resolved.ok(),
-                       std::string(Message(resolved))});
+                       std::string(Message(resolved)), /*taken_up=*/true});
   }
   if (run.map != nullptr) AdmitBatches(run);
   return absl::OkStatus();

@@ -301,7 +301,7 @@ Status Engine::Impl::StartAttempt(ActiveRun& run, TaskIndex task,
   }
   ++run.attempts;
   attempts_[spec->key] = {&run, task, started.held};
-  starts_.push_back({*std::move(spec), false, ""});
+  starts_.push_back({*std::move(spec), false, "", false});
   return absl::OkStatus();
 }
 

@@ -227,6 +227,70 @@ TEST_CASE("Fair shares are of tenants, not of runs") {
                       [&](const AttemptKey& key) { return key.starts_with(of_b); }) == 4);
 }
 
+// The executor of an engine that stands still whenever it is to start something.
+class Standing final : public Executor {
+ public:
+  explicit Standing(FakeExecutor* other) : other_(other) {}
+  std::vector<AttemptSpec> late;
+  Status Start(const AttemptSpec& spec) override {
+    late.push_back(spec);
+    return absl::OkStatus();
+  }
+  Status Adopt(const AttemptKey& key, const std::string& folder) override {
+    return other_->Adopt(key, folder);
+  }
+  Status Poll(std::vector<AttemptReport>* reports) override { return other_->Poll(reports); }
+  Status Stop(const AttemptKey& key, StopMode mode) override { return other_->Stop(key, mode); }
+  int WakeDescriptor() const override { return -1; }
+
+ private:
+  FakeExecutor* other_;
+};
+
+TEST_CASE("What an engine meant to start, and stood still, does not start in room of others") {
+  EngineLab lab;
+  Standing standing(&lab.executor);
+  lab.options.executor = &standing;
+  lab.options.nodes = {NodeOfSlots({Slot("cpu", 1)})};
+  Pipeline pipeline = NewPipeline("p");
+  AddTask(pipeline, "a");
+  lab.executor.Script("a", Outcome::Waits());
+  const RunId first = lab.Submit(pipeline);
+  lab.compare_after_steps = false;
+  lab.Step();
+  REQUIRE(standing.late.size() == 1);
+
+  // Another has the store once the lease has ended, and somebody else's run the room.
+  const bool is_known_dead = GENERATE(false, true);
+  const bool somebody_looked = GENERATE(false, true);
+  CAPTURE(is_known_dead, somebody_looked);
+  if (is_known_dead) lab.options.is_gone = [](const LeaseHolder&) { return true; };
+  lab.process().Die();
+  lab.Close();
+  lab.options.executor = &lab.executor;
+  lab.clock.Advance(std::chrono::minutes(1));
+  if (somebody_looked) {
+    lab.Open();
+    lab.Close();
+  }
+  const RunId second = lab.Submit(pipeline);
+  lab.Step();
+  CHECK(lab.executor.started() == Names{second + "/a/1"});
+  if (!is_known_dead) CHECK_FALSE(lab.executor.Start(standing.late[0]).ok());
+  CHECK(lab.executor.MostUsed("cpu") == 1000);
+
+  // It was no try of the task's; of one that is dead it is still to be made.
+  lab.executor.Finish(second + "/a/1");
+  lab.Step();
+  REQUIRE(lab.engine().Resume(first).ok());
+  lab.Step();
+  const AttemptKey again = first + (is_known_dead ? "/a/1" : "/a/2");
+  CHECK(lab.executor.started().back() == again);
+  lab.executor.Finish(again);
+  lab.Step();
+  CHECK(lab.StatusOf(first) == "succeeded");
+}
+
 TEST_CASE("What interrupted runs have under way is not given to others") {
   EngineLab lab;
   lab.options.nodes = {NodeOfSlots({Slot("cpu", 4), Slot("cuda.device", 2)})};

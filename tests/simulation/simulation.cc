@@ -71,8 +71,8 @@ struct HostProcess {
   // Whom it told to stop for others, and for whom: RUN/TASK.
   std::set<AttemptKey> told_to_stop;
   std::set<std::pair<RunId, TaskIndex>> claims;
-  bool leaves_runs = false;  // until there are nodes again on which they can run
-  bool excused = false;      // something was done to it that its calls may fail for
+  Time takes_up_rest = kNever;  // of the runs that it has not taken up yet
+  bool excused = false;         // something was done to it that its calls may fail for
 };
 
 class SimulatedSecrets final : public SecretSource {
@@ -95,6 +95,7 @@ class Simulation {
         people_(~options.seed),
         values_(~options.seed * 8 + 1),
         changes_(~options.seed * 8 + 2),
+        leaves_(~options.seed * 8 + 3),
         world_(options.seed * 8 + 2),
         engine_random_(options.seed * 8 + 4),
         disk_random_(options.seed * 8 + 3),
@@ -323,8 +324,10 @@ class Simulation {
       Begin(process);
       return;
     }
-    if (process.leaves_runs && !has_changed_nodes_) {
-      process.leaves_runs = false;
+    const bool takes_up_rest = is_calm_ ? process.takes_up_rest != kNever && !has_changed_nodes_
+                                        : process.takes_up_rest <= now();
+    if (takes_up_rest) {
+      process.takes_up_rest = kNever;
       TakeUp(process);
       if (process.engine == nullptr) return;
     }
@@ -391,7 +394,7 @@ class Simulation {
       return !chance_.OneIn(10);
     };
     process.heard.clear();
-    process.leaves_runs = false;
+    process.takes_up_rest = kNever;
     process.told_to_stop.clear();
     process.claims.clear();
     engine.sink = [this, &process](const RunState& run, uint64_t sequence, const Event& event) {
@@ -415,7 +418,7 @@ class Simulation {
     TakeUp(process);
   }
 
-  // Takes up every run that was interrupted.
+  // Takes up the runs that were interrupted, all but some that are left for later.
   void TakeUp(HostProcess& process) {
     StatusOr<std::vector<RunRecord>> records = process.store->ListRuns(1000);
     if (!records.ok()) {
@@ -425,10 +428,14 @@ class Simulation {
     if (chance_.OneIn(2)) std::reverse(records->begin(), records->end());
     for (const RunRecord& record : *records) {
       if (record.status != RunStatus::running) continue;
+      if (!is_calm_ && process.engine->Find(record.id) == nullptr && leaves_.OneIn(6)) {
+        process.takes_up_rest = now() + Gap(leaves_, minutes(4));
+        continue;
+      }
       const Status status = !is_calm_ && chance_.OneIn(12) ? process.engine->Cancel(record.id)
                                                            : process.engine->Resume(record.id);
       if (!status.ok() && CannotRunNow(status)) {
-        process.leaves_runs = true;
+        process.takes_up_rest = now() + Gap(leaves_, minutes(4));
       } else if (!status.ok()) {
         Break(process, "take up " + record.id, status);
         return;
@@ -609,12 +616,13 @@ class Simulation {
 
   // What came later than the others, which draw as they always did.
   void DisturbOtherwise() {
-    const int kind = changes_.Roll(3);
+    const int kind = changes_.Roll(4);
     const int size = changes_.Roll(1000);
     const Duration while_long = Gap(changes_, minutes(3));
     const Fault fault = kind == 0   ? Fault::slow_network
                         : kind == 1 ? Fault::node_change
-                                    : Fault::no_secret;
+                        : kind == 2 ? Fault::no_secret
+                                    : Fault::user;
     if (!options_.faults[static_cast<size_t>(fault)]) return;
     if (DoOtherwise(fault, size, while_long)) {
       ++result_.faults[static_cast<size_t>(fault)];
@@ -630,6 +638,7 @@ class Simulation {
       locked_until_ = now() + while_long;
       return true;
     }
+    if (fault == Fault::user) return RetryBatch(size);
     if (!has_several_nodes()) return false;
     if (fault == Fault::slow_network) {
       world_.SlowDown(node);
@@ -646,6 +655,33 @@ class Simulation {
                               : process->store->ChangeNodes({record}, {}, world_.clock.Now());
     if (!status.ok()) Break(*process, "change the nodes", status);
     return true;
+  }
+
+  // Somebody has the first batch of a task with a map run again.
+  bool RetryBatch(int size) {
+    HostProcess* process = Driver();
+    if (process == nullptr) return false;
+    const StatusOr<std::vector<RunRecord>> records = process->store->ListRuns(12);
+    if (!records.ok()) {
+      Break(*process, "list the runs", records.status());
+      return true;
+    }
+    for (const RunRecord& record : *records) {
+      if (record.status == RunStatus::running) continue;
+      const StatusOr<StoredRun> run = LoadRun(*process->store, record.id);
+      if (!run.ok()) continue;
+      for (const Task& task : run->state->pipeline().tasks) {
+        if (!task.map || size-- % 3 != 0) continue;
+        const Status status = process->engine->Retry(record.id, {task.name + "[0]"});
+        process->wake = now();
+        if (!status.ok() && !absl::IsFailedPrecondition(status) && !absl::IsNotFound(status) &&
+            !CannotRunNow(status)) {
+          Break(*process, "retry a batch", status);
+        }
+        return true;
+      }
+    }
+    return false;
   }
 
   Status StoreNodes(Store& store) {
@@ -996,8 +1032,9 @@ class Simulation {
       return run == nullptr || run->task(claim.second).state != TaskState::pending;
     });
     const StatusOr<std::vector<RunRecord>> records = process.store->ListRuns(1000, RunsListed::all);
-    if (process.claims.size() > 1 || !process.executor->HearsAllNodes() || has_changed_nodes_ ||
-        !records.ok()) {
+    // Who stood still meanwhile tells late.
+    if (!HoldsLease(process) || process.claims.size() > 1 || !process.executor->HearsAllNodes() ||
+        has_changed_nodes_ || !records.ok()) {
       return;
     }
     const Task& gains = other.pipeline().tasks[task];
@@ -1062,13 +1099,9 @@ class Simulation {
   // Nothing is to start on a node once the engine has taken up that it is drained or gone.
   void CheckNodes(const HostProcess& process, const RunState& run, const Event& event) {
     if (!has_changed_nodes_ || run.pipeline().tasks[event.task].map) return;
-    const StatusOr<Lease> lease = process.store->ReadLease();
     const StatusOr<bool> looks = WillLookAtNodes(*process.store);
     const StatusOr<std::vector<NodeRecord>> stored = process.store->ListNodes();
-    if (!lease.ok() || !looks.ok() || *looks || !stored.ok() || stored->empty() ||
-        lease->holder.process != process.number) {
-      return;
-    }
+    if (!HoldsLease(process) || !looks.ok() || *looks || !stored.ok() || stored->empty()) return;
     AttemptIntended intended;
     static_cast<void>(Decode(event.detail, &intended));
     std::vector<std::string> nodes{intended.node};
@@ -1103,6 +1136,11 @@ class Simulation {
     }
     std::erase_if(submitted_runs_, [&](const RunId& run) { return !there.contains(run); });
     may_start_again_ = true;
+  }
+
+  static bool HoldsLease(const HostProcess& process) {
+    const StatusOr<Lease> lease = process.store->ReadLease();
+    return lease.ok() && lease->holder.process == process.number;
   }
 
   // Not of an engine that has lost its lease and does not know it yet.
@@ -1227,6 +1265,7 @@ class Simulation {
   Dice people_;   // what they answer
   Dice values_;   // which tasks get which values
   Dice changes_;  // networks, nodes and secrets
+  Dice leaves_;   // which runs are not taken up at once
   World world_;
   SeededRandom engine_random_;
   SeededRandom disk_random_;
