@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ._approval import Approval as Approval
+    from ._approval import approval as approval
     from ._document import Range as Range
     from ._refs import Condition as Condition
     from ._refs import first_of as first_of
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from ._task import unmapped as unmapped
 
 _WHERE = {
+    "_approval": "Approval approval",
     "_document": "Range",
     "_refs": "Condition first_of",
     "_trace": "when",
