@@ -30,6 +30,7 @@ from trackbed import (
     backup_store,
     check_store,
     first_of,
+    load,
     pipeline,
     shell,
     task,
@@ -412,6 +413,30 @@ def test_a_function_asks_and_goes_on_or_not(engine):
     run["sign-off"].reject(by="ada", comment="too little")
     assert run.wait(30).state == "failed"
     assert run["double-2"].state == "skipped"
+
+
+def test_a_file_is_looked_at_and_run(engine, tmp_path):
+    file = tmp_path / "hello.yaml"
+    file.write_text(
+        "name: hello\nparameters: {who: {default: world}}\ntasks:\n"
+        "- {name: greet, command: 'echo line=hello ${{ params.who }} >> $TRACKBED_OUTPUT',\n"
+        "   outputs: [line]}\n"
+        "- {name: after, command: 'true', dependencies: [greet]}\n"
+    )
+    hello = load(file)
+    assert (hello.name, hello.path) == ("hello", file)
+    assert hello.parameters == {"who": {"type": "string", "default": "world"}}
+    assert hello.describe() == "greet\nafter  after greet"
+    assert "greet" in hello._repr_html_() and "<svg" in hello.graph()
+    file.write_text("name: another\ntasks: []\n")  # it stays what it was when it was read
+    run = hello.using(engine, progress=False).run(who="Ada")
+    assert run["greet"].output == {"line": "hello Ada"}
+    assert [found.id for found in hello.using(engine).runs()] == [run.id]
+    assert engine.submit(hello, {"who": "Bob"}).wait(30)["greet"].output == {"line": "hello Bob"}
+    with pytest.raises(InvalidArgument, match='did you mean "who"'):
+        hello.using(engine).submit(whom="Ada")
+    with pytest.raises(InvalidArgument, match="hello.yaml:2:8: tasks: "):
+        load(file)
 
 
 def test_threads(engine):

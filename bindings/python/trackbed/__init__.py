@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .errors import Unavailable as Unavailable
     from ._executors import Containers as Containers
     from ._executors import Slurm as Slurm
+    from ._file import load as load
+    from ._file import PipelineFile as PipelineFile
     from .groups import Principal as Principal
     from .groups import ResourceGroups as ResourceGroups
     from .partitions import partition_profiles as partition_profiles
@@ -87,6 +89,7 @@ _WHERE = {
     "InternalError InvalidArgument NotFound PermissionDenied ResourceExhausted RunCancelled "
     "RunFailed TrackbedError Unavailable",
     "_executors": "Containers Slurm",
+    "_file": "PipelineFile load",
     "groups": "Principal ResourceGroups",
     "partitions": "Partitions partition_profiles plan_partitions",
     "_pipeline": "Pipeline pipeline",
