@@ -1,4 +1,4 @@
-"""A neural network with two hidden layers, trained by PyTorch on the GPU that the task was given."""
+"""A neural network with two hidden layers, trained by PyTorch on the GPU that the task has."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ except ImportError as error:
 if arguments.device == "cuda" and not torch.cuda.is_available():
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     sys.exit(
-        f"train_gpu.py: PyTorch {torch.__version__} finds no GPU among CUDA_VISIBLE_DEVICES={shown}: "
+        f"train_gpu.py: PyTorch {torch.__version__} finds no GPU (CUDA_VISIBLE_DEVICES={shown}): "
         "is there one, is its driver new enough, is PyTorch one with CUDA?"
     )
 
