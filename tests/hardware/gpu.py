@@ -708,7 +708,7 @@ def partitions(lab):
 
 
 def run_check(function, cards):
-    """"ok", "FAILED" or "skipped", with what there is to say."""
+    """ "ok", "FAILED" or "skipped", with what there is to say."""
     start = time.perf_counter()
     folder = tempfile.mkdtemp(prefix=f"trackbed-gpu-{function.__name__}.")
     lab = Lab(folder, cards)
