@@ -12,32 +12,30 @@
 
 namespace trackbed::cli {
 
-struct RunOptions {
-  std::string file;
-  std::vector<std::string> parameters;  // NAME=VALUE
-  std::vector<std::string> slots;       // NAME=AMOUNT
-  std::string sandbox = "auto";         // auto, never, always
+// What the commands that drive a run have in common.
+struct DriveOptions {
+  std::vector<std::string> slots;  // NAME=AMOUNT
+  std::string sandbox = "auto";    // auto, never, always
   ExecutorChoice executor;
-  std::string results;  // folder for the results; empty: below the home folder
+  bool preempt = false;  // SessionOptions::preempt
+  std::string results;   // folder for the results; empty: below the home folder
   bool json = false;
   bool plain = false;
+  bool wait = false;
+};
+
+struct RunOptions : DriveOptions {
+  std::string file;
+  std::vector<std::string> parameters;  // NAME=VALUE
   bool dry_run = false;
   bool no_cache = false;
-  bool wait = false;
   std::optional<int> priority;
 };
 int RunPipeline(const CommonOptions& common, const RunOptions& options);
 
-struct ContinueOptions {
+struct ContinueOptions : DriveOptions {
   std::string run;
   std::vector<std::string> from;  // retry: tasks
-  std::vector<std::string> slots;
-  std::string sandbox = "auto";
-  ExecutorChoice executor;
-  std::string results;
-  bool json = false;
-  bool plain = false;
-  bool wait = false;
 };
 int ResumeRun(const CommonOptions& common, const ContinueOptions& options);
 int RetryRun(const CommonOptions& common, const ContinueOptions& options);

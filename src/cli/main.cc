@@ -23,19 +23,6 @@ constexpr char kFooter[] =
     "4 interrupted (resume continues it), 5 another process holds the store,\n"
     "6 the machine is in the way (disk full, no permission, damaged data)";
 
-void AddRunningOptions(CLI::App* command, std::vector<std::string>* slots, std::string* sandbox,
-                       std::string* results, bool* json, bool* plain, bool* wait) {
-  command->add_option("--slots", *slots,
-                      "What may be used at once, over what the machine has: NAME=AMOUNT");
-  command->add_option("--sandbox", *sandbox, "Mount folders at absolute paths by bubblewrap")
-      ->check(CLI::IsMember({"auto", "never", "always"}))
-      ->capture_default_str();
-  command->add_option("--results", *results, "Folder to publish the pipeline's results in");
-  command->add_flag("--json", *json, "Print each event as a JSON object a line");
-  command->add_flag("--plain", *plain, "Print a line an event, though this is a terminal");
-  command->add_flag("--wait", *wait, "Wait while another process holds the store");
-}
-
 void AddEndpointOption(CLI::App* command, ExecutorChoice* executor) {
   command->add_option("--endpoint", executor->endpoint,
                       "Container engine: unix:///PATH, tcp://HOST:PORT, https://HOST:PORT "
@@ -93,6 +80,22 @@ void AddExecutorOptions(CLI::App* command, ExecutorChoice* executor) {
   AddSlurmOptions(command, executor);
 }
 
+void AddDriveOptions(CLI::App* command, DriveOptions* options) {
+  command->add_option("--slots", options->slots,
+                      "What may be used at once, over what the machine has: NAME=AMOUNT");
+  command->add_flag("--preempt", options->preempt,
+                    "Stop tasks for those that wait with a higher priority");
+  command
+      ->add_option("--sandbox", options->sandbox, "Mount folders at absolute paths by bubblewrap")
+      ->check(CLI::IsMember({"auto", "never", "always"}))
+      ->capture_default_str();
+  command->add_option("--results", options->results, "Folder to publish the pipeline's results in");
+  command->add_flag("--json", options->json, "Print each event as a JSON object a line");
+  command->add_flag("--plain", options->plain, "Print a line an event, though this is a terminal");
+  command->add_flag("--wait", options->wait, "Wait while another process holds the store");
+  AddExecutorOptions(command, &options->executor);
+}
+
 std::string UnknownCommand(const CLI::App& app, const std::string& name) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
@@ -139,17 +142,13 @@ int Main(int argc, char** argv) {
   run_command->add_option("--priority", run.priority, "Higher goes first (default: the pipeline's)")
       ->check(CLI::Range(-kMaxPriority, +kMaxPriority));
   run_command->add_flag("--no-cache", run.no_cache, "Run every task, though results are known");
-  AddRunningOptions(run_command, &run.slots, &run.sandbox, &run.results, &run.json, &run.plain,
-                    &run.wait);
-  AddExecutorOptions(run_command, &run.executor);
+  AddDriveOptions(run_command, &run);
 
   ContinueOptions resume;
   CLI::App* resume_command = command("resume", "Continue an interrupted or cancelled run",
                                      [&] { return ResumeRun(common, resume); });
   resume_command->add_option("RUN", resume.run, "Run, or latest")->required();
-  AddRunningOptions(resume_command, &resume.slots, &resume.sandbox, &resume.results, &resume.json,
-                    &resume.plain, &resume.wait);
-  AddExecutorOptions(resume_command, &resume.executor);
+  AddDriveOptions(resume_command, &resume);
 
   ContinueOptions retry;
   CLI::App* retry_command =
@@ -157,9 +156,7 @@ int Main(int argc, char** argv) {
               [&] { return RetryRun(common, retry); });
   retry_command->add_option("RUN", retry.run, "Run, or latest")->required();
   retry_command->add_option("--from", retry.from, "Task to start from, with all that depend on it");
-  AddRunningOptions(retry_command, &retry.slots, &retry.sandbox, &retry.results, &retry.json,
-                    &retry.plain, &retry.wait);
-  AddExecutorOptions(retry_command, &retry.executor);
+  AddDriveOptions(retry_command, &retry);
 
   std::string run_id;
   bool json = false;

@@ -199,16 +199,15 @@ int DryRun(const Pipeline& pipeline, const std::map<std::string, Value>& paramet
 
 // A session whose events go to `progress`.
 StatusOr<std::unique_ptr<Session>> OpenSession(const CommonOptions& common,
-                                               const std::vector<std::string>& slots,
-                                               const std::string& sandbox,
-                                               const ExecutorChoice& executor, bool wait,
-                                               std::string description, Progress& progress) {
+                                               const DriveOptions& drive, std::string description,
+                                               Progress& progress) {
   SessionOptions options;
   options.common = common;
-  options.slots = slots;
-  TRACKBED_ASSIGN_OR_RETURN(options.sandbox, ReadSandboxMode(sandbox));
-  options.executor = executor;
-  options.wait = wait;
+  options.slots = drive.slots;
+  TRACKBED_ASSIGN_OR_RETURN(options.sandbox, ReadSandboxMode(drive.sandbox));
+  options.executor = drive.executor;
+  options.preempt = drive.preempt;
+  options.wait = drive.wait;
   options.description = std::move(description);
   options.sink = [&progress](const RunState& run, uint64_t, const Event& event) {
     progress.OnEvent(run, event);
@@ -226,8 +225,7 @@ int Continue(const CommonOptions& common, const ContinueOptions& options, const 
   if (!id.ok()) return Fail(id.status());
   store->reset();
   StatusOr<std::unique_ptr<Session>> session =
-      OpenSession(common, options.slots, options.sandbox, options.executor, options.wait,
-                  absl::StrCat("trackbed ", verb, " ", *id), *progress);
+      OpenSession(common, options, absl::StrCat("trackbed ", verb, " ", *id), *progress);
   if (!session.ok()) return FailToOpen(session.status());
   if (Status status = start((*session)->engine(), *id); !status.ok()) return FailAsAsked(status);
   const int code = Drive(**session, *id, *progress);
@@ -251,8 +249,7 @@ int RunPipeline(const CommonOptions& common, const RunOptions& options) {
 
   const std::unique_ptr<Progress> progress = ChooseProgress(options.json, options.plain);
   StatusOr<std::unique_ptr<Session>> session =
-      OpenSession(common, options.slots, options.sandbox, options.executor, options.wait,
-                  absl::StrCat("trackbed run ", options.file), *progress);
+      OpenSession(common, options, absl::StrCat("trackbed run ", options.file), *progress);
   if (!session.ok()) return FailToOpen(session.status());
   const std::string base = fs::absolute(options.file).parent_path().string();
   StatusOr<SubmitOptions> prepared =
@@ -284,8 +281,10 @@ int CancelRun(const CommonOptions& common, const std::string& given,
   const StatusOr<RunId> id = ResolveRun(**store, given);
   if (!id.ok()) return Fail(id.status());
   const std::unique_ptr<Progress> progress = NewPlainProgress();
-  StatusOr<std::unique_ptr<Session>> session = OpenSession(
-      common, {}, "auto", executor, false, absl::StrCat("trackbed cancel ", *id), *progress);
+  DriveOptions drive;
+  drive.executor = executor;
+  StatusOr<std::unique_ptr<Session>> session =
+      OpenSession(common, drive, absl::StrCat("trackbed cancel ", *id), *progress);
   if (session.ok()) {
     if (Status status = (*session)->engine().Cancel(*id); !status.ok()) return FailAsAsked(status);
     const int code = Drive(**session, *id, *progress);
@@ -356,9 +355,10 @@ int DecideTask(const CommonOptions& common, const DecideOptions& options) {
   if (Status status = CheckDecision(*run->state, *task, decision); !status.ok())
     return FailAsAsked(status);
   const std::unique_ptr<Progress> progress = NewPlainProgress();
-  StatusOr<std::unique_ptr<Session>> session =
-      OpenSession(common, {}, "auto", options.executor, false,
-                  absl::StrCat("trackbed approve ", *id, " ", options.task), *progress);
+  DriveOptions drive;
+  drive.executor = options.executor;
+  StatusOr<std::unique_ptr<Session>> session = OpenSession(
+      common, drive, absl::StrCat("trackbed approve ", *id, " ", options.task), *progress);
   if (session.ok()) {
     if (Status status = (*session)->engine().Decide(*id, options.task, decision); !status.ok())
       return FailAsAsked(status);

@@ -129,6 +129,7 @@ StatusOr<std::unique_ptr<Session>> Session::Open(SessionOptions options) {
   engine.home = session->home_;
   engine.node_lease = options.executor.node_lease;
   engine.placer = options.executor.placer;
+  engine.policy.preempt_by_priority = options.preempt;
   engine.nodes = {session->node_};
   // Nodes that somebody added, also while the run goes on, are used instead of this machine, unless
   // that is asked for by --slots or Slurm decides.

@@ -32,6 +32,7 @@ struct SessionOptions {
   std::vector<std::string> slots;  // NAME=AMOUNT; empty: those of this machine
   SandboxMode sandbox = SandboxMode::automatic;
   ExecutorChoice executor;
+  bool preempt = false;     // tasks are stopped for those that wait with a higher priority
   std::string description;  // of this process, for others who want the store
   bool wait = false;        // for the store, when another process holds it
   EventSink sink;

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "engine/copy_inside.hpp"
 #include "trackbed/data/source_snapshot.hpp"
 #include "trackbed/data/tree_digest.hpp"
 #include "trackbed/engine/workspace.hpp"
@@ -232,17 +233,16 @@ StatusOr<std::vector<std::string>> PublishResults(const RunState& run, const std
     if (task == tasks.size()) return Internal(absl::StrCat("result ", name, ": no task"));
     if (run.task(task).state == TaskState::skipped) continue;
     const TaskResult* result = run.Result(task);
-    if (result == nullptr || result->digest.empty()) {
+    Status status = NotFound("it left nothing");
+    if (result != nullptr && !result->digest.empty()) {
+      const std::string left = workspace.AttemptFolder(result->run, result->task, result->attempt);
+      status = CopyInside(left + "/outputs", path, destination, name);
+    }
+    if (absl::IsNotFound(status)) {
       return NotFound(absl::StrCat("result \"", name, "\": task \"", task_name,
                                    "\" left no file \"", path, "\" in $TRACKBED_OUTPUTS"));
     }
-    const StatusOr<fs::path> file = Inside(
-        workspace.AttemptFolder(result->run, result->task, result->attempt) + "/outputs", path);
-    if (!file.ok() || !fs::is_regular_file(*file)) {
-      return NotFound(absl::StrCat("result \"", name, "\": task \"", task_name,
-                                   "\" left no file \"", path, "\" in $TRACKBED_OUTPUTS"));
-    }
-    TRACKBED_RETURN_IF_ERROR(CopyFile(*file, fs::path(destination) / name));
+    TRACKBED_RETURN_IF_ERROR(status);
     written.push_back(name);
   }
   return written;

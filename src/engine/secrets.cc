@@ -41,7 +41,8 @@ class LocalSecrets final : public SecretSource {
           absl::StrCat("found secret \"", name, "\", expected a plain file name"));
     }
     const std::string path = absl::StrCat(folder_, "/", name);
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    // A pipe is not waited for.
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) return NotFound(absl::StrCat("there is no secret file ", path));
     StatusOr<std::string> value = ReadPrivate(file, path);
     ::close(file);

@@ -8,6 +8,7 @@
 // events are before it, so that none can be missing. That row is where the next event goes: on a
 // page that is written anyway.
 #include <absl/container/flat_hash_map.h>
+#include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -24,6 +25,7 @@
 #include "engine/row_digest.hpp"
 #include "engine/sqlite_error.hpp"
 #include "engine/sqlite_statement.hpp"
+#include "engine/unchanging_store.hpp"
 #include "trackbed/engine/store.hpp"
 
 namespace trackbed {
@@ -98,7 +100,7 @@ class SqliteStore final : public Store {
   SqliteStore() = default;
   ~SqliteStore() override;
 
-  Status Open(const std::string& path, const SqliteStoreOptions& options);
+  Status Open(const std::string& path, const SqliteStoreOptions& options, bool unchanging);
 
   StatusOr<Lease> AcquireLease(const LeaseHolder& holder, Time now, Duration ttl,
                                const std::function<bool(const LeaseHolder&)>& is_gone) override;
@@ -186,7 +188,8 @@ Status CreatePrivateFile(const std::string& path) {
   return IsOutOfSpace(error) ? ResourceExhausted(message) : FailedPrecondition(message);
 }
 
-Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& options) {
+Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& options,
+                         bool unchanging) {
   path_ = path;
   // A cache of our own, whatever the host has set for all its connections.
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
@@ -196,8 +199,10 @@ Status SqliteStore::Open(const std::string& path, const SqliteStoreOptions& opti
   } else if (!options.read_only) {
     flags |= SQLITE_OPEN_CREATE;
   }
+  if (unchanging) flags |= SQLITE_OPEN_URI;
+  const std::string name = unchanging ? UnchangingName(path) : path;
   const char* vfs = options.vfs.empty() ? nullptr : options.vfs.c_str();
-  if (sqlite3_open_v2(path.c_str(), &database_, flags, vfs) != SQLITE_OK) {
+  if (sqlite3_open_v2(name.c_str(), &database_, flags, vfs) != SQLITE_OK) {
     return Error("open the store");
   }
   sqlite3_busy_timeout(database_, kBusyMilliseconds);
@@ -795,8 +800,29 @@ StatusOr<std::vector<Request>> SqliteStore::ReadRequests() {
 StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path,
                                                  const SqliteStoreOptions& options) {
   auto store = std::make_unique<SqliteStore>();
-  TRACKBED_RETURN_IF_ERROR(store->Open(path, options));
+  TRACKBED_RETURN_IF_ERROR(store->Open(path, options, /*unchanging=*/false));
   return store;
+}
+
+StatusOr<std::unique_ptr<Store>> OpenUnchangingStore(const std::string& path) {
+  SqliteStoreOptions options;
+  options.read_only = true;
+  auto store = std::make_unique<SqliteStore>();
+  TRACKBED_RETURN_IF_ERROR(store->Open(path, options, /*unchanging=*/true));
+  return store;
+}
+
+std::string UnchangingName(const std::string& path) {
+  // An absolute path comes after a host, of which there is none.
+  std::string name = path.starts_with('/') ? "file://" : "file:";
+  for (const char c : path) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '/') {
+      name += c;
+    } else {
+      absl::StrAppend(&name, "%", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
+    }
+  }
+  return name + "?immutable=1";
 }
 
 }  // namespace trackbed

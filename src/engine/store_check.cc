@@ -15,6 +15,7 @@
 #include "engine/row_digest.hpp"
 #include "engine/sqlite_error.hpp"
 #include "engine/sqlite_statement.hpp"
+#include "engine/unchanging_store.hpp"
 #include "trackbed/engine/engine.hpp"
 
 namespace trackbed {
@@ -206,7 +207,9 @@ Status Sync(const std::string& path) {
 }
 
 // In one step, and so of one moment; writers go on meanwhile, in the log.
-Status Copy(const std::string& from, const std::string& to, const std::string& vfs) {
+// `name` is what the copy is called in errors.
+Status Copy(const std::string& from, const std::string& vfs, const std::string& to,
+            const std::string& name) {
   TRACKBED_ASSIGN_OR_RETURN(const Database source, OpenDatabase(from, SQLITE_OPEN_READONLY, vfs));
   TRACKBED_ASSIGN_OR_RETURN(const Database target, OpenDatabase(to, SQLITE_OPEN_READWRITE, ""));
   sqlite3_backup* backup = sqlite3_backup_init(target.get(), "main", source.get(), "main");
@@ -214,7 +217,22 @@ Status Copy(const std::string& from, const std::string& to, const std::string& v
   // What went wrong at either end is kept with the target.
   (void)sqlite3_backup_finish(backup);
   if (sqlite3_errcode(target.get()) == SQLITE_OK) return absl::OkStatus();
-  return SqliteError(target.get(), from, absl::StrCat("copy it to ", to));
+  return SqliteError(target.get(), name, absl::StrCat("copy ", from, " there"));
+}
+
+StatusOr<StoreReport> CheckUnchanging(const std::string& path, Time now) {
+  TRACKBED_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenUnchangingStore(path));
+  TRACKBED_ASSIGN_OR_RETURN(
+      const Database database,
+      OpenDatabase(UnchangingName(path), SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, ""));
+  return Check(path, database.get(), now).Run(*store);
+}
+
+// Where nothing can be written, nothing can be made beside the store either, and nobody changes it.
+// With a log beside it, it is not whole by itself.
+bool IsWholeAndReadOnly(const std::string& path) {
+  return ::access(path.c_str(), W_OK) != 0 && errno == EROFS &&
+         ::access(absl::StrCat(path, "-wal").c_str(), F_OK) != 0;
 }
 
 void RemoveStore(const std::string& path) {
@@ -247,6 +265,7 @@ StatusOr<StoreReport> CheckStore(const std::string& path, Time now,
   reading.read_only = true;
   // Sees to it that this is a store, and of this format.
   TRACKBED_RETURN_IF_ERROR(CheckThatItIsThere(path, options));
+  if (options.vfs.empty() && IsWholeAndReadOnly(path)) return CheckUnchanging(path, now);
   TRACKBED_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, OpenSqliteStore(path, reading));
   TRACKBED_ASSIGN_OR_RETURN(const Database database,
                             OpenDatabase(path, SQLITE_OPEN_READONLY, options.vfs));
@@ -268,9 +287,9 @@ StatusOr<StoreReport> BackupStore(const std::string& from, const std::string& to
   }
   ::close(file);
   StoreReport report;
-  Status status = Copy(from, part, options.vfs);
+  Status status = Copy(from, options.vfs, part, to);
   if (status.ok()) {
-    StatusOr<StoreReport> checked = CheckStore(part, now);
+    StatusOr<StoreReport> checked = CheckUnchanging(part, now);
     status = checked.status();
     if (checked.ok()) report = *std::move(checked);
   }

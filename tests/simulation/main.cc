@@ -116,6 +116,7 @@ int Main(int argc, char** argv) {
     total.events += result.events;
     total.answers += result.answers;
     total.preemptions += result.preemptions;
+    total.needed += result.needed;
     total.disk_operations += result.disk_operations;
     for (size_t i = 0; i < kFaults; ++i) total.faults[i] += result.faults[i];
     if (simulations == 1 && Simulate(options).digest != result.digest) {
@@ -128,13 +129,15 @@ int Main(int argc, char** argv) {
   const double simulated = std::chrono::duration<double>(total.simulated).count();
   std::printf(
       "seeds %llu to %llu: %.0f simulated hours, %lld runs, %lld attempts, %lld events, "
-      "%lld answers to questions, %lld attempts stopped for others, %lld writes and flushes, %lld "
+      "%lld answers to questions, %lld attempts stopped for others (%lld seen to be needed), %lld "
+      "writes and flushes, %lld "
       "stores given up as damaged; %.0f times real time\nfaults:",
       static_cast<unsigned long long>(first), static_cast<unsigned long long>(options.seed - 1),
       simulated / 3600, static_cast<long long>(total.runs), static_cast<long long>(total.attempts),
       static_cast<long long>(total.events), static_cast<long long>(total.answers),
-      static_cast<long long>(total.preemptions), static_cast<long long>(total.disk_operations),
-      static_cast<long long>(stores_lost), simulated / elapsed());
+      static_cast<long long>(total.preemptions), static_cast<long long>(total.needed),
+      static_cast<long long>(total.disk_operations), static_cast<long long>(stores_lost),
+      simulated / elapsed());
   for (size_t i = 0; i < kFaults; ++i) {
     std::printf(" %s %lld", std::string(ToString(static_cast<Fault>(i))).c_str(),
                 static_cast<long long>(total.faults[i]));

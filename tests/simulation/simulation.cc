@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "simulation/room.hpp"
 #include "simulation/simulated_disk.hpp"
 #include "simulation/world.hpp"
 #include "support/pipelines.hpp"
@@ -17,16 +18,18 @@
 #include "trackbed/base/sha256.hpp"
 #include "trackbed/engine/approval.hpp"
 #include "trackbed/engine/engine.hpp"
+#include "trackbed/engine/secrets.hpp"
 #include "trackbed/engine/workspace.hpp"
 #include "trackbed/resources/local_node.hpp"
+#include "trackbed/resources/node_writer.hpp"
 
 namespace trackbed {
 
 std::string_view ToString(Fault fault) {
   constexpr std::array<std::string_view, kFaults> kNames = {
-      "crash",         "crash_in_write", "write_error",    "disk_full", "power_loss",
-      "rival",         "stall",          "stall_in_start", "clock_set", "host_loss",
-      "busy_executor", "wild_reports",   "user",           "node_loss", "node_silent"};
+      "crash", "crash_in_write", "write_error", "disk_full",    "power_loss",    "rival",
+      "stall", "stall_in_start", "clock_set",   "host_loss",    "busy_executor", "wild_reports",
+      "user",  "node_loss",      "node_silent", "slow_network", "node_change",   "no_secret"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -42,6 +45,10 @@ constexpr size_t kProcesses = 2;
 // Of processors, in thousandths, what the tenants may have.
 constexpr int64_t kMostOfA = 2000;
 constexpr int64_t kMostOfB = 4000;
+constexpr const char* kSecret = "correct-horse-battery-staple";
+// Those that Disturb draws; the others have a time of their own.
+constexpr size_t kFaultsOfNodes = 2;
+constexpr size_t kDrawnFaults = kFaults - 3;
 constexpr Pace kPace = {.retry = seconds(20), .timeout = minutes(1), .timeouts = 40, .graces = 30};
 // Runs take minutes; a few stay behind hanging attempts, retries and quotas.
 constexpr Duration kTimeToEnd = hours(24);
@@ -61,7 +68,20 @@ struct HostProcess {
   bool is_stalled = false;          // until `wake`
   bool is_wanted = true;            // there is to be such a process at all
   std::map<RunId, uint64_t> heard;  // the last event it told of each run
-  bool excused = false;             // something was done to it that its calls may fail for
+  // Whom it told to stop for others, and for whom: RUN/TASK.
+  std::set<AttemptKey> told_to_stop;
+  std::set<std::pair<RunId, TaskIndex>> claims;
+  bool leaves_runs = false;  // until there are nodes again on which they can run
+  bool excused = false;      // something was done to it that its calls may fail for
+};
+
+class SimulatedSecrets final : public SecretSource {
+ public:
+  bool locked = false;
+  StatusOr<std::string> Resolve(std::string_view /*source*/, std::string_view name) override {
+    if (locked) return NotFound("the vault is locked");
+    return std::string(name) + "=" + kSecret;
+  }
 };
 
 class Simulation {
@@ -73,6 +93,8 @@ class Simulation {
         gangs_(options.seed * 8 + 6),
         asks_(options.seed * 8 + 7),
         people_(~options.seed),
+        values_(~options.seed * 8 + 1),
+        changes_(~options.seed * 8 + 2),
         world_(options.seed * 8 + 2),
         engine_random_(options.seed * 8 + 4),
         disk_random_(options.seed * 8 + 3),
@@ -85,6 +107,8 @@ class Simulation {
     world_.tenant_of = [this](const RunId& run) { return tenants_.at(run); };
     world_.is_intended = [this](const AttemptSpec& spec) { return IsIntended(spec); };
     world_.size_of = [this](const AttemptSpec& spec) { return SizeOf(spec); };
+    has_values_ = values_.OneIn(2);
+    stores_nodes_ = has_several_nodes() && changes_.OneIn(2);
     durability_ = work_.OneIn(3) ? Durability::process : Durability::power;
     is_gone_known_ = work_.OneIn(2);
     // Drawn apart, so that seeds of before tell the story that they told.
@@ -93,6 +117,7 @@ class Simulation {
     next_fault_ = start_ + Gap(chance_, minutes(3));
     next_run_ = start_;
     next_answer_ = start_;
+    next_change_ = start_ + Gap(changes_, minutes(6));
     processes_[1].is_wanted = false;
   }
 
@@ -179,6 +204,49 @@ class Simulation {
     }
   }
 
+  // Tasks get values: of a parameter, of earlier tasks, and a secret one.
+  void MakeValues(Pipeline* pipeline) {
+    if (!has_values_) return;
+    pipeline->parameters.emplace_back();
+    pipeline->parameters.back().name = "n";
+    pipeline->parameters.back().type = ValueType::integer;
+    if (values_.OneIn(2)) pipeline->environment = {{"FROM_PARAMETER", "${{ params.n }}"}};
+    for (Task& task : pipeline->tasks) {
+      if (task.approval) continue;
+      if (values_.OneIn(4)) task.environment = {{"TOKEN", "secret://vault/token"}};
+      if (values_.OneIn(4)) task.command = {"use ${{ params.n }}"};
+      for (const std::string_view dependency : task.dependencies) {
+        const Task& before = pipeline->tasks[IndexOf(*pipeline, dependency)];
+        if (before.outputs.empty() || before.map) continue;  // of a map: a list
+        const std::string value = "${{ tasks." + std::string(dependency) + ".outputs.n }}";
+        if (task.map && values_.OneIn(2)) {
+          task.map.Mutable().over = value;
+        } else if (values_.OneIn(2)) {
+          task.command = {"use " + value};
+        }
+        break;
+      }
+    }
+  }
+
+  // An attempt gets the values that its run has, and no others.
+  void CheckValues(const AttemptSpec& spec) {
+    const int64_t parameter = parameters_.at(spec.key.substr(0, spec.key.find('/')));
+    for (const EnvironmentVariable& variable : spec.environment) {
+      const bool is_secret = variable.name == "TOKEN";
+      if (variable.name != "FROM_PARAMETER" && !is_secret) continue;
+      const std::string right =
+          is_secret ? "token=" + std::string(kSecret) : std::to_string(parameter);
+      if (variable.value != right) {
+        world_.Violate(spec.key + " gets " + variable.name + "=" + variable.value);
+      }
+    }
+    if (!spec.command.empty() && spec.command[0].starts_with("use ") &&
+        spec.command[0] != "use 7" && spec.command[0] != "use " + std::to_string(parameter)) {
+      world_.Violate(spec.key + " is to run " + spec.command[0]);
+    }
+  }
+
   // ---- Time ----------------------------------------------------------------------------------
 
   // The next thing that happens, up to `end`.
@@ -186,7 +254,9 @@ class Simulation {
     Time next = end;
     if (!is_calm_)
       next = std::min({next, next_fault_, submitted_ < options_.runs ? next_run_ : kNever});
-    next = std::min({next, world_.NextEnd(), full_until_, busy_until_, away_until_, silent_until_});
+    next = std::min({next, world_.NextChange(), full_until_, busy_until_, away_until_,
+                     silent_until_, slow_until_, locked_until_});
+    if (!is_calm_) next = std::min(next, next_change_);
     if (has_approvals_) next = std::min(next, next_answer_);
     for (HostProcess& process : processes_) next = std::min(next, WakeOf(process));
     world_.clock.AdvanceTo(next);
@@ -209,6 +279,19 @@ class Simulation {
       world_.Answer();
       silent_until_ = kNever;
     }
+    if (now() >= slow_until_) {
+      world_.SpeedUp();
+      slow_until_ = kNever;
+    }
+    if (now() >= locked_until_) {
+      secrets_.locked = false;
+      locked_until_ = kNever;
+    }
+    if (!is_calm_ && now() >= next_change_) {
+      DisturbOtherwise();
+      next_change_ = now() + Gap(changes_, minutes(6));
+    }
+    if (is_calm_ && has_changed_nodes_) UseAllNodes();
     if (!is_calm_ && now() >= next_fault_) {
       Disturb();
       next_fault_ = now() + Gap(chance_, minutes(3));
@@ -240,6 +323,11 @@ class Simulation {
       Begin(process);
       return;
     }
+    if (process.leaves_runs && !has_changed_nodes_) {
+      process.leaves_runs = false;
+      TakeUp(process);
+      if (process.engine == nullptr) return;
+    }
     if (Status status = process.engine->Step(); !status.ok()) {
       Break(process, "step", status);
       return;
@@ -267,6 +355,12 @@ class Simulation {
       return;
     }
     process.store = *std::move(store);
+    if (stores_nodes_ && !has_stored_nodes_) {
+      if (const Status status = StoreNodes(*process.store); !status.ok()) {
+        Break(process, "store the nodes", status);
+        return;
+      }
+    }
     EngineOptions engine;
     engine.store = process.store.get();
     engine.executor = process.executor.get();
@@ -274,6 +368,8 @@ class Simulation {
     engine.random = &engine_random_;
     engine.home = "/home/simulated";
     engine.nodes = nodes_;
+    if (stores_nodes_) engine.takes_stored_node = [](const NodeDescription&) { return true; };
+    engine.secrets = &secrets_;
     Quota small;
     small.limit[kCpu] = kMostOfA;
     Quota half;
@@ -295,6 +391,9 @@ class Simulation {
       return !chance_.OneIn(10);
     };
     process.heard.clear();
+    process.leaves_runs = false;
+    process.told_to_stop.clear();
+    process.claims.clear();
     engine.sink = [this, &process](const RunState& run, uint64_t sequence, const Event& event) {
       Hear(process, run, sequence, event);
     };
@@ -328,11 +427,19 @@ class Simulation {
       if (record.status != RunStatus::running) continue;
       const Status status = !is_calm_ && chance_.OneIn(12) ? process.engine->Cancel(record.id)
                                                            : process.engine->Resume(record.id);
-      if (!status.ok()) {
+      if (!status.ok() && CannotRunNow(status)) {
+        process.leaves_runs = true;
+      } else if (!status.ok()) {
         Break(process, "take up " + record.id, status);
         return;
       }
     }
+  }
+
+  // Some of its tasks have room on none of the nodes that are left.
+  bool CannotRunNow(const Status& status) const {
+    return has_changed_nodes_ &&
+           (absl::IsInvalidArgument(status) || (absl::IsResourceExhausted(status) && !disk_.full));
   }
 
   // A call has failed; the engine may be broken. That must have been somebody's doing.
@@ -384,6 +491,7 @@ class Simulation {
       pipelines_.push_back(RandomPipeline(work_, "p" + std::to_string(pipelines_.size()), kPace));
       if (has_several_nodes()) MakeGangs(&pipelines_.back());
       MakeApprovals(&pipelines_.back());
+      MakeValues(&pipelines_.back());
     }
     Pipeline pipeline =
         work_.OneIn(2)
@@ -393,6 +501,8 @@ class Simulation {
     submit.use_cache = !work_.OneIn(6);
     submit.tenant = work_.OneIn(3) ? "" : work_.OneIn(2) ? "a" : "b";
     submit.priority = work_.Roll(4);
+    const int64_t parameter = values_.Roll(4);
+    if (has_values_) submit.parameters["n"] = Value(parameter);
     HostProcess* process = Driver();
     if (process == nullptr) return;
     const std::string tenant = submit.tenant;
@@ -400,6 +510,7 @@ class Simulation {
         std::make_shared<const Pipeline>(std::move(pipeline)), std::move(submit));
     if (run.ok()) {
       tenants_[*run] = tenant;
+      parameters_[*run] = parameter;
       submitted_runs_.insert(*run);
       ++result_.runs;
       process->wake = now();
@@ -483,8 +594,8 @@ class Simulation {
 
   void Disturb() {
     // With one node there is none to lose, and stories are those of before there were several.
-    const auto fault =
-        static_cast<Fault>(chance_.Roll(has_several_nodes() ? kFaults : kFaults - 2));
+    const auto fault = static_cast<Fault>(
+        chance_.Roll(has_several_nodes() ? kDrawnFaults : kDrawnFaults - kFaultsOfNodes));
     HostProcess& process = processes_[static_cast<size_t>(chance_.Roll(kProcesses))];
     // Drawn in any case, so that leaving a fault out leaves the others as they are.
     const int size = chance_.Roll(1000);
@@ -494,6 +605,83 @@ class Simulation {
       ++result_.faults[static_cast<size_t>(fault)];
       Trace("fault:", std::string(ToString(fault)), "process", std::to_string(process.number));
     }
+  }
+
+  // What came later than the others, which draw as they always did.
+  void DisturbOtherwise() {
+    const int kind = changes_.Roll(3);
+    const int size = changes_.Roll(1000);
+    const Duration while_long = Gap(changes_, minutes(3));
+    const Fault fault = kind == 0   ? Fault::slow_network
+                        : kind == 1 ? Fault::node_change
+                                    : Fault::no_secret;
+    if (!options_.faults[static_cast<size_t>(fault)]) return;
+    if (DoOtherwise(fault, size, while_long)) {
+      ++result_.faults[static_cast<size_t>(fault)];
+      Trace("fault:", std::string(ToString(fault)));
+    }
+  }
+
+  bool DoOtherwise(Fault fault, int size, Duration while_long) {
+    const std::string& node = nodes_[static_cast<size_t>(size) % nodes_.size()].name;
+    if (fault == Fault::no_secret) {
+      if (!has_values_) return false;
+      secrets_.locked = true;
+      locked_until_ = now() + while_long;
+      return true;
+    }
+    if (!has_several_nodes()) return false;
+    if (fault == Fault::slow_network) {
+      world_.SlowDown(node);
+      slow_until_ = now() + while_long;
+      return true;
+    }
+    HostProcess* process = Driver();
+    if (!stores_nodes_ || process == nullptr) return false;
+    has_changed_nodes_ = true;
+    const NodeDescription& description = nodes_[static_cast<size_t>(size) % nodes_.size()];
+    const NodeRecord record{node, WriteNode(description), size % 3 == 0};
+    const Status status = size % 3 == 1
+                              ? process->store->ChangeNodes({}, {node}, world_.clock.Now())
+                              : process->store->ChangeNodes({record}, {}, world_.clock.Now());
+    if (!status.ok()) Break(*process, "change the nodes", status);
+    return true;
+  }
+
+  Status StoreNodes(Store& store) {
+    std::vector<NodeRecord> records;
+    for (const NodeDescription& node : nodes_) {
+      records.push_back({node.name, WriteNode(node), false});
+    }
+    const Status status = store.ChangeNodes(records, {}, world_.clock.Now());
+    has_stored_nodes_ = status.ok();
+    if (status.ok()) has_changed_nodes_ = false;
+    return status;
+  }
+
+  // Until the engine has taken that up, not all runs can be taken up.
+  void UseAllNodes() {
+    HostProcess* process = Driver();
+    if (process == nullptr) return;
+    if (!uses_all_nodes_) {
+      const Status status = StoreNodes(*process->store);
+      has_changed_nodes_ = true;
+      uses_all_nodes_ = status.ok();
+      process->wake = now();
+      if (!status.ok()) Break(*process, "store the nodes", status);
+      return;
+    }
+    const StatusOr<bool> looks = WillLookAtNodes(*process->store);
+    if (!looks.ok()) Break(*process, "read the requests", looks.status());
+    has_changed_nodes_ = !looks.ok() || *looks;
+  }
+
+  // Whether an engine is still to be told that nodes have changed.
+  static StatusOr<bool> WillLookAtNodes(Store& store) {
+    TRACKBED_ASSIGN_OR_RETURN(const std::vector<Request> requests, store.ReadRequests());
+    return std::any_of(requests.begin(), requests.end(), [](const Request& request) {
+      return request.kind == Request::Kind::look_at_nodes;
+    });
   }
 
   bool Do(Fault fault, HostProcess& process, int size, Duration while_long) {
@@ -520,6 +708,8 @@ class Simulation {
         observed_ = nullptr;
         disk_.LosePower();
         world_.LoseAll();
+        world_.LoseMessages();
+        has_stored_nodes_ = false;
         may_be_damaged_ = may_be_damaged_ || disk_.lies;
         if (durability_ == Durability::process || disk_.lies) ForgetWhatWasLost();
         return true;
@@ -563,6 +753,10 @@ class Simulation {
         world_.Silence(nodes_[static_cast<size_t>(size) % nodes_.size()].name);
         silent_until_ = now() + while_long;
         return true;
+      case Fault::slow_network:
+      case Fault::node_change:
+      case Fault::no_secret:
+        break;
     }
     return false;
   }
@@ -575,7 +769,7 @@ class Simulation {
     if (rival.engine == nullptr) rival.wake = now();
     while (Holds() && now() < end) {
       world_.clock.AdvanceTo(
-          std::max(now() + milliseconds(1), std::min({end, world_.NextEnd(), WakeOf(rival)})));
+          std::max(now() + milliseconds(1), std::min({end, world_.NextChange(), WakeOf(rival)})));
       world_.Advance();
       if (WakeOf(rival) <= now()) Act(rival);
     }
@@ -634,7 +828,9 @@ class Simulation {
     }
     process->wake = now();
     // What cannot be done to a run in its state is no fault of anything.
-    if (!status.ok() && !absl::IsFailedPrecondition(status)) Break(*process, "do", status);
+    if (!status.ok() && !absl::IsFailedPrecondition(status) && !CannotRunNow(status)) {
+      Break(*process, "do", status);
+    }
     return true;
   }
 
@@ -642,7 +838,9 @@ class Simulation {
   void Calm() {
     is_calm_ = true;
     disk_.full = false;
-    full_until_ = busy_until_ = away_until_ = silent_until_ = kNever;
+    full_until_ = busy_until_ = away_until_ = silent_until_ = slow_until_ = locked_until_ = kNever;
+    world_.SpeedUp();
+    secrets_.locked = false;
     world_.ReturnNodes();
     world_.Answer();
     world_.Heal();
@@ -702,6 +900,7 @@ class Simulation {
     for (size_t i = 0; i < spec.gang.size(); ++i) {
       if (intended.gang[i].node != spec.gang[i].node) return false;
     }
+    CheckValues(spec);
     // No node is the first.
     const std::string& node = intended.node.empty() ? nodes_[0].name : intended.node;
     return !spec.gang.empty() || node == spec.node;
@@ -744,6 +943,7 @@ class Simulation {
     last = sequence;
     const auto [told, is_new] = told_[run.id()].try_emplace(sequence, event);
     if (is_new && event.type == EventType::attempt_preempting) CheckVictim(process, run, event);
+    if (is_new && event.type == EventType::attempt_intended) CheckNodes(process, run, event);
     if (!is_new && !(told->second == event)) {
       world_.Violate("run " + run.id() + ": event " + std::to_string(sequence) +
                      " was told before, as another one");
@@ -752,7 +952,7 @@ class Simulation {
 
   // Nobody is stopped for nothing: for somebody who waits, by the rules of the policy, and not
   // before he has run for long enough.
-  void CheckVictim(const HostProcess& process, const RunState& run, const Event& event) {
+  void CheckVictim(HostProcess& process, const RunState& run, const Event& event) {
     ++result_.preemptions;
     AttemptPreempting detail;
     static_cast<void>(Decode(event.detail, &detail));
@@ -779,6 +979,107 @@ class Simulation {
     }
     if (event.time - run.task(event.task).started < policy_.minimum_run_time) {
       world_.Violate(what + " before it has run long enough");
+    }
+    process.told_to_stop.insert(victim + "/" + std::to_string(event.attempt));
+    process.claims.emplace(detail.run, task);
+    CheckNeed(process, *other, task, victim, what);
+  }
+
+  // Had the victim been left alone, there would have been no room for whom it is stopped, and with
+  // it gone there is. As the engine has it after what it decided together with this. Not told where
+  // more is under way than the logs say: claims of others, ends of cancelled attempts, nodes that
+  // are closed.
+  void CheckNeed(HostProcess& process, const RunState& other, TaskIndex task,
+                 const std::string& victim, const std::string& what) {
+    std::erase_if(process.claims, [&](const std::pair<RunId, TaskIndex>& claim) {
+      const RunState* run = process.engine->Find(claim.first);
+      return run == nullptr || run->task(claim.second).state != TaskState::pending;
+    });
+    const StatusOr<std::vector<RunRecord>> records = process.store->ListRuns(1000, RunsListed::all);
+    if (process.claims.size() > 1 || !process.executor->HearsAllNodes() || has_changed_nodes_ ||
+        !records.ok()) {
+      return;
+    }
+    const Task& gains = other.pipeline().tasks[task];
+    const std::string tenant = tenants_.at(other.id().substr(0, other.id().find('/')));
+    const auto cpu_of = [](const Task& of) {
+      return AmountOf(of.resources, "cpu") * static_cast<int64_t>(of.cluster_size);
+    };
+    int64_t used = cpu_of(gains);  // by its tenant
+    Room beside_all(world_.capacity);
+    Room beside_victim(world_.capacity);
+    for (const RunRecord& record : *records) {
+      if (record.status != RunStatus::running) continue;
+      const RunState* run = process.engine->Find(record.id);
+      if (run == nullptr || run->cancel_requested()) return;
+      for (TaskIndex i = 0; i < run->pipeline().tasks.size(); ++i) {
+        const Task& definition = run->pipeline().tasks[i];
+        const TaskStatus& status = run->task(i);
+        if (status.state != TaskState::running || definition.map) continue;
+        const std::string name = run->id() + "/" + definition.name;
+        if (status.preempting) {
+          const AttemptPreempting& stops = *run->Preemption(i);
+          const bool for_this = stops.run == other.id() && stops.task == gains.name;
+          if (!for_this ||
+              !process.told_to_stop.contains(name + "/" + std::to_string(status.attempt))) {
+            return;
+          }
+        }
+        if (tenants_.at(run->id().substr(0, run->id().find('/'))) == tenant) {
+          used += cpu_of(definition);
+        }
+        for (const std::string& node : NodesOf(*run, i)) {
+          if (!status.preempting) beside_all.Take(node, definition.resources);
+          if (!status.preempting || name == victim) beside_victim.Take(node, definition.resources);
+        }
+      }
+    }
+    // Where a limit is in the way, room is not all that it is about.
+    const auto limit = world_.cpu_limit.find(tenant);
+    if (limit != world_.cpu_limit.end() && used > limit->second) return;
+    ++result_.needed;
+    if (beside_victim.Fits(gains.resources, gains.cluster_size, gains.multi_node)) {
+      world_.Violate(what + ", which has room without that");
+    }
+    if (!beside_all.Fits(gains.resources, gains.cluster_size, gains.multi_node)) {
+      world_.Violate(what + ", which has no room after that either");
+    }
+  }
+
+  // Of each member of a running task.
+  std::vector<std::string> NodesOf(const RunState& run, TaskIndex task) const {
+    const AttemptIntended* intended = run.Intended(task);
+    // No node is the first.
+    if (intended == nullptr || (intended->gang.empty() && intended->node.empty())) {
+      return {nodes_[0].name};
+    }
+    if (intended->gang.empty()) return {intended->node};
+    std::vector<std::string> nodes;
+    for (const IntendedMember& member : intended->gang) nodes.push_back(member.node);
+    return nodes;
+  }
+
+  // Nothing is to start on a node once the engine has taken up that it is drained or gone.
+  void CheckNodes(const HostProcess& process, const RunState& run, const Event& event) {
+    if (!has_changed_nodes_ || run.pipeline().tasks[event.task].map) return;
+    const StatusOr<Lease> lease = process.store->ReadLease();
+    const StatusOr<bool> looks = WillLookAtNodes(*process.store);
+    const StatusOr<std::vector<NodeRecord>> stored = process.store->ListNodes();
+    if (!lease.ok() || !looks.ok() || *looks || !stored.ok() || stored->empty() ||
+        lease->holder.process != process.number) {
+      return;
+    }
+    AttemptIntended intended;
+    static_cast<void>(Decode(event.detail, &intended));
+    std::vector<std::string> nodes{intended.node};
+    if (!intended.gang.empty()) nodes.clear();
+    for (const IntendedMember& member : intended.gang) nodes.push_back(member.node);
+    for (const std::string& node : nodes) {
+      const bool open = std::any_of(stored->begin(), stored->end(), [&](const NodeRecord& record) {
+        return record.name == node && !record.drained;
+      });
+      if (!open)
+        world_.Violate(run.id() + " is to start a task on node \"" + node + "\", which is closed");
     }
   }
 
@@ -907,6 +1208,9 @@ class Simulation {
     for (const RunId& run : submitted_runs_) {
       if (!stored_runs.contains(run)) world_.Violate("run " + run + " is lost");
     }
+    for (const auto& [path, bytes] : disk_.Contents()) {
+      if (bytes.find(kSecret) != std::string::npos) world_.Violate("a secret is in " + path);
+    }
     for (const auto& [key, attempt] : world_.attempts()) {
       if (!may_start_again_ && !intended.contains(key)) {
         world_.Violate(key + " was started, and nothing is stored of it");
@@ -916,11 +1220,13 @@ class Simulation {
 
   SimulationOptions options_;
   // Each draws from its own, so that leaving something out leaves the others as they are.
-  Dice work_;    // what is submitted
-  Dice chance_;  // what goes wrong
-  Dice gangs_;   // how many nodes there are, and which tasks are gangs
-  Dice asks_;    // which tasks ask people, and who may be stopped for whom
-  Dice people_;  // what they answer
+  Dice work_;     // what is submitted
+  Dice chance_;   // what goes wrong
+  Dice gangs_;    // how many nodes there are, and which tasks are gangs
+  Dice asks_;     // which tasks ask people, and who may be stopped for whom
+  Dice people_;   // what they answer
+  Dice values_;   // which tasks get which values
+  Dice changes_;  // networks, nodes and secrets
   World world_;
   SeededRandom engine_random_;
   SeededRandom disk_random_;
@@ -936,6 +1242,13 @@ class Simulation {
   std::vector<Pipeline> pipelines_;
   int submitted_ = 0;
   std::map<RunId, std::string> tenants_;
+  std::map<RunId, int64_t> parameters_;
+  bool has_values_ = false;
+  SimulatedSecrets secrets_;
+  bool stores_nodes_ = false;       // nodes are added to the store, and changed there
+  bool has_stored_nodes_ = false;   // all of them
+  bool uses_all_nodes_ = false;     // at the end
+  bool has_changed_nodes_ = false;  // … which somebody may have changed since
   std::set<RunId> submitted_runs_;
   bool has_approvals_ = false;
   std::vector<Request> posted_;  // answers
@@ -946,10 +1259,13 @@ class Simulation {
   Time next_fault_{};
   Time next_run_{};
   Time next_answer_{};
+  Time next_change_{};
   Time full_until_ = kNever;
   Time busy_until_ = kNever;
   Time away_until_ = kNever;
   Time silent_until_ = kNever;
+  Time slow_until_ = kNever;
+  Time locked_until_ = kNever;
   bool is_calm_ = false;
   bool clock_was_set_ = false;
   bool may_start_again_ = false;

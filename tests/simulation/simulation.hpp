@@ -29,8 +29,11 @@ enum class Fault : uint8_t {
   user,            // cancels, resumes, retries, and posts requests
   node_loss,       // of several nodes one is away for minutes, and what ran there is lost
   node_silent,     // of several nodes one does not answer for minutes, and what runs there goes on
+  slow_network,    // what is said to one of several nodes takes half a minute to get there
+  node_change,     // somebody drains one of several nodes, takes it away, or has it used again
+  no_secret,       // the source of secrets gives none for minutes
 };
-inline constexpr size_t kFaults = 15;
+inline constexpr size_t kFaults = 18;
 std::string_view ToString(Fault fault);
 
 struct SimulationOptions {
@@ -55,6 +58,7 @@ struct SimulationResult {
   int64_t events = 0;
   int64_t answers = 0;      // to tasks that wait for approval, taken or not
   int64_t preemptions = 0;  // attempts told to stop for others
+  int64_t needed = 0;       // … of which it was counted that it was not for nothing
   int64_t disk_operations = 0;
   // The disk had said that it had flushed when it had not, the power went, and a damaged store was
   // told from a sound one: nobody goes on with it.

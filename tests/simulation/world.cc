@@ -35,15 +35,15 @@ uint64_t SeedOf(uint64_t seed, const AttemptKey& key) {
   return hash;
 }
 
-int64_t AmountOf(const AttemptSpec& spec, const std::string& slot) {
-  if (spec.resources.empty()) return slot == "cpu" ? 1000 : 0;
-  for (const SlotRequest& request : spec.resources) {
+}  // namespace
+
+int64_t AmountOf(const std::vector<SlotRequest>& resources, const std::string& slot) {
+  if (resources.empty()) return slot == "cpu" ? 1000 : 0;
+  for (const SlotRequest& request : resources) {
     if (request.slot == slot) return request.amount.thousandths();
   }
   return 0;
 }
-
-}  // namespace
 
 void World::Decide(SimulatedAttempt* attempt) const {
   Dice dice(SeedOf(seed_, attempt->spec.key));
@@ -98,7 +98,7 @@ void World::Count(const SimulatedAttempt& attempt, int sign) {
     }
     for (const auto& [slot, all] : node->second) {
       int64_t& used = used_[member.node][slot];
-      used += sign * AmountOf(attempt.spec, slot);
+      used += sign * AmountOf(attempt.spec.resources, slot);
       if (used > all) {
         Violate("with " + key + ", " + std::to_string(used) + " thousandths of " + slot +
                 " are in use of " + std::to_string(all) + " on node \"" + member.node + "\"");
@@ -112,7 +112,7 @@ void World::CountTenant(const SimulatedAttempt& attempt, int sign) {
   const std::vector<GangMember> members = MembersOf(attempt.spec);
   const std::string tenant = tenant_of(key.substr(0, key.find('/')));
   int64_t& cpu = cpu_of_tenant_[tenant];
-  cpu += sign * AmountOf(attempt.spec, "cpu") * static_cast<int64_t>(members.size());
+  cpu += sign * AmountOf(attempt.spec.resources, "cpu") * static_cast<int64_t>(members.size());
   const auto limit = cpu_limit.find(tenant);
   if (limit != cpu_limit.end() && cpu > limit->second) {
     Violate("with " + key + ", tenant " + tenant + " has " + std::to_string(cpu) +
@@ -144,17 +144,50 @@ Status World::Start(const AttemptSpec& spec) {
   }
   SimulatedAttempt& attempt = entry->second;
   attempt.spec = spec;
-  Decide(&attempt);
-  live_.insert(spec.key);
-  Count(attempt, 1);
-  CountTenant(attempt, 1);
+  attempt.started = Arrival(spec);
+  if (attempt.started <= clock.now()) {
+    Begin(attempt);
+  } else {
+    attempt.on_its_way = true;
+    attempt.ends = kNever;
+    on_their_way_.insert(spec.key);
+  }
   return absl::OkStatus();
 }
 
+// When what is said now is heard by all whom it is for.
+Time World::Arrival(const AttemptSpec& spec) {
+  if (!HasMemberOn(spec, slow_)) return clock.now();
+  // As many as were delayed before have been drawn before.
+  Dice dice(SeedOf(seed_, spec.key) + static_cast<uint64_t>(++messages_delayed_));
+  return clock.now() + Gap(dice, seconds(20));
+}
+
+void World::Begin(SimulatedAttempt& attempt) {
+  on_their_way_.erase(attempt.spec.key);
+  attempt.on_its_way = false;
+  Decide(&attempt);
+  live_.insert(attempt.spec.key);
+  Count(attempt, 1);
+  CountTenant(attempt, 1);
+  // Its node has gone meanwhile.
+  if (IsAway(attempt.spec)) Lose(attempt.spec.key);
+}
+
+// What is still on its way starts nothing when it comes.
 bool World::Adopt(const AttemptKey& key) {
-  if (attempts_.contains(key)) return true;
+  const auto found = attempts_.find(key);
+  if (found != attempts_.end() && !found->second.on_its_way) return true;
+  if (found != attempts_.end()) attempts_.erase(found);
+  on_their_way_.erase(key);
   given_up_.insert(key);
   return false;
+}
+
+void World::LoseMessages() {
+  for (const AttemptKey& key : on_their_way_) attempts_.erase(key);
+  on_their_way_.clear();
+  for (auto& [key, attempt] : attempts_) attempt.stops.clear();
 }
 
 SimulatedAttempt* World::Find(const AttemptKey& key) {
@@ -164,13 +197,25 @@ SimulatedAttempt* World::Find(const AttemptKey& key) {
 
 void World::End(SimulatedAttempt& attempt) {
   attempt.over = true;
+  attempt.stops.clear();
   live_.erase(attempt.spec.key);
   if (attempt.given_up) return;
   Count(attempt, -1);
   CountTenant(attempt, -1);
 }
 
+// Heard after all that was said before.
 void World::Stop(SimulatedAttempt& attempt, StopMode mode) {
+  Time heard = std::max(Arrival(attempt.spec), attempt.started);
+  if (!attempt.stops.empty()) heard = std::max(heard, attempt.stops.back().first);
+  if (heard <= clock.now()) {
+    Heed(attempt, mode);
+  } else {
+    attempt.stops.emplace_back(heard, mode);
+  }
+}
+
+void World::Heed(SimulatedAttempt& attempt, StopMode mode) {
   if (attempt.over || (mode == StopMode::terminate && !attempt.heeds_terminate)) return;
   attempt.ends = attempt.told_from = clock.now();
   attempt.end.kind = AttemptReport::Kind::exited;
@@ -181,16 +226,29 @@ void World::Stop(SimulatedAttempt& attempt, StopMode mode) {
 }
 
 void World::Advance() {
-  std::vector<AttemptKey> over;
-  for (const AttemptKey& key : live_) {
-    if (attempts_.at(key).ends <= clock.now()) over.push_back(key);
+  for (const AttemptKey& key : std::set<AttemptKey>(on_their_way_)) {
+    SimulatedAttempt& attempt = attempts_.at(key);
+    if (attempt.started <= clock.now()) Begin(attempt);
   }
-  for (const AttemptKey& key : over) End(attempts_.at(key));
+  for (const AttemptKey& key : std::set<AttemptKey>(live_)) {
+    SimulatedAttempt& attempt = attempts_.at(key);
+    if (attempt.ends <= clock.now()) End(attempt);
+    while (!attempt.stops.empty() && attempt.stops.front().first <= clock.now()) {
+      const StopMode mode = attempt.stops.front().second;
+      attempt.stops.erase(attempt.stops.begin());
+      Heed(attempt, mode);
+    }
+  }
 }
 
-Time World::NextEnd() const {
+Time World::NextChange() const {
   Time next = kNever;
-  for (const AttemptKey& key : live_) next = std::min(next, attempts_.at(key).ends);
+  for (const AttemptKey& key : on_their_way_) next = std::min(next, attempts_.at(key).started);
+  for (const AttemptKey& key : live_) {
+    const SimulatedAttempt& attempt = attempts_.at(key);
+    next = std::min(next, attempt.ends);
+    if (!attempt.stops.empty()) next = std::min(next, attempt.stops.front().first);
+  }
   return next;
 }
 
@@ -231,6 +289,15 @@ void World::Answer() {
 // nothing new starts on a silent node, and when it answers this ends first.
 void World::GiveUp(SimulatedAttempt& attempt) {
   if (attempt.over || attempt.given_up) return;
+  if (attempt.on_its_way) {  // it never begins
+    attempt.on_its_way = false;
+    on_their_way_.erase(attempt.spec.key);
+    attempt.over = true;
+    attempt.ends = attempt.told_from = clock.now();
+    attempt.end.key = attempt.spec.key;
+    attempt.end.kind = AttemptReport::Kind::lost;
+    return;
+  }
   if (!IsSilent(attempt.spec)) {
     Stop(attempt, StopMode::kill);
     return;
@@ -243,6 +310,7 @@ void World::GiveUp(SimulatedAttempt& attempt) {
 void World::Heal() {
   is_healed_ = true;
   for (auto& [key, attempt] : attempts_) {
+    if (attempt.on_its_way) continue;
     if (attempt.ends == kNever) attempt.ends = clock.now() + minutes(1);
     attempt.told_from = std::min(attempt.told_from, std::max(attempt.ends, clock.now()));
   }
@@ -262,6 +330,7 @@ Status SimulatedExecutor::Start(const AttemptSpec& spec) {
 }
 
 Status SimulatedExecutor::Adopt(const AttemptKey& key, const std::string& /*folder*/) {
+  if (watched_.contains(key)) return absl::OkStatus();
   if (!world_->Adopt(key)) return NotFound(key + " was never started");
   watched_.try_emplace(key, 0);
   return absl::OkStatus();
@@ -277,7 +346,9 @@ Time SimulatedExecutor::NextReport() const {
   if (!babble_.empty() || silent_ != world_->silent()) return world_->clock.now();
   Time next = kNever;
   for (const auto& [key, told] : watched_) {
-    const SimulatedAttempt& attempt = *world_->Find(key);
+    const SimulatedAttempt* found = world_->Find(key);
+    if (found == nullptr) continue;  // another process has given it up
+    const SimulatedAttempt& attempt = *found;
     if (attempt.over && !world_->IsSilent(attempt.spec)) next = std::min(next, attempt.told_from);
   }
   return next;
@@ -286,7 +357,12 @@ Time SimulatedExecutor::NextReport() const {
 Status SimulatedExecutor::Poll(std::vector<AttemptReport>* reports) {
   silent_ = world_->silent();
   for (auto entry = watched_.begin(); entry != watched_.end();) {
-    const SimulatedAttempt& attempt = *world_->Find(entry->first);
+    const SimulatedAttempt* found = world_->Find(entry->first);
+    if (found == nullptr) {
+      entry = watched_.erase(entry);
+      continue;
+    }
+    const SimulatedAttempt& attempt = *found;
     if (!attempt.over || attempt.told_from > world_->clock.now() ||
         world_->IsSilent(attempt.spec)) {
       ++entry;
@@ -308,8 +384,11 @@ Status SimulatedExecutor::Poll(std::vector<AttemptReport>* reports) {
 }
 
 Status SimulatedExecutor::GiveUp(const AttemptKey& key) {
-  if (watched_.erase(key) == 0) return NotFound(key + " is not being watched");
-  SimulatedAttempt& attempt = *world_->Find(key);
+  SimulatedAttempt* found = world_->Find(key);
+  if (watched_.erase(key) == 0 || found == nullptr) {
+    return NotFound(key + " is not being watched");
+  }
+  SimulatedAttempt& attempt = *found;
   world_->GiveUp(attempt);
   // Of a gang the executor says so itself: what of it can end has ended.
   if (!attempt.spec.gang.empty()) {

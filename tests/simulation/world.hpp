@@ -20,6 +20,10 @@ namespace trackbed {
 // The members of an attempt, of a single process one.
 std::vector<GangMember> MembersOf(const AttemptSpec& spec);
 
+using SlotAmounts = std::map<std::string, int64_t>;  // by slot, in thousandths
+// Of what each member of a task takes.
+int64_t AmountOf(const std::vector<SlotRequest>& resources, const std::string& slot);
+
 // Around `mean`, as gaps between independent events are (exponential), at least a millisecond.
 Duration Gap(Dice& dice, Duration mean);
 
@@ -45,11 +49,14 @@ struct SimulatedAttempt {
   Time started{};
   Time ends{};  // kNever: it hangs
   AttemptReport end;
+  bool on_its_way = false;  // that it is to start has not been heard yet, until `started`
   bool over = false;
   Time told_from{};  // its end is told from then on, late
   int told = 1;      // how often
   bool heeds_terminate = true;
   bool given_up = false;  // it ends as soon as its node answers, and nobody hears of it
+  // What else was said to its node and has not been heard yet, in this order.
+  std::vector<std::pair<Time, StopMode>> stops;
 };
 
 // The host: what runs on it, by keys that are used once. Checks what must hold of it.
@@ -58,8 +65,7 @@ class World {
   explicit World(uint64_t seed) : seed_(seed) {}
 
   SimulatedClock clock;
-  // Of each node, by name, and slot, in thousandths.
-  std::map<std::string, std::map<std::string, int64_t>> capacity;
+  std::map<std::string, SlotAmounts> capacity;  // by node
   // Of the tenant of a run, which is what a key starts with; and how much cpu each may have.
   std::function<std::string(const std::string& run)> tenant_of;
   std::map<std::string, int64_t> cpu_limit;
@@ -76,20 +82,25 @@ class World {
   }
 
   Status Start(const AttemptSpec& spec);
-  // Gives up an attempt that was never started; true when it was.
+  // Gives up an attempt that has not started; true when it has.
   bool Adopt(const AttemptKey& key);
   SimulatedAttempt* Find(const AttemptKey& key);
   void Stop(SimulatedAttempt& attempt, StopMode mode);
 
-  // Ends what ends by now.
+  // What is said by now is heard, and what ends by now ends.
   void Advance();
-  // When the next attempt ends; kNever when none does.
-  Time NextEnd() const;
+  // When that is next; kNever when nothing is on its way and nothing ends.
+  Time NextChange() const;
   // Everything that runs dies without a word, as when the power goes.
   void LoseAll();
   // Whatever has a member there does. Nothing starts there until the node returns.
   void LoseNode(const std::string& node);
   void ReturnNodes() { away_.clear(); }
+  // What is said to the node takes a while to get there.
+  void SlowDown(const std::string& node) { slow_.insert(node); }
+  void SpeedUp() { slow_.clear(); }
+  // What is on its way gets nowhere.
+  void LoseMessages();
   // What runs there goes on, and nothing is heard of it until the node answers.
   void Silence(const std::string& node) { silent_.insert(node); }
   void Answer();
@@ -102,10 +113,14 @@ class World {
 
   size_t started() const { return attempts_.size(); }
   const std::map<AttemptKey, SimulatedAttempt>& attempts() const { return attempts_; }
-  size_t running() const { return live_.size(); }
+  size_t running() const { return live_.size() + on_their_way_.size(); }
+  int64_t messages_delayed() const { return messages_delayed_; }
 
  private:
   void Decide(SimulatedAttempt* attempt) const;
+  Time Arrival(const AttemptSpec& spec);
+  void Begin(SimulatedAttempt& attempt);
+  void Heed(SimulatedAttempt& attempt, StopMode mode);
   void End(SimulatedAttempt& attempt);
   void Lose(const AttemptKey& key);
   void Count(const SimulatedAttempt& attempt, int sign);
@@ -117,10 +132,13 @@ class World {
   bool is_healed_ = false;
   std::map<AttemptKey, SimulatedAttempt> attempts_;
   std::set<AttemptKey> live_;
+  std::set<AttemptKey> on_their_way_;
   std::set<AttemptKey> given_up_;
   std::set<std::string> away_;
   std::set<std::string> silent_;
-  std::map<std::string, std::map<std::string, int64_t>> used_;
+  std::set<std::string> slow_;
+  int64_t messages_delayed_ = 0;
+  std::map<std::string, SlotAmounts> used_;
   std::map<std::string, int64_t> cpu_of_tenant_;
 };
 
@@ -137,6 +155,8 @@ class SimulatedExecutor final : public Executor {
   void Babble(AttemptReport report) { babble_.push_back(std::move(report)); }
   // When Poll will have something to say; kNever when not by itself.
   Time NextReport() const;
+  // Whether no node is silent, and that is known.
+  bool HearsAllNodes() const { return silent_.empty() && world_->silent().empty(); }
 
   Status Start(const AttemptSpec& spec) override;
   Status Adopt(const AttemptKey& key, const std::string& folder) override;

@@ -40,6 +40,15 @@ expect 2 "$TRACKBED" db backup whole.db
 grep -q 'exists' err || fail "an existing file is not named" err
 expect 6 "$TRACKBED" db backup nowhere/whole.db
 
+# Not onto what has no room for it: here no file may grow beyond so many blocks of 512 bytes.
+for blocks in 64 72 80; do
+  code=0
+  (trap '' XFSZ; ulimit -f "$blocks"; exec "$TRACKBED" db backup large.db) > out 2> err || code=$?
+  [ "$code" = 6 ] || fail "a backup that is too large: exit code $code, expected 6" out err
+  grep -q 'large.db.*File too large' err || fail "that a backup is too large is not named" err
+  [ -z "$(ls large.db* 2> /dev/null)" ] || fail "something of the backup is left"
+done
+
 # A backup is a store: put in the place of the other, it goes on.
 rm -rf "$TRACKBED_HOME"/trackbed.db*
 cp whole.db "$TRACKBED_HOME/trackbed.db"

@@ -45,3 +45,37 @@ for command in "run fill.yaml" "resume latest"; do
   [ "$code" = 6 ] || fail "read-only store, $command: exit code $code" out err
   grep -Eiq 'read-only|readonly' err || fail "read-only store, $command: not named" err
 done
+
+# A copy onto a disk without room for it: however much there is, it is whole, or the lack is named
+# and nothing is left.
+mkdir narrow
+mount -t tmpfs -o size=4k trackbed-test narrow
+trap 'umount small narrow' EXIT
+made=0
+refused=0
+mount -o remount,rw small
+for size in 4 8 16 32 64 68 72 76 80 84 88 92 96 100 104 108 112 116 120 124 128 160 256 1024; do
+  mount -o "remount,size=${size}k" narrow
+  code=0
+  "$TRACKBED" db backup narrow/copy.db > out 2> err || code=$?
+  if [ "$code" = 0 ]; then
+    made=$((made + 1))
+    grep -q 'copied and sound' out || fail "$size k: a copy of which it is not known" out
+  else
+    refused=$((refused + 1))
+    [ "$code" = 6 ] || fail "a backup to a disk of $size k: exit code $code" out err
+    grep -Eiq 'no space left|disk full|disk is full' err || fail "$size k: not named" err
+    grep -q 'narrow/copy.db' err || fail "$size k: the copy is not named" err
+  fi
+  find narrow -type f ! -name copy.db > left
+  [ ! -s left ] || fail "$size k: something is left" left
+  rm -f narrow/copy.db
+done
+[ "$made" -gt 0 ] || fail "no backup was made" out
+[ "$refused" -gt 0 ] || fail "no backup was refused" out
+
+# A copy on what cannot be written to, where nothing can be made beside it.
+"$TRACKBED" db backup narrow/copy.db > out 2> err || fail "backup" out err
+mount -o remount,ro narrow
+"$TRACKBED" db check narrow/copy.db > out 2> err || fail "a copy that is read-only" out err
+grep -q 'sound: 1 run' out || fail "the report about a copy that is read-only" out

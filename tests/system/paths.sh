@@ -33,6 +33,25 @@ for name in links folder root; do
   [ "$code" != 0 ] || fail "$name: exit code 0, and its result is not there" out err
 done
 
+# What a task leaves with the rights of whoever owns it does not have them as a result.
+cat > rights.yaml <<'Y'
+name: rights
+results: {program: leave/program}
+tasks:
+- {name: leave, command: 'echo x > "$TRACKBED_OUTPUTS/program"; chmod 6755 "$TRACKBED_OUTPUTS/program"'}
+Y
+"$TRACKBED" run rights.yaml > out 2> err || fail "rights" out err
+[ "$(stat -c %a home/results/rights/program)" = 755 ] || fail "a result has the rights of its owner"
+
+# Nor is a result written through a link that lies where results of earlier runs do.
+mkdir elsewhere
+ln -s "$PWD/elsewhere" home/results/rights/deeper
+sed 's|{program:|{deeper/program:|' rights.yaml > deeper.yaml
+code=0
+"$TRACKBED" run deeper.yaml > out 2> err || code=$?
+[ "$code" = 6 ] || fail "a link below the results: exit code $code, expected 6" out err
+[ -z "$(ls elsewhere)" ] || fail "a result was written through a link"
+
 # The file of output values as a link: its lines are not those of another file.
 echo 'n=7' > values
 cat > values.yaml <<Y

@@ -36,3 +36,15 @@ done
 # A rotated secret is no new input.
 DEMO_TOKEN=other "$TRACKBED" run secret.yaml > out 2>&1 || { cat out; exit 1; }
 grep -q 'use .*cached' out || { echo "the rotated secret changed the key"; cat out; exit 1; }
+
+# A pipe in the place of a secret is not waited for.
+mkdir -p .trackbed/secrets
+mkfifo -m 600 .trackbed/secrets/pipe
+cat > pipe.yaml <<'Y'
+name: pipe
+tasks: [{name: a, environment: {S: secret://file/pipe}, command: 'true'}]
+Y
+code=0
+timeout 60 "$TRACKBED" run pipe.yaml > out 2>&1 || code=$?
+[ "$code" = 1 ] || { echo "a pipe for a secret: exit code $code, expected 1"; cat out; exit 1; }
+grep -q 'secrets/pipe is not a file' out || { echo "the pipe is not named"; cat out; exit 1; }
