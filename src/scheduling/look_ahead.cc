@@ -352,7 +352,7 @@ bool MayShare(const RoomToShare& room, const NodeCapacity& capacity, const Deman
   const auto fits = [&](const NodeState& state) {
     return HasUnscored(state, demand) && HasRoom(capacity, state, demand);
   };
-  return (room.unneeded && fits(*room.unneeded)) || (room.beside.open && fits(room.beside));
+  return (room.unneeded && fits(*room.unneeded)) || fits(room.beside);
 }
 
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,

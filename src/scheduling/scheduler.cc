@@ -148,7 +148,7 @@ class Scheduler::Impl : public SchedulerState {
     const std::vector<TaskSlot> there = on_node[node];
     for (const TaskSlot slot : there) {
       TaskState& task = tasks[slot];
-      if (!task.known || !task.running) continue;  // ended by an earlier member
+      if (!task.known) continue;  // ended by an earlier member
       if (task.request.members == 1 || task.stopping) {
         ended.push_back(task.request.id);
         End(slot, now);
@@ -247,7 +247,6 @@ class Scheduler::Impl : public SchedulerState {
     }
     Enforcement strongest = Enforcement::accounting;
     for (NodeIndex node = 0; node < cluster.size(); ++node) {
-      if (!cluster.FitsEmpty(node, request.demand)) continue;
       const NodeCapacity& capacity = cluster.capacity(node);
       NodeState room = EmptyRoom(capacity);
       Placement placement;
@@ -267,19 +266,15 @@ class Scheduler::Impl : public SchedulerState {
           absl::StrCat("task ", request.id, ": ", QuotaSentence(*this, refusal)));
     }
     uint32_t members = 0;
-    for (NodeIndex node = 0; node < cluster.size() && members < request.members; ++node) {
-      if (!cluster.FitsEmpty(node, request.demand)) continue;
-      NodeState room = EmptyRoom(cluster.capacity(node));
+    for (NodeIndex node = 0; node < cluster.size(); ++node) {
+      const NodeCapacity& capacity = cluster.capacity(node);
+      NodeState room = EmptyRoom(capacity);
       Placement placement;
-      do {
-        ++members;
-      } while (!request.on_different_nodes && members < request.members &&
-               TakeRoom(cluster.capacity(node), request.demand, &room, &placement) && [&] {
-                 NodeState after = room;
-                 return TakeRoom(cluster.capacity(node), request.demand, &after, &placement);
-               }());
+      while (TakeRoom(capacity, request.demand, &room, &placement)) {
+        if (++members == request.members) return absl::OkStatus();
+        if (request.on_different_nodes) break;
+      }
     }
-    if (members >= request.members) return absl::OkStatus();
     if (request.members > 1) {
       return ResourceExhausted(absl::StrCat("task ", request.id, ": even the empty nodes hold ",
                                             members, " of its ", request.members, " members"));
@@ -1049,7 +1044,7 @@ class Scheduler::Impl : public SchedulerState {
   Duration ShortestHeldBack(const TaskState& task, Time now) const {
     // One reservation binds all alike that would run longer than to its start.
     // Where others may be stopped for each by itself, each is tried.
-    if (TriesEachLine() || reservations.size() != 1 || reservations[0].claim) return task.expected;
+    if (TriesEachLine() || reservations.size() != 1) return task.expected;
     return reservations[0].start - now + Duration{1};
   }
 
@@ -1253,7 +1248,7 @@ class Scheduler::Impl : public SchedulerState {
   std::vector<RoomToShare> SharedChanges(Time now) const {
     std::vector<RoomToShare> shared;
     if (policy.backfill != Backfill::easy || TriesEachLine() || reservations.size() != 1 ||
-        reservations[0].claim || !FewHaveChanged()) {
+        !FewHaveChanged()) {
       return shared;
     }
     for (const NodeIndex node : changed_) shared.push_back(WhatMayBeShared(*this, node, now));
@@ -1486,11 +1481,10 @@ class Scheduler::Impl : public SchedulerState {
     // What was held back stays so while the same room is kept, and no longer than before: what may
     // start on a node that has changed is woken for that. Where shares decide who goes first,
     // whom a reservation binds changes with them.
-    bool same = !scan && !OrderedByShares() && reservations.size() == claims + before.size();
+    bool same = !scan && !OrderedByShares();
     for (size_t i = 0; same && i < before.size(); ++i) {
       const Reservation& now_kept = reservations[claims + i];
-      same = now_kept.task == before[i].task && now_kept.members == before[i].members &&
-             now_kept.start <= before[i].start;
+      same = now_kept.members == before[i].members && now_kept.start <= before[i].start;
     }
     if (!same) WakeHeldBack();
   }
@@ -1697,9 +1691,9 @@ class Scheduler::Impl : public SchedulerState {
       for (const Reservation& reservation : reservations) {
         if (tasks[reservation.task].request.id == delayed) reason.until = reservation.start;
       }
-      reason.sentence = absl::StrCat(
-          "would fit, but would delay task ", delayed, ", for which the room is kept",
-          reason.until == kNever ? "" : absl::StrCat(" from ", FormatTime(reason.until)));
+      reason.sentence =
+          absl::StrCat("would fit, but would delay task ", delayed,
+                       ", for which the room is kept from ", FormatTime(reason.until));
       return reason;
     }
     if (found == Found::nowhere) {

@@ -303,8 +303,8 @@ struct Victims {
   std::vector<Victim> tasks;
   std::vector<Placement> members;  // where the beneficiary fits once they are gone
 };
-// The tasks to stop so that `task` fits and its quotas admit it; none when that cannot be had by
-// the rules of the policy, or nothing needs to be stopped.
+// The tasks to stop so that `task`, which has no claim, fits and its quotas admit it; none when that
+// cannot be had by the rules of the policy, or nothing needs to be stopped.
 std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskState& task, Time now);
 
 // Explaining (wait_reason.cc).

@@ -357,5 +357,104 @@ TEST_CASE(
   CHECK(absl::IsResourceExhausted(lab.scheduler.Predict(task, lab.now).status()));
 }
 
+// ---- Words for what is short -----------------------------------------------------------------
+
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+TEST_CASE("Memory that is free in pieces is told by the node with the most") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::any)));
+  for (const char* name : {"n0", "n1", "n2"}) lab.Node(Machine(8), name);
+  const auto submit = [&](TaskId id, int64_t memory) {
+    TaskRequest task = SchedulerLab::Task(id, 1);
+    task.demand.memory = memory * kGiB;
+    lab.Submit(task);
+  };
+  submit(1, 40);
+  submit(2, 30);
+  submit(3, 60);
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  submit(4, 50);
+  CHECK(lab.Step().empty());
+  const WaitReason pieces = lab.scheduler.Explain(4, lab.now);
+  CHECK(pieces.rule == WaitReason::Rule::fragmentation);
+  CHECK(pieces.resource == kMemory);
+  CHECK(pieces.needed == 50 * kGiB);
+  CHECK(pieces.available == 34 * kGiB);
+  CHECK(pieces.has_node);
+  CHECK(pieces.node == 1);
+  CHECK(
+      pieces.sentence.starts_with("needs 50g mem on one node; the most free on any is 34g mem on "
+                                  "node n1 (62g mem free in all); "
+                                  "expected at "));
+  submit(5, 63);
+  CHECK(lab.Step().empty());
+  const WaitReason short_of = lab.scheduler.Explain(5, lab.now);
+  CHECK(short_of.rule == WaitReason::Rule::shortage);
+  CHECK(short_of.available == 62 * kGiB);
+  CHECK(short_of.sentence.starts_with("needs 63g mem; 62g mem free in all; expected at "));
+}
+
+TEST_CASE("What is only counted is free in pieces too, and has a number where it has no name") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::any)));
+  NodeCapacity capacity = Machine(8, 1);
+  capacity.counted = {0, 3000};
+  lab.Node(capacity, "n0");
+  lab.Node(capacity, "n1");
+  static const CountedAmounts two = {0, 2000};
+  TaskRequest task = SchedulerLab::Task(1, 1);
+  task.demand.counted = &two;
+  for (task.id = 1; task.id <= 3; ++task.id) lab.Submit(task);
+  REQUIRE(lab.Step() == Ids{1, 2});
+  const WaitReason pieces = lab.scheduler.Explain(3, lab.now);
+  CHECK(pieces.rule == WaitReason::Rule::fragmentation);
+  CHECK(pieces.resource == kFirstDeviceResource + 1);
+  CHECK(pieces.available == 1000);
+  CHECK(pieces.node == 0);
+  CHECK(pieces.sentence.starts_with(
+      "needs 2 resource 3 on one node; the most free on any is 1 on node n0 (2 resource 3 free in "
+      "all); expected at "));
+}
+
+TEST_CASE("The node that comes nearest lacks the fewest things, then least of the same") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::any)));
+  for (const char* name : {"n0", "n1", "n2", "n3"}) lab.Node(Machine(8, 1), name);
+  // Free afterwards: 1 core and no device, 2 cores and no device, 3 cores, 5 cores and half a
+  // device.
+  const auto take = [&](TaskId id, NodeIndex node, int cores, int16_t devices, int16_t share) {
+    TaskRequest task = SchedulerLab::Task(id, cores);
+    task.demand.whole_devices = devices;
+    task.demand.share = share;
+    Placement place;
+    place.node = node;
+    place.whole_devices = static_cast<uint16_t>(devices);
+    place.shared_device = share > 0 ? 0 : -1;
+    REQUIRE(lab.scheduler.Restore(task, {place}, lab.now, lab.now).ok());
+  };
+  take(1, 0, 7, 1, 0);
+  take(2, 1, 6, 1, 0);
+  take(3, 2, 5, 0, 0);
+  take(4, 3, 3, 0, 500);
+  const auto nearest = [&](TaskId id, int cores, int16_t share) {
+    TaskRequest task = SchedulerLab::Task(id, cores);
+    task.demand.share = share;
+    lab.Submit(task);
+    CHECK(lab.Step().empty());
+    return lab.scheduler.Explain(id, lab.now);
+  };
+  const WaitReason device = nearest(5, 5, 600);
+  CHECK(device.node == 2);  // lacks cores only, as the last one lacks devices only: the first
+  CHECK(device.resource == kCpu);
+  CHECK(device.available == 3000);
+  const WaitReason cores = nearest(6, 6, 400);
+  CHECK(cores.node == 3);
+  CHECK(cores.resource == kCpu);
+  CHECK(cores.available == 5000);
+  const WaitReason alone = nearest(7, 8, 0);
+  CHECK(alone.node == 3);
+  CHECK(alone.rule == WaitReason::Rule::fragmentation);
+  CHECK(alone.sentence.starts_with(
+      "needs 8 cpu on one node; the most free on any is 5 on node n3 (11 cpu free in all)"));
+}
+
 }  // namespace
 }  // namespace trackbed
