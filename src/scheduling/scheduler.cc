@@ -731,7 +731,6 @@ class Scheduler::Impl : public SchedulerState {
       return;
     }
     const Line::State state = line.state;
-    const TenantIndex parked_at = line.parked_at;
     const bool held_back = line.held_back;
     Withhold(task.line);
     line.tasks.erase({task.rank, slot});
@@ -747,8 +746,7 @@ class Scheduler::Impl : public SchedulerState {
       demands_[shapes_[line.shape].wanted].tried.push_back(task.line);
     } else {
       line.state = state;
-      line.parked_at = parked_at;
-      parked_[parked_at].insert(task.line);
+      parked_[line.parked_at].insert(task.line);
     }
   }
 
@@ -950,6 +948,7 @@ class Scheduler::Impl : public SchedulerState {
   void TryLines(Time now, size_t most, Plan* plan) {
     DropRefusedReservations();
     looked_at_.reset();
+    to_share_ = {};
     while (plan->starts.size() < most) {
       const std::optional<LineIndex> competing = NextLine(now);
       std::optional<Rank> rank;
@@ -1103,14 +1102,12 @@ class Scheduler::Impl : public SchedulerState {
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
   }
 
-  // What there is on a node of the only reservation beside it, until anything of that changes.
-  const RoomToShare& ToShare(NodeIndex node, Time now) {
-    const Reservation& reservation = reservations.front();
-    if (to_share_.changes != cluster.end_change() || to_share_.now != now ||
-        to_share_.task != reservation.task || to_share_.start != reservation.start ||
-        to_share_.members != reservation.members) {
-      to_share_ = {cluster.end_change(), now, reservation.task, reservation.start,
-                   reservation.members,  {}};
+  // What there is on a node of the only reservation beside it, until nodes change or another task
+  // has it.
+  const std::optional<NodeState>& ToShare(NodeIndex node, Time now) {
+    const TaskSlot task = reservations.front().task;
+    if (to_share_.changes != cluster.end_change() || to_share_.task != task) {
+      to_share_ = {cluster.end_change(), task, {}};
     }
     const auto [room, added] = to_share_.rooms.try_emplace(node);
     if (added) room->second = WhatMayBeShared(*this, node, now);
@@ -1245,8 +1242,8 @@ class Scheduler::Impl : public SchedulerState {
 
   // What there is on each changed node for who is held back by the only reservation. Nothing, where
   // it takes a look at each task to know who is: what is said of whole demands says nothing then.
-  std::vector<RoomToShare> SharedChanges(Time now) const {
-    std::vector<RoomToShare> shared;
+  std::vector<std::optional<NodeState>> SharedChanges(Time now) const {
+    std::vector<std::optional<NodeState>> shared;
     if (policy.backfill != Backfill::easy || TriesEachLine() || reservations.size() != 1 ||
         !FewHaveChanged()) {
       return shared;
@@ -1258,7 +1255,8 @@ class Scheduler::Impl : public SchedulerState {
   // True when all that waits of this demand is held back by the only reservation, and room that has
   // come free on its nodes changes nothing about that: it would only wake to be held back again. If
   // the reservation moves, all that it holds back is looked at.
-  bool StaysHeldBack(const DemandState& wanted, const std::vector<RoomToShare>& shared) const {
+  bool StaysHeldBack(const DemandState& wanted,
+                     const std::vector<std::optional<NodeState>>& shared) const {
     if (shared.empty() || !wanted.held_back || wanted.no_room || wanted.partly) return false;
     const std::vector<Placement>& members = reservations[0].members;
     for (size_t i = 0; i < changed_.size(); ++i) {
@@ -1285,7 +1283,7 @@ class Scheduler::Impl : public SchedulerState {
       changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
     }
     if (changed_.empty() && !scan) return;
-    const std::vector<RoomToShare> shared = SharedChanges(now);
+    const std::vector<std::optional<NodeState>> shared = SharedChanges(now);
     for (DemandIndex index = 0; index < demands_.size(); ++index) {
       DemandState& wanted = demands_[index];
       if (wanted.shapes == 0) continue;
@@ -1303,9 +1301,7 @@ class Scheduler::Impl : public SchedulerState {
       wanted.partly = false;
       ++wanted.wakes;
       LetGo(&wanted);
-      const std::vector<LineIndex> tried = std::move(wanted.tried);
-      wanted.tried.clear();
-      for (const LineIndex line : tried) Offer(line);
+      for (const LineIndex line : std::exchange(wanted.tried, {})) Offer(line);
       CompeteAll(wanted);
     }
   }
@@ -1338,9 +1334,7 @@ class Scheduler::Impl : public SchedulerState {
     WakeHeldBack();
     if (!TriesEachLine()) return;
     for (DemandState& wanted : demands_) {
-      const std::vector<LineIndex> tried = std::move(wanted.tried);
-      wanted.tried.clear();
-      for (const LineIndex line : tried) Offer(line);
+      for (const LineIndex line : std::exchange(wanted.tried, {})) Offer(line);
     }
   }
 
@@ -1382,7 +1376,6 @@ class Scheduler::Impl : public SchedulerState {
   // All but the tasks, where they run, and what is reserved: for whoever wants it looked at anew.
   void ForgetWhatIsKept() {
     UnparkAll();
-    WakeHeldBack();
     victims_changed_ = true;
     look_aheads_ = LookAheads();
   }
@@ -1411,10 +1404,9 @@ class Scheduler::Impl : public SchedulerState {
     std::optional<Reservation> earliest = look_aheads_.EarliestStart(*this, task, now);
     if (!earliest) return;
     earliest->task = slot;
-    const auto behind =
-        std::find_if(reservations.begin(), reservations.end(), [&](const Reservation& reservation) {
-          return !reservation.claim && !Binds(reservation, task, now);
-        });
+    const auto behind = std::find_if(
+        reservations.begin(), reservations.end(),
+        [&](const Reservation& reservation) { return !Binds(reservation, task, now); });
     reservations.insert(behind, *std::move(earliest));
     if (kept < depth) return;
     reservations.pop_back();
@@ -1514,12 +1506,9 @@ class Scheduler::Impl : public SchedulerState {
 
   // What any eviction for this task requires, at a glance.
   bool MayEvict(const TaskRequest& request) const {
-    if (policy.preempt_by_priority && !stoppable_.empty() &&
-        stoppable_.begin()->first < request.priority) {
-      return true;
-    }
-    return policy.reclaim && !stoppable_.empty() &&
-           !tenancy.WouldBorrow(request.tenant, Charge(request));
+    if (stoppable_.empty()) return false;
+    if (policy.preempt_by_priority && stoppable_.begin()->first < request.priority) return true;
+    return policy.reclaim && !tenancy.WouldBorrow(request.tenant, Charge(request));
   }
 
   bool HasClaim(TaskSlot slot) const {
@@ -1750,12 +1739,9 @@ class Scheduler::Impl : public SchedulerState {
   LookAheads look_aheads_;
   struct {
     uint64_t changes = 0;
-    Time now{};
     TaskSlot task = 0;
-    Time start{};
-    std::vector<Placement> members;
-    absl::flat_hash_map<NodeIndex, RoomToShare> rooms;
-  } to_share_;  // as the only reservation is
+    absl::flat_hash_map<NodeIndex, std::optional<NodeState>> rooms;
+  } to_share_;  // as the only reservation is, in this TryLines
   std::set<TaskSlot> crippled_;
   // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
   // too young for it have run long enough.

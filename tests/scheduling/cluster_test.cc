@@ -342,7 +342,8 @@ TEST_CASE("room on one node is reckoned as the cluster does it", "[cluster]") {
         demand.cpu = static_cast<int64_t>(random.Next() % 3) * 8000;
         demand.memory = static_cast<int64_t>(random.Next() % 3) * 250;
         demand.whole_devices = static_cast<int16_t>(random.Next() % 3);
-        demand.share = static_cast<int16_t>(random.Next() % 2 == 0 ? 0 : random.Next() % 5 * 200);
+        constexpr int16_t kShares[] = {0, 0, 0, 1, 200, 400, 600, 999};
+        demand.share = kShares[random.Next() % 8];
         if (random.Next() % 3 == 0) demand.device_kinds = uint64_t{1} << 5U;
         if (random.Next() % 16 == 0) demand.architectures = 1;
         if (random.Next() % 3 == 0) demand.counted = &counted;

@@ -304,6 +304,8 @@ TEST_CASE("A half-life is a second at least, and without capacity nothing is use
   tenancy.Starts(a, Of(1), start);
   CHECK(tenancy.PastUse(a, start + hours(1)) == 0);
   tenancy.SetCapacity(Of(1));
+  CHECK(tenancy.PastUse(a, start + Duration{2}) > tenancy.PastUse(a, start + Duration{1}));
+  CHECK(tenancy.PastUse(a, start + Duration{1}) > 0);
   const double steady = 1 / std::log(2.0);
   CHECK(tenancy.PastUse(a, start + std::chrono::seconds(2)) == Approx(steady * 3 / 4));
 }
