@@ -1257,7 +1257,7 @@ class Scheduler::Impl : public SchedulerState {
   // the reservation moves, all that it holds back is looked at.
   bool StaysHeldBack(const DemandState& wanted,
                      const std::vector<std::optional<NodeState>>& shared) const {
-    if (shared.empty() || !wanted.held_back || wanted.no_room || wanted.partly) return false;
+    if (shared.empty() || !wanted.held_back || wanted.partly) return false;
     const std::vector<Placement>& members = reservations[0].members;
     for (size_t i = 0; i < changed_.size(); ++i) {
       const NodeIndex node = changed_[i];
@@ -1407,10 +1407,14 @@ class Scheduler::Impl : public SchedulerState {
     const auto behind = std::find_if(
         reservations.begin(), reservations.end(),
         [&](const Reservation& reservation) { return !Binds(reservation, task, now); });
-    reservations.insert(behind, *std::move(earliest));
-    if (kept < depth) return;
-    reservations.pop_back();
-    WakeHeldBack();
+    const auto inserted = reservations.insert(behind, *std::move(earliest));
+    const auto place = static_cast<size_t>(inserted - reservations.begin());
+    if (kept >= depth) {
+      reservations.pop_back();
+      WakeHeldBack();
+    }
+    // Those behind may have counted on the same room.
+    overtaken_ = overtaken_ || place + 1 < reservations.size();
   }
 
   // Starts what claims have room now, gives up claims whose time is over, and plans reservations
@@ -1755,7 +1759,8 @@ class Scheduler::Impl : public SchedulerState {
   std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
   bool reservations_changed_ = false;
   bool beside_reservations_ = false;  // a task started on a node with a reservation
-  bool overtaken_ = false;            // a task started that some reservation does not bind
+  // A task started that some reservation does not bind, or was given one before others.
+  bool overtaken_ = false;
   size_t waiting_ = 0;
   size_t running_ = 0;
 };
