@@ -31,8 +31,16 @@ for command in "node" "nodes add"; do
     fails '^hostile.yaml:4:1: .*unknown field "a .31mb"' $command hostile.yaml
   }
 done
-printf 'name: far\ncpu: 1\nmem: 1g\nendpoint: gopher://far\n' > far.yaml
-fails '^trackbed: node "far": endpoint: ' nodes add far.yaml
+far() { printf 'name: far\ncpu: 1\nmem: 1g\nendpoint: %s\ncertificates: %s\n' "$1" "$2" > far.yaml; }
+far gopher://far /tmp
+fails '^far.yaml:4:11: endpoint: found "gopher://far", expected unix' nodes add far.yaml
+far https://far:1 keys
+fails '^far.yaml:5:15: certificates: found "keys", expected an absolute path' nodes add far.yaml
+far tcp://far /tmp
+fails '^trackbed: node "far": endpoint: the container endpoint: found "tcp://far", expected' \
+  nodes add far.yaml
+far https://far:1 "$PWD"
+fails '^trackbed: node "far": endpoint: .*cannot read .*/ca.pem$' nodes add far.yaml
 fails '^trackbed: there is no node "none"; there are: none$' nodes drain none
 fails '^trackbed: there is no node "none"; there are: none$' nodes remove none
 [ "$("$TRACKBED" nodes list | wc -l)" = 1 ]
