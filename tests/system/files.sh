@@ -61,6 +61,10 @@ PATH=$PWD/folder "$TRACKBED" run pipeline.py 2> err.txt || code=$?
 [ "$code" = 6 ]
 says '^trackbed: cannot run python3: No such file' err.txt
 
+# What no run could have here is told before anything runs.
+printf 'name: large\ntasks:\n- {name: a, command: x, resources: {cpu: 4096}}\n' > large.yaml
+fails 6 '^trackbed: task "a": .*4096 cpu' run --dry-run large.yaml
+
 # Mistakes in what a command is told.
 fails 2 '--param: found "x", expected NAME=VALUE' run good.yaml -p x
 fails 2 '--param: x is given twice' run good.yaml -p x=1 -p x=2

@@ -27,6 +27,11 @@ why broken
 says '^  exit code 1$'
 why after
 says '^it has not run, so the cache was not asked'
+# Nobody waits for the log of what will not run.
+code=0
+"$TRACKBED" logs --follow latest after 2> error.txt || code=$?
+[ "$code" = 2 ]
+grep -q '^trackbed: .*after' error.txt
 why always
 says '^not cached: the task says cache: false'
 
