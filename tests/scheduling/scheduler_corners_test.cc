@@ -487,6 +487,62 @@ TEST_CASE("What was seen of a reservation is not believed of the next, which cam
   CHECK(lab.Step() == Ids{3});
 }
 
+TEST_CASE("Who was held back is tried again although others of its demand find no room") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::easy)));
+  lab.Node(Machine(4), "n0");
+  lab.Submit(SchedulerLab::Task(1, 3));
+  REQUIRE(lab.Step() == Ids{1});
+  lab.Submit(SchedulerLab::Task(2, 4));
+  lab.Submit(SchedulerLab::Task(3, 1, hours(5)));  // would delay 2
+  CHECK(lab.Step().empty());
+  lab.Finish(2);
+  TaskRequest gang = SchedulerLab::Task(4, 1);
+  gang.members = 2;
+  gang.priority = 1;
+  lab.Submit(gang);  // has no room for both, and needs two of the four cores then
+  CHECK(lab.Step() == Ids{3});
+}
+
+TEST_CASE("Who goes before a reservation starts beside others of its demand that it holds back") {
+  for (const Duration run_time : {hours(5), hours(6)}) {
+    SchedulerLab lab(LabOptions(WithBackfill(Backfill::easy)));
+    lab.Node(Machine(4), "n0");
+    lab.Submit(SchedulerLab::Task(1, 3));
+    REQUIRE(lab.Step() == Ids{1});
+    TaskRequest large = SchedulerLab::Task(2, 4);
+    large.priority = 5;
+    lab.Submit(large);
+    lab.Submit(SchedulerLab::Task(3, 1, hours(5)));
+    CHECK(lab.Step().empty());
+    TaskRequest urgent = SchedulerLab::Task(4, 1, run_time);
+    urgent.priority = 9;
+    lab.Submit(urgent);
+    CHECK(lab.Step() == Ids{4});
+  }
+}
+
+TEST_CASE("Who was held back and has no room any more gets a reservation in its turn") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(4), "n0");
+  lab.Node(Machine(2), "n1");
+  lab.Submit(SchedulerLab::Task(1, 2, hours(2)));
+  lab.Submit(SchedulerLab::Task(2, 2, minutes(1)));
+  TaskRequest small = SchedulerLab::Task(3, 1);
+  lab.Submit(small);
+  REQUIRE(lab.Step() == Ids{1, 2, 3});  // 3 on n1
+  lab.Submit(SchedulerLab::Task(4, 4));
+  lab.Finish(2);
+  lab.Submit(SchedulerLab::Task(5, 2, hours(5)));  // would delay 4
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(5, lab.now).rule == WaitReason::Rule::reserved);
+  lab.Submit(SchedulerLab::Task(6, 2, minutes(30)));  // takes the room, as long as nobody needs it
+  CHECK(lab.Step() == Ids{6});
+  CHECK(lab.scheduler.Explain(5, lab.now).expected_start == lab.now + kHour);
+  lab.Submit(SchedulerLab::Task(7, 1, hours(3)));
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(7, lab.now).ahead == 5);
+}
+
 TEST_CASE("Until when the room is kept is said of the reservation in the way") {
   SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
   lab.Node(Machine(2), "n0");
@@ -606,6 +662,18 @@ TEST_CASE("Shares are of all that the nodes have, and what devices are counted a
   CHECK(tenancy.used(kRootTenant)[kFirstDeviceResource] == 1000);
   CHECK(tenancy.used(kRootTenant)[kFirstDeviceResource + 2] == 3000);
   CHECK(tenancy.DominantShare(kRootTenant) == Approx(0.5));
+  // Devices that are counted as another resource.
+  capacity = Machine(8, 1);
+  capacity.counted = {0, 5000, 1000};
+  REQUIRE(lab.scheduler.AddNode("n2", capacity, kFirstDeviceResource + 1).ok());
+  task = SchedulerLab::Task(3, 1);
+  task.demand.whole_devices = 1;
+  task.device_resource = kFirstDeviceResource + 1;
+  Placement place;
+  place.node = 2;
+  place.whole_devices = 1;
+  REQUIRE(lab.scheduler.Restore(task, {place}, lab.now, lab.now).ok());
+  CHECK(tenancy.DominantShare(kRootTenant) == Approx(1.0));
 }
 
 // ---- Who is stopped -----------------------------------------------------------------------------
@@ -747,7 +815,10 @@ TEST_CASE("The plan asks for the next soon only while somebody could be stopped 
     lab.Submit(SchedulerLab::Task(4, 1, minutes(5)));
     REQUIRE(lab.Step(minutes(1)) == Ids{4});
     lab.Finish(4);
-    CHECK(lab.Step(minutes(1)).empty());
+    task = SchedulerLab::Task(5, 1, minutes(5));
+    task.preemptible = false;
+    lab.Submit(task);
+    REQUIRE(lab.Step(minutes(1)) == Ids{5});
     CHECK(lab.plan.next > lab.now + minutes(50));
   }
   SECTION("nobody comes of age who has ended") {
