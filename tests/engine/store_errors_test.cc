@@ -208,8 +208,7 @@ TEST_CASE("A copy that is not on the disk for certain, or cannot get its name, i
     CHECK_FALSE(fs::exists(copy + ".part"));
   };
   failing_calls.begin_copy = true;
-  refused(StatusCode::kDataLoss,
-          path + ": cannot copy it to " + copy + ".part: unknown database none");
+  refused(StatusCode::kDataLoss, copy + ": cannot copy " + path + " there: unknown database none");
   failing_calls.open_to_read = EMFILE;
   refused(StatusCode::kUnavailable, copy + ".part: cannot flush it: Too many open files");
   failing_calls.fsync = EIO;
