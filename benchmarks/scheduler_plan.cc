@@ -321,7 +321,7 @@ void Main(bool quick, const std::string& json) {
     }
   }
   std::printf("\n%8s %12s\n", "waiting", "median, us");
-  for (const size_t waiting : {10, 100, 1000, 10'000, 100'000}) {
+  for (const size_t waiting : {10U, 100U, 1000U, 10'000U, 100'000U}) {
     if (quick && waiting > 10'000) continue;
     results.arrivals.push_back(MeasureArrival(waiting, quick ? 300 : 2000));
     std::printf("%8zu %12.2f\n", waiting, results.arrivals.back().median * 1e6);

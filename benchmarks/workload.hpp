@@ -58,9 +58,13 @@ inline Pipeline MakePipeline(Shape shape, size_t tasks) {
     pipeline.tasks[i].shell = false;
   }
   if (shape == Shape::map) pipeline.tasks[0].map = TaskMap{std::to_string(tasks), 1, 0, 0};
+  // Whole lists at once, as the readers of pipelines give them: a list that grows takes more room.
+  std::vector<std::vector<std::string>> dependencies(pipeline.tasks.size());
   ForEachEdge(shape, pipeline.tasks.size(), [&](size_t task, size_t dependency) {
-    pipeline.tasks[task].dependencies.push_back(pipeline.tasks[dependency].name);
+    dependencies[task].push_back(pipeline.tasks[dependency].name);
   });
+  for (size_t i = 0; i < pipeline.tasks.size(); ++i)
+    pipeline.tasks[i].dependencies = dependencies[i];
   return pipeline;
 }
 

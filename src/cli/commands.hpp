@@ -114,6 +114,9 @@ int SimulateTrace(const SimulateOptions& options);
 // Prints an error to standard error and gives the exit code for it.
 int Fail(const Status& status);
 
+// Prints what a file's reader found, if anything, to standard error.
+void PrintDiagnostics(const Diagnostics& diagnostics);
+
 // Reads a pipeline; on mistakes prints them all and returns none. Warnings are printed too.
 std::optional<Pipeline> LoadOrComplain(const std::string& file);
 

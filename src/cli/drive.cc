@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
 
 namespace trackbed::cli {
@@ -84,7 +85,7 @@ int Drive(Session& session, const RunId& id, Progress& progress) {
         progress.Say(std::string(Message(status)));
     }
     if (Status status = engine.Step(); !status.ok()) {
-      std::fprintf(stderr, "trackbed: %s\n", std::string(Message(status)).c_str());
+      (void)Fail(status);
       std::fprintf(stderr, "trackbed: run %s is not finished; continue with: trackbed resume %s\n",
                    id.c_str(), id.c_str());
       return kEnvironment;
@@ -100,10 +101,7 @@ int Drive(Session& session, const RunId& id, Progress& progress) {
   }
   session.Close();
   const StatusOr<StoredRun> ended = LoadRun(session.store(), id);
-  if (!ended.ok()) {
-    std::fprintf(stderr, "trackbed: %s\n", std::string(Message(ended.status())).c_str());
-    return ExitCodeFor(ended.status());
-  }
+  if (!ended.ok()) return Fail(ended.status());
   progress.Finish(*ended->state, SystemClock().Now());
   return ExitCodeFor(ended->state->status());
 }

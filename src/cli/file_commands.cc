@@ -39,12 +39,12 @@ int WriteOut(const std::string& text, const std::string& output) {
   return kSuccess;
 }
 
+}  // namespace
+
 void PrintDiagnostics(const Diagnostics& diagnostics) {
   if (diagnostics.items().empty()) return;
   std::fprintf(stderr, "%s\n", PrintableLines(diagnostics.ToString()).c_str());
 }
-
-}  // namespace
 
 int Fail(const Status& status) {
   std::fprintf(stderr, "trackbed: %s\n", PrintableLines(Message(status)).c_str());
@@ -114,16 +114,15 @@ int ExportPipeline(const CommonOptions& common, const std::string& what, const s
     pipeline = LoadOrComplain(what);
     if (!pipeline) return kBadInput;
   } else {
-    StatusOr<std::unique_ptr<Store>> store = OpenForReading(common);
-    if (!store.ok()) {
+    const auto load = [&]() -> StatusOr<StoredRun> {
+      TRACKBED_ASSIGN_OR_RETURN(const auto store, OpenForReading(common));
+      TRACKBED_ASSIGN_OR_RETURN(const RunId id, ResolveRun(*store, what));
+      return LoadRun(*store, id);
+    };
+    const StatusOr<StoredRun> run = load();
+    if (absl::IsNotFound(run.status())) {
       return Fail(NotFound(absl::StrCat("there is neither a file nor a run \"", what, "\"")));
     }
-    const StatusOr<RunId> id = ResolveRun(**store, what);
-    if (absl::IsNotFound(id.status())) {
-      return Fail(NotFound(absl::StrCat("there is neither a file nor a run \"", what, "\"")));
-    }
-    if (!id.ok()) return Fail(id.status());
-    const StatusOr<StoredRun> run = LoadRun(**store, *id);
     if (!run.ok()) return Fail(run.status());
     pipeline = run->state->pipeline();
   }

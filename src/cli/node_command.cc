@@ -33,7 +33,7 @@ int DescribeNode(const std::string& file, const std::string& gpu_slot) {
     const std::string text{std::istreambuf_iterator<char>(stream), {}};
     const bool json = file.ends_with(".json");
     ParsedNode parsed = ReadNode(text, file, json ? TextFormat::json : TextFormat::yaml);
-    std::fputs(PrintableLines(parsed.diagnostics.ToString()).c_str(), stderr);
+    PrintDiagnostics(parsed.diagnostics);
     if (!parsed.node) return kBadInput;
     node = *std::move(parsed.node);
   }

@@ -63,7 +63,7 @@ std::vector<NodeDescription> ReadNodeFile(const std::string& file) {
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   ParsedNodes parsed =
       ReadNodes(text, file, file.ends_with(".json") ? TextFormat::json : TextFormat::yaml);
-  std::fputs(parsed.diagnostics.ToString().c_str(), stderr);
+  PrintDiagnostics(parsed.diagnostics);
   return std::move(parsed.nodes);
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/exit_code.hpp"
+#include "cli/terminal.hpp"
 #include "trackbed/base/time.hpp"
 #include "trackbed/engine/store_check.hpp"
 #include "trackbed/engine/workspace.hpp"
@@ -30,7 +31,7 @@ int CheckDatabase(const CommonOptions& common, const std::string& file) {
   const StatusOr<StoreReport> report = CheckStore(path, SystemClock().Now());
   if (!report.ok()) return Fail(report.status());
   for (const std::string& finding : report->findings) {
-    std::fprintf(stderr, "%s: %s\n", path.c_str(), finding.c_str());
+    std::fprintf(stderr, "%s: %s\n", path.c_str(), Printable(finding).c_str());
   }
   if (!report->findings.empty()) {
     return Fail(DataLoss(absl::StrCat(path, ": the store is damaged; restore a backup, or go on ",

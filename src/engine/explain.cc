@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -69,6 +70,17 @@ std::string KeyOfNextAttempt(const RunState& run, TaskIndex task) {
 
 TaskExplanation ExplainBatch(const RunState& run, TaskIndex index, Time now,
                              TaskIndex first_held_back);
+
+// Whether what is given out as `held` is missing as `asked`: a card is in one way at a time.
+bool IsInTheWay(std::string_view held, std::string_view asked) {
+  if (held == asked) return true;
+  const SlotType* a = FindSlotType(held);
+  const SlotType* b = FindSlotType(asked);
+  if (a == nullptr || b == nullptr || a->exclusive_set.empty()) return false;
+  // An instance of a partitioned card is of one that is not given out in any other way.
+  const bool of_cards = a->kind != SlotKind::unique && b->kind != SlotKind::unique;
+  return of_cards && a->exclusive_set == b->exclusive_set;
+}
 
 // The queue of the engine that drives a run, made again from what is stored.
 class StoredQueue {
@@ -189,12 +201,12 @@ class StoredQueue {
     std::string makes_room_for;  // "RUN/TASK"; empty: for nobody
   };
 
-  // What it holds of the slot that is short.
+  // What it holds of the slot that is short, or in the way of it.
   void AddHeld(const Holder& holder, TaskExplanation* explanation,
                std::vector<std::string>* held) const {
     for (const HeldMember& member : holder.members) {
       for (const AllocationPart& part : member.allocation.parts) {
-        if (part.slot != explanation->slot) continue;
+        if (!IsInTheWay(part.slot, explanation->slot)) continue;
         explanation->waits_for.push_back(holder.name);
         held->push_back(absl::StrCat(holder.name, " (", FormatSlotAmount(part.slot, part.amount),
                                      part.device.empty() ? "" : " of ", AbslView(part.device),

@@ -187,6 +187,7 @@ bool DecodeLaunchLine(Reader* reader, LaunchRecord* record) {
   if (key == "cgroup_parent") return reader->Text(&record->cgroup_parent);
   if (key == "memory_bytes") return reader->Number(&record->memory_bytes);
   if (key == "cpu_thousandths") return reader->Number(&record->cpu_thousandths);
+  if (key == "has_accelerators") return reader->Flag(&record->has_accelerators);
   return reader->Unknown();
 }
 
@@ -251,6 +252,7 @@ std::string EncodeLaunch(const LaunchRecord& record) {
   writer.Line("cgroup_parent", record.cgroup_parent);
   writer.Number("memory_bytes", record.memory_bytes);
   writer.Number("cpu_thousandths", record.cpu_thousandths);
+  writer.Line("has_accelerators", record.has_accelerators ? "1" : "0");
   return writer.Finish();
 }
 

@@ -379,6 +379,7 @@ class Planner {
       if (request.slot == "mem") record_.memory_bytes = request.amount.units();
       if (request.slot == "cpu") record_.cpu_thousandths = request.amount.thousandths();
     }
+    record_.has_accelerators = !spec_.devices.empty();
   }
 
   void FinishEnvironment() {

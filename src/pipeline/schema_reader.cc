@@ -4,6 +4,9 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 
+#include <algorithm>
+#include <array>
+
 #include "pipeline/scalar.hpp"
 #include "trackbed/pipeline/value.hpp"
 
@@ -16,6 +19,39 @@ bool IsPlain(const DocumentNode& node, ValueType type) {
 }
 
 std::string PlainText(double value) { return ToText(Value(value)); }
+
+// What other systems call what we have, too. A name that is near enough needs no line.
+constexpr std::array<std::array<std::string_view, 2>, 19> kNamesElsewhere = {{
+    {"needs", "dependencies"},
+    {"depends", "dependencies"},
+    {"depends_on", "dependencies"},
+    {"requires", "dependencies"},
+    {"run", "command"},
+    {"script", "command"},
+    {"args", "command"},
+    {"entrypoint", "command"},
+    {"if", "when"},
+    {"condition", "when"},
+    {"env", "environment"},
+    {"envs", "environment"},
+    {"params", "parameters"},
+    {"retries", "retry"},
+    {"foreach", "map"},
+    {"matrix", "map"},
+    {"volumes", "mounts"},
+    {"container", "image"},
+    {"steps", "tasks"},
+}};
+
+// The name among `names` of what other systems call `name`; "" when there is none.
+std::string_view NameHere(std::string_view name, const std::vector<std::string_view>& names) {
+  for (const auto& [elsewhere, here] : kNamesElsewhere) {
+    if (elsewhere == name && std::find(names.begin(), names.end(), here) != names.end()) {
+      return here;
+    }
+  }
+  return "";
+}
 
 }  // namespace
 
@@ -129,7 +165,8 @@ bool SchemaReader::List(const DocumentNode& node, const NodePath& path) {
 void SchemaReader::UnknownField(const DocumentNode::Member& member, const NodePath& path,
                                 std::string_view noun, const std::vector<std::string_view>& names) {
   std::string message = absl::StrCat("unknown field \"", member.key, "\"");
-  const std::string_view near = ClosestMatch(member.key, names);
+  std::string_view near = NameHere(member.key, names);
+  if (near.empty()) near = ClosestMatch(member.key, names);
   if (near.empty()) {
     absl::StrAppend(&message, "; a ", AbslView(noun), " has ");
     for (size_t i = 0; i < names.size(); ++i) {

@@ -88,12 +88,10 @@ class NodeCheck {
     if (!endpoint.empty() && !endpoint.starts_with("unix:///") && !endpoint.starts_with("tcp://") &&
         !endpoint.starts_with("https://")) {
       report_(Part::node, 0, "endpoint",
-              FoundExpected(absl::StrCat("\"", endpoint, "\""),
-                            "unix:///PATH, tcp://HOST:PORT or https://HOST:PORT"));
+              FoundExpected(endpoint, "unix:///PATH, tcp://HOST:PORT or https://HOST:PORT"));
     }
     if (!node_.certificates.empty() && !node_.certificates.starts_with('/')) {
-      report_(Part::node, 0, "certificates",
-              FoundExpected(absl::StrCat("\"", node_.certificates, "\""), "an absolute path"));
+      report_(Part::node, 0, "certificates", FoundExpected(node_.certificates, "an absolute path"));
     }
   }
 

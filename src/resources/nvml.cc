@@ -18,7 +18,8 @@ void Unload(void* library) { (void)dlclose(library); }
 }  // namespace
 
 StatusOr<Nvml> Nvml::Load(const std::string& path) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  // It stays in memory: unloaded, it leaves a descriptor open (seen with driver 580).
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
     const char* reason = dlerror();
     return Unavailable(

@@ -56,7 +56,7 @@ struct NvmlTable {
   int (*get_instance_info)(NvmlGpuInstance, NvmlGpuInstanceInfo*);
 };
 
-// The library, loaded and initialised; both are undone when it goes.
+// The library, initialised until it goes.
 class Nvml {
  public:
   static StatusOr<Nvml> Load(const std::string& path);

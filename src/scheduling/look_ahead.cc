@@ -6,6 +6,7 @@
 // since room only grows as they end. So it is kept by demand. Only the few nodes on which a
 // reservation lies are looked at for each task.
 #include <algorithm>
+#include <utility>
 
 #include "scheduling/devices.hpp"
 #include "scheduling/scheduler_state.hpp"
@@ -196,7 +197,7 @@ LookAhead& LookAheads::Follow(const SchedulerState& state, const Demand& demand,
     kept.expires.resize(cluster.size(), kNever);
     for (NodeIndex node = 0; node < cluster.size(); ++node) Renew(state, demand, node, now, &kept);
   } else {
-    std::vector<NodeIndex> stale = std::move(kept.stopped);
+    std::vector<NodeIndex> stale = std::exchange(kept.stopped, {});
     for (uint64_t i = kept.seen; i < cluster.end_change(); ++i) stale.push_back(cluster.Changed(i));
     for (const auto& [time, node] : kept.expiring) {
       if (time > now) break;
@@ -206,7 +207,6 @@ LookAhead& LookAheads::Follow(const SchedulerState& state, const Demand& demand,
     stale.erase(std::unique(stale.begin(), stale.end()), stale.end());
     for (const NodeIndex node : stale) Renew(state, demand, node, now, &kept);
   }
-  kept.stopped.clear();
   kept.seen = cluster.end_change();
   kept.asked = ++asked_;
   return kept;
@@ -324,35 +324,25 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
   return true;
 }
 
-RoomToShare WhatMayBeShared(const SchedulerState& state, NodeIndex node, Time now) {
+std::optional<NodeState> WhatMayBeShared(const SchedulerState& state, NodeIndex node, Time now) {
   const Reservation& reservation = state.reservations.front();
   const NodeState& free = state.cluster.state(node);
-  RoomToShare room;
-  NodeState then = RoomFor(state, reservation, node, now);
-  if (TakeMembers(state, reservation, node, &then)) {
-    then.cpu = std::min(then.cpu, free.cpu);
-    then.memory = std::min(then.memory, free.memory);
-    for (size_t i = 0; i < kMaxCounted; ++i) {
-      then.counted[i] = std::min(then.counted[i], free.counted[i]);
-    }
-    for (size_t i = 0; i < kMaxDevices; ++i) {
-      then.device[i] = std::min(then.device[i], free.device[i]);
-    }
-    room.unneeded = then;
+  NodeState room = RoomFor(state, reservation, node, now);
+  if (!TakeMembers(state, reservation, node, &room)) return std::nullopt;
+  room.cpu = std::min(room.cpu, free.cpu);
+  room.memory = std::min(room.memory, free.memory);
+  for (size_t i = 0; i < kMaxCounted; ++i) {
+    room.counted[i] = std::min(room.counted[i], free.counted[i]);
   }
-  room.beside = free;
-  const Demand& reserved = state.tasks[reservation.task].request.demand;
-  for (const Placement& member : reservation.members) {
-    if (member.node == node) SubtractRoom(reserved, member, &room.beside);
+  for (size_t i = 0; i < kMaxDevices; ++i) {
+    room.device[i] = std::min(room.device[i], free.device[i]);
   }
   return room;
 }
 
-bool MayShare(const RoomToShare& room, const NodeCapacity& capacity, const Demand& demand) {
-  const auto fits = [&](const NodeState& state) {
-    return HasUnscored(state, demand) && HasRoom(capacity, state, demand);
-  };
-  return (room.unneeded && fits(*room.unneeded)) || (room.beside.open && fits(room.beside));
+bool MayShare(const std::optional<NodeState>& room, const NodeCapacity& capacity,
+              const Demand& demand) {
+  return !room || (HasUnscored(*room, demand) && HasRoom(capacity, *room, demand));
 }
 
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
@@ -367,7 +357,7 @@ bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, 
     }
   }
   placement->node = node;
-  return room.open && TakeRoom(state.cluster.capacity(node), task.request.demand, &room, placement);
+  return TakeRoom(state.cluster.capacity(node), task.request.demand, &room, placement);
 }
 
 }  // namespace trackbed

@@ -148,7 +148,7 @@ class Scheduler::Impl : public SchedulerState {
     const std::vector<TaskSlot> there = on_node[node];
     for (const TaskSlot slot : there) {
       TaskState& task = tasks[slot];
-      if (!task.known || !task.running) continue;  // ended by an earlier member
+      if (!task.known) continue;  // ended by an earlier member
       if (task.request.members == 1 || task.stopping) {
         ended.push_back(task.request.id);
         End(slot, now);
@@ -247,7 +247,6 @@ class Scheduler::Impl : public SchedulerState {
     }
     Enforcement strongest = Enforcement::accounting;
     for (NodeIndex node = 0; node < cluster.size(); ++node) {
-      if (!cluster.FitsEmpty(node, request.demand)) continue;
       const NodeCapacity& capacity = cluster.capacity(node);
       NodeState room = EmptyRoom(capacity);
       Placement placement;
@@ -267,19 +266,15 @@ class Scheduler::Impl : public SchedulerState {
           absl::StrCat("task ", request.id, ": ", QuotaSentence(*this, refusal)));
     }
     uint32_t members = 0;
-    for (NodeIndex node = 0; node < cluster.size() && members < request.members; ++node) {
-      if (!cluster.FitsEmpty(node, request.demand)) continue;
-      NodeState room = EmptyRoom(cluster.capacity(node));
+    for (NodeIndex node = 0; node < cluster.size(); ++node) {
+      const NodeCapacity& capacity = cluster.capacity(node);
+      NodeState room = EmptyRoom(capacity);
       Placement placement;
-      do {
-        ++members;
-      } while (!request.on_different_nodes && members < request.members &&
-               TakeRoom(cluster.capacity(node), request.demand, &room, &placement) && [&] {
-                 NodeState after = room;
-                 return TakeRoom(cluster.capacity(node), request.demand, &after, &placement);
-               }());
+      while (TakeRoom(capacity, request.demand, &room, &placement)) {
+        if (++members == request.members) return absl::OkStatus();
+        if (request.on_different_nodes) break;
+      }
     }
-    if (members >= request.members) return absl::OkStatus();
     if (request.members > 1) {
       return ResourceExhausted(absl::StrCat("task ", request.id, ": even the empty nodes hold ",
                                             members, " of its ", request.members, " members"));
@@ -736,7 +731,6 @@ class Scheduler::Impl : public SchedulerState {
       return;
     }
     const Line::State state = line.state;
-    const TenantIndex parked_at = line.parked_at;
     const bool held_back = line.held_back;
     Withhold(task.line);
     line.tasks.erase({task.rank, slot});
@@ -752,8 +746,7 @@ class Scheduler::Impl : public SchedulerState {
       demands_[shapes_[line.shape].wanted].tried.push_back(task.line);
     } else {
       line.state = state;
-      line.parked_at = parked_at;
-      parked_[parked_at].insert(task.line);
+      parked_[line.parked_at].insert(task.line);
     }
   }
 
@@ -955,6 +948,7 @@ class Scheduler::Impl : public SchedulerState {
   void TryLines(Time now, size_t most, Plan* plan) {
     DropRefusedReservations();
     looked_at_.reset();
+    to_share_ = {};
     while (plan->starts.size() < most) {
       const std::optional<LineIndex> competing = NextLine(now);
       std::optional<Rank> rank;
@@ -1049,7 +1043,7 @@ class Scheduler::Impl : public SchedulerState {
   Duration ShortestHeldBack(const TaskState& task, Time now) const {
     // One reservation binds all alike that would run longer than to its start.
     // Where others may be stopped for each by itself, each is tried.
-    if (TriesEachLine() || reservations.size() != 1 || reservations[0].claim) return task.expected;
+    if (TriesEachLine() || reservations.size() != 1) return task.expected;
     return reservations[0].start - now + Duration{1};
   }
 
@@ -1108,14 +1102,12 @@ class Scheduler::Impl : public SchedulerState {
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
   }
 
-  // What there is on a node of the only reservation beside it, until anything of that changes.
-  const RoomToShare& ToShare(NodeIndex node, Time now) {
-    const Reservation& reservation = reservations.front();
-    if (to_share_.changes != cluster.end_change() || to_share_.now != now ||
-        to_share_.task != reservation.task || to_share_.start != reservation.start ||
-        to_share_.members != reservation.members) {
-      to_share_ = {cluster.end_change(), now, reservation.task, reservation.start,
-                   reservation.members,  {}};
+  // What there is on a node of the only reservation beside it, until nodes change or another task
+  // has it.
+  const std::optional<NodeState>& ToShare(NodeIndex node, Time now) {
+    const TaskSlot task = reservations.front().task;
+    if (to_share_.changes != cluster.end_change() || to_share_.task != task) {
+      to_share_ = {cluster.end_change(), task, {}};
     }
     const auto [room, added] = to_share_.rooms.try_emplace(node);
     if (added) room->second = WhatMayBeShared(*this, node, now);
@@ -1250,10 +1242,10 @@ class Scheduler::Impl : public SchedulerState {
 
   // What there is on each changed node for who is held back by the only reservation. Nothing, where
   // it takes a look at each task to know who is: what is said of whole demands says nothing then.
-  std::vector<RoomToShare> SharedChanges(Time now) const {
-    std::vector<RoomToShare> shared;
+  std::vector<std::optional<NodeState>> SharedChanges(Time now) const {
+    std::vector<std::optional<NodeState>> shared;
     if (policy.backfill != Backfill::easy || TriesEachLine() || reservations.size() != 1 ||
-        reservations[0].claim || !FewHaveChanged()) {
+        !FewHaveChanged()) {
       return shared;
     }
     for (const NodeIndex node : changed_) shared.push_back(WhatMayBeShared(*this, node, now));
@@ -1263,8 +1255,9 @@ class Scheduler::Impl : public SchedulerState {
   // True when all that waits of this demand is held back by the only reservation, and room that has
   // come free on its nodes changes nothing about that: it would only wake to be held back again. If
   // the reservation moves, all that it holds back is looked at.
-  bool StaysHeldBack(const DemandState& wanted, const std::vector<RoomToShare>& shared) const {
-    if (shared.empty() || !wanted.held_back || wanted.no_room || wanted.partly) return false;
+  bool StaysHeldBack(const DemandState& wanted,
+                     const std::vector<std::optional<NodeState>>& shared) const {
+    if (shared.empty() || !wanted.held_back || wanted.partly) return false;
     const std::vector<Placement>& members = reservations[0].members;
     for (size_t i = 0; i < changed_.size(); ++i) {
       const NodeIndex node = changed_[i];
@@ -1290,7 +1283,7 @@ class Scheduler::Impl : public SchedulerState {
       changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
     }
     if (changed_.empty() && !scan) return;
-    const std::vector<RoomToShare> shared = SharedChanges(now);
+    const std::vector<std::optional<NodeState>> shared = SharedChanges(now);
     for (DemandIndex index = 0; index < demands_.size(); ++index) {
       DemandState& wanted = demands_[index];
       if (wanted.shapes == 0) continue;
@@ -1308,9 +1301,7 @@ class Scheduler::Impl : public SchedulerState {
       wanted.partly = false;
       ++wanted.wakes;
       LetGo(&wanted);
-      const std::vector<LineIndex> tried = std::move(wanted.tried);
-      wanted.tried.clear();
-      for (const LineIndex line : tried) Offer(line);
+      for (const LineIndex line : std::exchange(wanted.tried, {})) Offer(line);
       CompeteAll(wanted);
     }
   }
@@ -1343,9 +1334,7 @@ class Scheduler::Impl : public SchedulerState {
     WakeHeldBack();
     if (!TriesEachLine()) return;
     for (DemandState& wanted : demands_) {
-      const std::vector<LineIndex> tried = std::move(wanted.tried);
-      wanted.tried.clear();
-      for (const LineIndex line : tried) Offer(line);
+      for (const LineIndex line : std::exchange(wanted.tried, {})) Offer(line);
     }
   }
 
@@ -1387,7 +1376,6 @@ class Scheduler::Impl : public SchedulerState {
   // All but the tasks, where they run, and what is reserved: for whoever wants it looked at anew.
   void ForgetWhatIsKept() {
     UnparkAll();
-    WakeHeldBack();
     victims_changed_ = true;
     look_aheads_ = LookAheads();
   }
@@ -1416,14 +1404,17 @@ class Scheduler::Impl : public SchedulerState {
     std::optional<Reservation> earliest = look_aheads_.EarliestStart(*this, task, now);
     if (!earliest) return;
     earliest->task = slot;
-    const auto behind =
-        std::find_if(reservations.begin(), reservations.end(), [&](const Reservation& reservation) {
-          return !reservation.claim && !Binds(reservation, task, now);
-        });
-    reservations.insert(behind, *std::move(earliest));
-    if (kept < depth) return;
-    reservations.pop_back();
-    WakeHeldBack();
+    const auto behind = std::find_if(
+        reservations.begin(), reservations.end(),
+        [&](const Reservation& reservation) { return !Binds(reservation, task, now); });
+    const auto inserted = reservations.insert(behind, *std::move(earliest));
+    const auto place = static_cast<size_t>(inserted - reservations.begin());
+    if (kept >= depth) {
+      reservations.pop_back();
+      WakeHeldBack();
+    }
+    // Those behind may have counted on the same room.
+    overtaken_ = overtaken_ || place + 1 < reservations.size();
   }
 
   // Starts what claims have room now, gives up claims whose time is over, and plans reservations
@@ -1486,11 +1477,10 @@ class Scheduler::Impl : public SchedulerState {
     // What was held back stays so while the same room is kept, and no longer than before: what may
     // start on a node that has changed is woken for that. Where shares decide who goes first,
     // whom a reservation binds changes with them.
-    bool same = !scan && !OrderedByShares() && reservations.size() == claims + before.size();
+    bool same = !scan && !OrderedByShares();
     for (size_t i = 0; same && i < before.size(); ++i) {
       const Reservation& now_kept = reservations[claims + i];
-      same = now_kept.task == before[i].task && now_kept.members == before[i].members &&
-             now_kept.start <= before[i].start;
+      same = now_kept.members == before[i].members && now_kept.start <= before[i].start;
     }
     if (!same) WakeHeldBack();
   }
@@ -1520,12 +1510,9 @@ class Scheduler::Impl : public SchedulerState {
 
   // What any eviction for this task requires, at a glance.
   bool MayEvict(const TaskRequest& request) const {
-    if (policy.preempt_by_priority && !stoppable_.empty() &&
-        stoppable_.begin()->first < request.priority) {
-      return true;
-    }
-    return policy.reclaim && !stoppable_.empty() &&
-           !tenancy.WouldBorrow(request.tenant, Charge(request));
+    if (stoppable_.empty()) return false;
+    if (policy.preempt_by_priority && stoppable_.begin()->first < request.priority) return true;
+    return policy.reclaim && !tenancy.WouldBorrow(request.tenant, Charge(request));
   }
 
   bool HasClaim(TaskSlot slot) const {
@@ -1697,9 +1684,9 @@ class Scheduler::Impl : public SchedulerState {
       for (const Reservation& reservation : reservations) {
         if (tasks[reservation.task].request.id == delayed) reason.until = reservation.start;
       }
-      reason.sentence = absl::StrCat(
-          "would fit, but would delay task ", delayed, ", for which the room is kept",
-          reason.until == kNever ? "" : absl::StrCat(" from ", FormatTime(reason.until)));
+      reason.sentence =
+          absl::StrCat("would fit, but would delay task ", delayed,
+                       ", for which the room is kept from ", FormatTime(reason.until));
       return reason;
     }
     if (found == Found::nowhere) {
@@ -1756,12 +1743,9 @@ class Scheduler::Impl : public SchedulerState {
   LookAheads look_aheads_;
   struct {
     uint64_t changes = 0;
-    Time now{};
     TaskSlot task = 0;
-    Time start{};
-    std::vector<Placement> members;
-    absl::flat_hash_map<NodeIndex, RoomToShare> rooms;
-  } to_share_;  // as the only reservation is
+    absl::flat_hash_map<NodeIndex, std::optional<NodeState>> rooms;
+  } to_share_;  // as the only reservation is, in this TryLines
   std::set<TaskSlot> crippled_;
   // Only where the policy evicts: running tasks that may be stopped, by priority, and when those
   // too young for it have run long enough.
@@ -1775,7 +1759,8 @@ class Scheduler::Impl : public SchedulerState {
   std::vector<NodeIndex> changed_;  // nodes, since the Schedule before this one
   bool reservations_changed_ = false;
   bool beside_reservations_ = false;  // a task started on a node with a reservation
-  bool overtaken_ = false;            // a task started that some reservation does not bind
+  // A task started that some reservation does not bind, or was given one before others.
+  bool overtaken_ = false;
   size_t waiting_ = 0;
   size_t running_ = 0;
 };

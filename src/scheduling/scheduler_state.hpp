@@ -281,14 +281,12 @@ bool LeavesReservations(const SchedulerState& state, const TaskState& task,
                         const Placements& earlier, const Placement& placement, Time now,
                         TaskId* delayed);
 // What a task that the only reservation binds, and that would run on when that starts, might take
-// on one of its nodes.
-struct RoomToShare {
-  std::optional<NodeState> unneeded;  // free now, and not needed then
-  NodeState beside;                   // free now, but for where the reservation's members will be
-};
-RoomToShare WhatMayBeShared(const SchedulerState& state, NodeIndex node, Time now);
-// True when a member with this demand might take it, wherever on the node.
-bool MayShare(const RoomToShare& room, const NodeCapacity& capacity, const Demand& demand);
+// on one of its nodes: what is free now and not needed then. None: the reservation does not hold
+// there, so that nothing is known.
+std::optional<NodeState> WhatMayBeShared(const SchedulerState& state, NodeIndex node, Time now);
+// False when no member with this demand can take it, wherever on the node.
+bool MayShare(const std::optional<NodeState>& room, const NodeCapacity& capacity,
+              const Demand& demand);
 // Room for a member of `task` on the node that no reservation needs while it runs.
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement);
@@ -303,8 +301,8 @@ struct Victims {
   std::vector<Victim> tasks;
   std::vector<Placement> members;  // where the beneficiary fits once they are gone
 };
-// The tasks to stop so that `task` fits and its quotas admit it; none when that cannot be had by
-// the rules of the policy, or nothing needs to be stopped.
+// The tasks to stop so that `task`, which has no claim, fits and its quotas admit it; none when
+// that cannot be had by the rules of the policy, or nothing needs to be stopped.
 std::optional<Victims> ChooseVictims(const SchedulerState& state, const TaskState& task, Time now);
 
 // Explaining (wait_reason.cc).

@@ -37,12 +37,11 @@ class Draft {
         task_(task),
         charge_(state.Charge(task.request)),
         now_(now),
-        quota_(state.Claimed(state.Claims(), &task)) {
+        quota_(state.Claimed(state.Claims())) {
     for (const TaskSlot slot : state.stopping) Stop(state.tasks[slot]);
     for (const Reservation& reservation : state.reservations) {
       if (!reservation.claim) break;
-      const TaskState& holder = state.tasks[reservation.task];
-      if (&holder != &task) Count(holder.request, 1);
+      Count(state.tasks[reservation.task].request, 1);
     }
     Count(task.request, 1);
     within_guarantee_ = StaysWithin(INT32_MIN);
@@ -145,7 +144,7 @@ class Search {
  private:
   // One way to place a member.
   struct Choice {
-    std::vector<TaskSlot> victims;
+    std::vector<Victims::Victim> victims;
     Placement placement;
     int32_t priority = INT32_MIN;  // of the most important victim
     size_t stopped = 0;            // members in all
@@ -163,10 +162,10 @@ class Search {
     return slots;
   }
 
-  void Stop(TaskSlot slot, Eviction::Cause cause) {
-    draft_.Stop(state_.tasks[slot]);
-    gone_.insert(slot);
-    chosen_.tasks.push_back({slot, cause});
+  void Stop(const Victims::Victim& victim) {
+    draft_.Stop(state_.tasks[victim.task]);
+    gone_.insert(victim.task);
+    chosen_.tasks.push_back(victim);
   }
 
   // Stops tasks of those tenants whose limits are in the way, as far as these are no others'.
@@ -192,7 +191,7 @@ class Search {
       };
       const auto victim = std::find_if(running.begin(), running.end(), helps);
       if (victim == running.end()) return false;
-      Stop(*victim, cause);
+      Stop({*victim, cause});
     }
     return true;
   }
@@ -211,10 +210,9 @@ class Search {
     // What is stopping already stops for somebody.
     for (const Reservation& reservation : state_.reservations) {
       if (!reservation.claim) break;
-      const TaskState& holder = state_.tasks[reservation.task];
-      if (&holder == &task_) continue;
+      const Demand& demand = state_.tasks[reservation.task].request.demand;
       for (const Placement& member : reservation.members) {
-        if (member.node == node) SubtractRoom(holder.request.demand, member, &room);
+        if (member.node == node) SubtractRoom(demand, member, &room);
       }
     }
     return room;
@@ -237,11 +235,7 @@ class Search {
       if (choice && (!best || choice->Harm() < best->Harm())) best = std::move(choice);
     }
     if (!best) return false;
-    for (const TaskSlot slot : best->victims) {
-      Eviction::Cause cause;
-      if (!draft_.MayStop(state_.tasks[slot], &cause)) return false;
-      Stop(slot, cause);
-    }
+    for (const Victims::Victim& victim : best->victims) Stop(victim);
     chosen_.members.push_back(best->placement);
     return true;
   }
@@ -286,27 +280,28 @@ class Search {
     Draft local = draft_;
     for (const TaskSlot slot : candidates) {
       if (fits(room)) break;
-      Eviction::Cause cause;
+      Eviction::Cause cause{};
       if (IsGone(slot) || !local.MayStop(state_.tasks[slot], &cause)) continue;
       local.Stop(state_.tasks[slot]);
       ForEachMemberOn(node, slot, [&](const Demand& of, const Placement& placement) {
         ReturnRoom(of, placement, &room);
       });
-      choice.victims.push_back(slot);
+      choice.victims.push_back({slot, cause});
     }
     if (!fits(room)) return std::nullopt;
     // Whoever is not needed is spared, the most important first.
     for (size_t i = choice.victims.size(); i-- > 0;) {
       NodeState without = room;
-      ForEachMemberOn(node, choice.victims[i], [&](const Demand& of, const Placement& placement) {
-        SubtractRoom(of, placement, &without);
-      });
+      ForEachMemberOn(node, choice.victims[i].task,
+                      [&](const Demand& of, const Placement& placement) {
+                        SubtractRoom(of, placement, &without);
+                      });
       if (!fits(without)) continue;
       room = without;
       choice.victims.erase(choice.victims.begin() + static_cast<ptrdiff_t>(i));
     }
     fits(room);
-    for (const TaskSlot slot : choice.victims) {
+    for (const auto& [slot, cause] : choice.victims) {
       const TaskState& victim = state_.tasks[slot];
       choice.priority = std::max(choice.priority, victim.request.priority);
       choice.stopped += victim.members.size();

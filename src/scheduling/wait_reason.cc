@@ -162,16 +162,13 @@ WaitReason WhatIsShort(const SchedulerState& state, const TaskRequest& request) 
   }
   reason.rule = WaitReason::Rule::fragmentation;
   const bool share = of_devices && demand.whole_devices == 0;
-  reason.sentence = absl::StrCat(
-      needs, share ? " on one device" : " on one node", "; the most free",
-      share ? " on any device" : " on any", " is ",
-      Quantity::FromThousandths(nearest.resource == kMemory ? 0 : nearest.available).ToString());
-  if (nearest.resource == kMemory) {
-    reason.sentence = absl::StrCat(needs, " on one node; the most free on any is ",
-                                   FormatAmount(state, kMemory, nearest.available));
-  }
-  absl::StrAppend(&reason.sentence, " on node ", state.node_names[nearest.node], " (",
-                  FormatAmount(state, nearest.resource, total), " free in all)");
+  reason.sentence = absl::StrCat(needs, share ? " on one device" : " on one node",
+                                 "; the most free", share ? " on any device" : " on any", " is ",
+                                 nearest.resource == kMemory
+                                     ? FormatAmount(state, kMemory, nearest.available)
+                                     : Quantity::FromThousandths(nearest.available).ToString(),
+                                 " on node ", state.node_names[nearest.node], " (",
+                                 FormatAmount(state, nearest.resource, total), " free in all)");
   return reason;
 }
 

@@ -75,6 +75,37 @@ TEST_CASE("A task is explained from the store as the engine explains it") {
   CHECK(Ask(lab, run, 0).situation == TaskSituation::ended);
 }
 
+TEST_CASE("Who has a part of a GPU is named to who waits for all of it") {
+  EngineLab lab;
+  NodeDevice card;
+  card.id = "GPU-1";
+  card.slot = "cuda.device";
+  card.capacity = Quantity::FromThousandths(1000);
+  NodeDevice parts = card;
+  parts.id = "GPU-1/shares";
+  parts.slot = "cuda.shares";
+  parts.part_of = "GPU-1";
+  NodeDevice instance = card;
+  instance.id = "MIG-1";
+  instance.slot = "cuda.device:1g.5gb-mig";
+  instance.part_of = "GPU-2";
+  NodeDescription node = NodeOfSlots({Slot("cpu", 4)});
+  node.devices = {card, parts, instance};
+  lab.options.nodes = {node};
+  lab.executor.decide = [](const AttemptSpec&) { return Outcome::Waits(); };
+  Pipeline pipeline = NewPipeline("gpu");
+  AddTask(pipeline, "part").resources = {{"cuda.shares", Quantity::FromThousandths(100)}};
+  AddTask(pipeline, "instance").resources = {Slot("cuda.device:1g.5gb-mig", 1)};
+  AddTask(pipeline, "whole").resources = {Slot("cuda.device", 1)};
+  const RunId run = lab.Submit(pipeline);
+  lab.Step();
+  REQUIRE(lab.executor.running() == 2);
+  const TaskExplanation whole = Ask(lab, run, 2);
+  CHECK(whole.situation == TaskSituation::shortage);
+  CHECK(whole.waits_for == Names{"part"});
+  CHECK(whole.sentence.ends_with("; held by part (0.1 of GPU-1/shares)"));
+}
+
 TEST_CASE("What is enforced too weakly is refused when a run is submitted, and said why") {
   EngineLab lab;
   lab.options.nodes = {NodeOfSlots({Slot("cpu", 8), Slot("cuda.shares", 2)})};

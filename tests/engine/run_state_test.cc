@@ -79,8 +79,8 @@ Event Retried(std::vector<TaskIndex> tasks) {
 }
 
 // The number of events that are taken before one is refused; -1 when none is.
-int RefusedAt(const std::vector<Event>& events) {
-  RunState state = NewState(TwoTasks());
+int RefusedAt(const std::vector<Event>& events, const Pipeline& pipeline = TwoTasks()) {
+  RunState state = NewState(pipeline);
   for (size_t i = 0; i < events.size(); ++i) {
     const Status status = state.Apply(events[i]);
     if (status.ok()) continue;
@@ -212,6 +212,73 @@ TEST_CASE("What cannot follow is damage") {
     CAPTURE(c.what);
     CHECK(RefusedAt(c.events) == c.refused_at);
   }
+}
+
+// a, then somebody is asked.
+Pipeline TaskAndQuestion() {
+  Pipeline pipeline = NewPipeline("asks");
+  AddTask(pipeline, "a");
+  AddTask(pipeline, "ask", {"a"}).approval = Approval{"Go on?", {}, Duration(0)};
+  return pipeline;
+}
+
+Event Asked(TaskIndex task, uint32_t attempt, std::string detail = Encode(ApprovalRequested{})) {
+  return TaskEvent(EventType::approval_requested, task, attempt, std::move(detail));
+}
+Event Decided(TaskIndex task, uint32_t attempt, const ApprovalDecided& decision) {
+  return TaskEvent(EventType::approval_decided, task, attempt, Encode(decision));
+}
+
+TEST_CASE("Of questions, too, what cannot follow is damage") {
+  const Event approved = Decided(1, 1, {true, "ada", ""});
+  struct Case {
+    std::string what;
+    std::vector<Event> events;  // after the submission and the end of a
+    int refused_at;
+  };
+  const Case cases[] = {
+      {"the whole story", {Asked(1, 1), approved, kSucceeded}, -1},
+      {"a question of what runs something", {Asked(0, 2)}, 0},
+      {"an answer to what runs something", {Decided(0, 1, {})}, 0},
+      {"asked twice", {Asked(1, 1), Asked(1, 2)}, 1},
+      {"the first question is missing", {Asked(1, 2)}, 0},
+      {"an answer without a question", {approved}, 0},
+      {"the answer to another question", {Asked(1, 1), Decided(1, 2, {true, "ada", ""})}, 1},
+      {"answered twice", {Asked(1, 1), approved, approved}, 2},
+      {"a question that runs", {Intended(1, 1)}, 0},
+      {"a question that cannot be read", {Asked(1, 1, "\xff\xff")}, 0},
+      {"an answer that cannot be read",
+       {Asked(1, 1), TaskEvent(EventType::approval_decided, 1, 1, "\xff\xff")},
+       1},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    std::vector<Event> events = {kSubmitted, Intended(0, 1), Done(0, 1)};
+    events.insert(events.end(), c.events.begin(), c.events.end());
+    CHECK(RefusedAt(events, TaskAndQuestion()) == (c.refused_at < 0 ? -1 : 3 + c.refused_at));
+  }
+  CHECK(RefusedAt({kSubmitted, Asked(1, 1)}, TaskAndQuestion()) == 1);  // a has not ended
+}
+
+TEST_CASE("Of attempts that are stopped for others, too, what cannot follow is damage") {
+  const Event preempting =
+      TaskEvent(EventType::attempt_preempting, 0, 1, Encode(AttemptPreempting{}));
+  const Event preempted = Ended(EventType::attempt_preempted, 0, 1);
+  CHECK(RefusedAt({kSubmitted, Intended(0, 1), preempting, preempted, Intended(0, 2)}) == -1);
+  CHECK(RefusedAt({kSubmitted, Intended(0, 1), preempting, Done(0, 1)}) == -1);
+  CHECK(RefusedAt({kSubmitted, Intended(0, 1), preempted}) == 2);  // nobody wanted that
+  CHECK(RefusedAt({kSubmitted, Intended(0, 1),
+                   TaskEvent(EventType::attempt_preempting, 0, 1, "\xff\xff")}) == 2);
+  CHECK(RefusedAt({kSubmitted, Intended(0, 1),
+                   TaskEvent(EventType::attempt_unknown, 0, 1, "\xff\xff")}) == 2);
+}
+
+TEST_CASE("Decisions and states are told in words") {
+  CHECK(DescribeDecision({true, "ada", ""}) == "approved by ada");
+  CHECK(DescribeDecision({false, "ada", "late"}) == "rejected by ada: late");
+  CHECK(DescribeDecision({false, "", ""}) == "nobody approved in time");
+  // Of a version to come, perhaps.
+  CHECK(ToString(static_cast<TaskState>(99)) == "unknown");
 }
 
 TEST_CASE("An attempt is unknown until its node answers, it ends, or an engine takes the run up") {

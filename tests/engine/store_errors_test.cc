@@ -1,5 +1,6 @@
 // What SQLite and the system say, in the words of our codes: every code that there is, and calls of
 // the system that fail where no test could make them.
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/syscall.h>
@@ -26,6 +27,7 @@ struct FailingCalls {
   int open_to_read = 0;
   int fsync = 0;  // of what was opened to be read
   int link = 0;
+  bool begin_copy = false;  // SQLite has no copy of that name to begin
 } failing_calls;
 int opened_to_read = -1;
 
@@ -53,6 +55,13 @@ int open(const char* path, int flags, ...) {
 int fsync(int file) {
   if (file == opened_to_read && Fails(&failing_calls.fsync)) return -1;
   return static_cast<int>(::syscall(SYS_fsync, file));
+}
+sqlite3_backup* sqlite3_backup_init(sqlite3* to, const char* to_name, sqlite3* from,
+                                    const char* from_name) {
+  static const auto begin =
+      reinterpret_cast<decltype(&sqlite3_backup_init)>(::dlsym(RTLD_NEXT, "sqlite3_backup_init"));
+  const bool fails = std::exchange(failing_calls.begin_copy, false);
+  return begin(to, to_name, from, fails ? "none" : from_name);
 }
 int link(const char* from, const char* to) noexcept {
   if (Fails(&failing_calls.link)) return -1;
@@ -198,6 +207,8 @@ TEST_CASE("A copy that is not on the disk for certain, or cannot get its name, i
     CHECK_FALSE(fs::exists(copy));
     CHECK_FALSE(fs::exists(copy + ".part"));
   };
+  failing_calls.begin_copy = true;
+  refused(StatusCode::kDataLoss, copy + ": cannot copy " + path + " there: unknown database none");
   failing_calls.open_to_read = EMFILE;
   refused(StatusCode::kUnavailable, copy + ".part: cannot flush it: Too many open files");
   failing_calls.fsync = EIO;

@@ -74,5 +74,63 @@ TEST_CASE("keeper: what is said about nodes reaches the executor behind it, and 
   CHECK(lab.fake.added == std::vector<std::string>{"c"});
 }
 
+TEST_CASE("keeper: what an earlier engine started is kept, too, and what was not started is not") {
+  Lab lab;
+  const bool observes = GENERATE(false, true);
+  const auto take_up = [&](const AttemptKey& key) {
+    return observes ? lab.keeper.Observe(key, lab.spec.folder)
+                    : lab.keeper.Adopt(key, lab.spec.folder);
+  };
+  lab.fake.decide = [](const AttemptSpec&) { return Outcome::Waits(); };
+  REQUIRE(lab.fake.Start(lab.spec).ok());
+  CHECK(absl::IsNotFound(take_up("none/task/1")));
+  REQUIRE(take_up(lab.spec.key).ok());
+  CHECK(lab.Poll().empty());
+  lab.fake.Finish(lab.spec.key, Outcome::Files("sha256:ab"));
+  const auto reports = lab.Poll();
+  REQUIRE(reports.size() == 1);
+  CHECK(reports[0].kind == Kind::exited);
+  CHECK(lab.store.kept["sha256:ab"] == lab.spec.folder + "/outputs");
+}
+
+TEST_CASE("keeper: what does not start or does not succeed leaves nothing to keep") {
+  Lab lab;
+  lab.fake.decide = [](const AttemptSpec&) { return Outcome::StartFails(Unavailable("busy")); };
+  CHECK(absl::IsUnavailable(lab.keeper.Start(lab.spec)));
+  lab.fake.decide = [](const AttemptSpec&) { return Outcome::Waits(); };
+  REQUIRE(lab.keeper.Start(lab.spec).ok());
+  REQUIRE(lab.keeper.Stop(lab.spec.key, StopMode::terminate).ok());
+  CHECK(lab.fake.stops().size() == 1);
+  REQUIRE(lab.Poll().size() == 1);
+  CHECK(lab.store.kept.empty());
+  CHECK(lab.keeper.MaxClusterSize() == lab.fake.MaxClusterSize());
+}
+
+TEST_CASE("executor: what it does not say of itself is what most do") {
+  class Least final : public Executor {
+   public:
+    Status Start(const AttemptSpec& /*spec*/) override { return absl::OkStatus(); }
+    Status Adopt(const AttemptKey& key, const std::string& /*folder*/) override {
+      return NotFound(key);
+    }
+    Status Poll(std::vector<AttemptReport>* /*reports*/) override { return absl::OkStatus(); }
+    Status Stop(const AttemptKey& key, StopMode mode) override {
+      stopped.emplace_back(key, mode);
+      return absl::OkStatus();
+    }
+    int WakeDescriptor() const override { return -1; }
+
+    std::vector<std::pair<AttemptKey, StopMode>> stopped;
+  };
+  Least least;
+  CHECK(Message(least.Observe("run/a/1", "/x")) == "the attempt run/a/1 is not known to run");
+  CHECK(least.AddNode(NodeDescription()).ok());
+  CHECK(least.SilentNodes().empty());
+  CHECK(least.MaxClusterSize() == 1);
+  REQUIRE(least.GiveUp("run/a/1").ok());
+  REQUIRE(least.stopped.size() == 1);
+  CHECK(least.stopped[0].second == StopMode::kill);
+}
+
 }  // namespace
 }  // namespace trackbed

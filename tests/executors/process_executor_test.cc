@@ -333,6 +333,13 @@ TEST_CASE("without control groups the memory limit is on address space") {
   spec.resources = {{"mem", *Quantity::FromUnits(512 * 1024 * 1024)}};
   CHECK(RunToEnd(executor.get(), spec).exit_code == 0);
   CHECK(LogOf(spec) == std::to_string(512 * 1024) + "\n");
+  // CUDA would not start under any limit that means memory.
+  AttemptSpec with_gpu = ScriptSpec(scratch, "ulimit -v", "run/gpu/1");
+  with_gpu.resources = spec.resources;
+  with_gpu.devices = {{"cuda.shares", "GPU-6f/shares", "GPU-6f", 0, Quantity::FromThousandths(500),
+                       int64_t{80} << 30}};
+  CHECK(RunToEnd(executor.get(), with_gpu).exit_code == 0);
+  CHECK(LogOf(with_gpu) == "unlimited\n");
 }
 
 TEST_CASE("the host's own way with signals and children does not matter") {

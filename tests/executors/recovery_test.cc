@@ -217,6 +217,7 @@ TEST_CASE("records read back as they were written") {
   launch.secret_names = {"TOKEN"};
   launch.links = {{"work/with space", "/target with space/\\"}};
   launch.memory_bytes = 5;
+  launch.has_accelerators = true;
   LaunchRecord read;
   std::string error;
   REQUIRE(DecodeLaunch(EncodeLaunch(launch), &read, &error));
@@ -225,6 +226,7 @@ TEST_CASE("records read back as they were written") {
   CHECK(read.environment == launch.environment);
   CHECK(read.links == launch.links);
   CHECK(read.memory_bytes == 5);
+  CHECK(read.has_accelerators);
   const std::string text = EncodeLaunch(launch);
   for (size_t cut = 0; cut < text.size(); ++cut) {
     CHECK_FALSE(DecodeLaunch(text.substr(0, cut), &read, &error));

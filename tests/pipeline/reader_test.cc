@@ -288,6 +288,14 @@ tasks:
         "p.yaml:13:9: tasks[1].when: unknown parameter \"m\"");
 }
 
+TEST_CASE("Fields by the names of other systems are answered with ours") {
+  CHECK(Complaints("name: p\nsteps: []\ntasks: [{name: a, run: x, needs: [b], env: {A: b}}]\n") ==
+        "2:1: steps: unknown field \"steps\"; did you mean \"tasks\"?\n"
+        "3:19: tasks[0].run: unknown field \"run\"; did you mean \"command\"?\n"
+        "3:27: tasks[0].needs: unknown field \"needs\"; did you mean \"dependencies\"?\n"
+        "3:39: tasks[0].env: unknown field \"env\"; did you mean \"environment\"?");
+}
+
 TEST_CASE("Wrong values of a task say what was expected") {
   struct Case {
     std::string line;

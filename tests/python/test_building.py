@@ -6,7 +6,18 @@ from typing import Annotated, List, Literal
 
 import pytest
 import steps
-from trackbed import BuildError, CarryError, Range, first_of, pipeline, shell, task, unmapped, when
+from trackbed import (
+    BuildError,
+    CarryError,
+    Range,
+    approval,
+    first_of,
+    pipeline,
+    shell,
+    task,
+    unmapped,
+    when,
+)
 
 
 def line_here() -> int:
@@ -265,3 +276,61 @@ def test_unmapped_arguments():
     assert add.map([1, 2], unmapped([10, 20])) == [31, 32]
     with pytest.raises(BuildError, match="x has 2 items, values has 1"):
         add.map([1, 2], [[1]])
+
+
+def test_an_approval_asks_about_results_and_lets_its_block_go_on():
+    @pipeline
+    def made(enough: int = 3):
+        doubled = steps.double(2)
+        gate = approval(
+            f"Is {doubled} enough for {enough}?", name="sign-off", approvers=["ada"], timeout="3d",
+            allow_failure=True,
+        )  # fmt: skip
+        with gate, when(doubled > enough):
+            steps.double(doubled)
+        steps.total.options(name="refused", after=gate, trigger="any_failed")([1])
+
+    first, asks, goes_on, refused = fields(made)["tasks"]
+    assert asks == {
+        "name": "sign-off",
+        "approval": {
+            "message": "Is ${{ tasks.double.outputs.result }} enough for ${{ params.enough }}?",
+            "approvers": ["ada"],
+            "timeout": "3d",
+        },
+        "dependencies": ["double"],
+        "allow_failure": True,
+    }
+    assert first["outputs"] == {"result": "integer"}
+    assert goes_on["dependencies"] == ["sign-off", "double"]
+    assert goes_on["when"] == (
+        "(tasks.sign-off.state == 'succeeded') and (tasks.double.outputs.result > params.enough)"
+    )
+    assert refused["dependencies"] == ["sign-off"] and refused["trigger"] == "any_failed"
+    made.check()
+
+
+def test_what_an_approval_is_not():
+    with pytest.raises(BuildError, match="belongs into the body of a @pipeline"):
+        approval("Go on?")
+
+    @pipeline
+    def taken_for_a_value():
+        steps.double(approval("How much?"))
+
+    with pytest.raises(BuildError, match="approval approval.* has no value"):
+        taken_for_a_value.check()
+
+    @pipeline
+    def one_name():
+        approval("Go on?", approvers="ada")
+
+    with pytest.raises(BuildError, match="approvers: found the text 'ada', expected a list"):
+        one_name.check()
+
+    @pipeline
+    def never():
+        approval("Go on?", timeout="soon")
+
+    with pytest.raises(BuildError, match="timeout: found 'soon', expected seconds"):
+        never.check()

@@ -26,9 +26,11 @@ from trackbed import (
     SecretSource,
     Slurm,
     TrackbedError,
+    approval,
     backup_store,
     check_store,
     first_of,
+    load,
     pipeline,
     shell,
     task,
@@ -367,22 +369,14 @@ def test_approvals(engine, tmp_path):
     )
     run = engine.submit(file)
 
-    def asks(name):
-        until = time.monotonic() + 30
-        while run[name].state != "waiting":
-            assert time.monotonic() < until
-            time.sleep(0.01)
-
-    asks("a")
-    assert run["a"].approval == {"message": "Go on", "approvers": ["ada"]} or (
-        run["a"].approval == {"message": "Go on"}
-    )
+    wait_for_the_question(run, "a")
+    assert run["a"].approval == {"message": "Go on"}
     with pytest.raises(FailedPrecondition, match="may not decide"):
         run["a"].approve(by="bob")
     run["a"].approve(by="ada", comment="fine")
     with pytest.raises(FailedPrecondition, match="decided already: approved by ada: fine"):
         run["a"].reject(by="ada")
-    asks("b")
+    wait_for_the_question(run, "b")
     assert "waits for approval: And further" in run._repr_html_()
     assert "approved by ada: fine" in run._repr_html_()
     run["b"].reject(by="bob", comment="no")
@@ -390,6 +384,59 @@ def test_approvals(engine, tmp_path):
     assert run["a"].approval["decision"] == {"approved": True, "by": "ada", "comment": "fine"}
     assert run["b"].approval["decision"] == {"approved": False, "by": "bob", "comment": "no"}
     assert run["b"].state == "failed" and run["a"].state == "succeeded"
+
+
+@pipeline
+def asks_first(enough: int = 3) -> int:
+    doubled = steps.double(2)
+    with approval(f"Is {doubled} enough?", name="sign-off"):
+        return steps.double(doubled)
+
+
+def wait_for_the_question(run, name):
+    until = time.monotonic() + 30
+    while run[name].state != "waiting":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_function_asks_and_goes_on_or_not(engine):
+    run = engine.submit(asks_first)
+    wait_for_the_question(run, "sign-off")
+    assert run["sign-off"].approval == {"message": "Is 4 enough?"}
+    run["sign-off"].approve(by="ada")
+    assert run.result() == 8
+    assert run["sign-off"].output == {}
+
+    run = engine.submit(asks_first)
+    wait_for_the_question(run, "sign-off")
+    run["sign-off"].reject(by="ada", comment="too little")
+    assert run.wait(30).state == "failed"
+    assert run["double-2"].state == "skipped"
+
+
+def test_a_file_is_looked_at_and_run(engine, tmp_path):
+    file = tmp_path / "hello.yaml"
+    file.write_text(
+        "name: hello\nparameters: {who: {default: world}}\ntasks:\n"
+        "- {name: greet, command: 'echo line=hello ${{ params.who }} >> $TRACKBED_OUTPUT',\n"
+        "   outputs: [line]}\n"
+        "- {name: after, command: 'true', dependencies: [greet]}\n"
+    )
+    hello = load(file)
+    assert (hello.name, hello.path) == ("hello", file)
+    assert hello.parameters == {"who": {"type": "string", "default": "world"}}
+    assert hello.describe() == "greet\nafter  after greet"
+    assert "greet" in hello._repr_html_() and "<svg" in hello.graph()
+    file.write_text("name: another\ntasks: []\n")  # it stays what it was when it was read
+    run = hello.using(engine, progress=False).run(who="Ada")
+    assert run["greet"].output == {"line": "hello Ada"}
+    assert [found.id for found in hello.using(engine).runs()] == [run.id]
+    assert engine.submit(hello, {"who": "Bob"}).wait(30)["greet"].output == {"line": "hello Bob"}
+    with pytest.raises(InvalidArgument, match='did you mean "who"'):
+        hello.using(engine).submit(whom="Ada")
+    with pytest.raises(InvalidArgument, match="hello.yaml:2:8: tasks: "):
+        load(file)
 
 
 def test_threads(engine):

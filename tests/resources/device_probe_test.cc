@@ -48,6 +48,18 @@ TEST_CASE("Processors and memory are found node by node") {
   CHECK(ValidateNode(*node).ok());
 }
 
+TEST_CASE("Looking again and again leaves no descriptors behind") {
+  const TemporaryFolder folder;
+  const auto descriptors = [] {
+    const std::filesystem::directory_iterator open("/proc/self/fd");
+    return std::distance(begin(open), end(open));
+  };
+  REQUIRE(ProbeGpus(MadeUp(folder.path())).ok());
+  const auto before = descriptors();
+  for (int i = 0; i < 3; ++i) REQUIRE(ProbeGpus(MadeUp(folder.path())).ok());
+  CHECK(descriptors() == before);
+}
+
 TEST_CASE("A machine without NUMA nodes is one whole") {
   const TemporaryFolder folder;
   DeviceProbeOptions options;

@@ -2,6 +2,7 @@
    0 and 1 are linked by four NVLinks, 2 is in MIG mode, 3 has bad memory. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -23,6 +24,9 @@ typedef struct {
 
 static Device gpus[4] = {{0}, {1}, {2}, {3}};
 static Device instances[2] = {{10}, {11}};
+
+/* As the real one does: who loads it anew each time runs out of descriptors. */
+__attribute__((constructor)) static void WhenLoaded(void) { (void)eventfd(0, EFD_CLOEXEC); }
 
 EXPORT int nvmlInit_v2(void) { return 0; }
 EXPORT int nvmlShutdown(void) { return 0; }

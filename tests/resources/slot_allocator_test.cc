@@ -401,6 +401,7 @@ TEST_CASE("There is a limit to how many are live at once") {
   for (int i = 0; i < 65'536; ++i) all = allocator.TryAllocate(*nothing, &allocation) && all;
   CHECK(all);
   CHECK(Refusal(allocator, {}) == "there are 65536 allocations already");
+  CHECK(allocator.TryAllocate(*nothing) == 0);
   CHECK(allocator.Release(allocation).ok());
   CHECK(allocator.TryAllocate(*nothing, &allocation));
 }

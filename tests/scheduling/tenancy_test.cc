@@ -1,5 +1,6 @@
 #include "trackbed/scheduling/tenancy.hpp"
 
+#include <cmath>
 #include <string>
 
 #include "support/catch.hpp"
@@ -172,6 +173,157 @@ TEST_CASE("Whatever starts and ends, the sums are right") {
       REQUIRE(tenancy.used(tenant) == sum);
     }
   }
+}
+
+TEST_CASE(
+    "A refusal says whose quota it is, what was asked for, what is used and what is allowed") {
+  Tenancy tenancy;
+  Quota quota;
+  quota.limit[kCpu] = 10;
+  quota.max_running = 3;
+  quota.max_waiting = 2;
+  const TenantIndex domain = *tenancy.Add(kRootTenant, "domain", quota);
+  const TenantIndex user = *tenancy.Add(domain, "user", {});
+  tenancy.Starts(user, Of(6), {});
+  QuotaRefusal refusal;
+  const auto says = [&](QuotaRefusal::Rule rule, int64_t needed, int64_t used, int64_t allowed) {
+    CHECK(refusal.rule == rule);
+    CHECK(refusal.tenant == domain);
+    CHECK(refusal.resource == kCpu);
+    CHECK(refusal.needed == needed);
+    CHECK(refusal.used == used);
+    CHECK(refusal.allowed == allowed);
+    refusal = {};
+  };
+  CHECK_FALSE(tenancy.MayStart(user, Of(5), &refusal));
+  says(QuotaRefusal::Rule::limit, 5, 6, 10);
+  CHECK_FALSE(tenancy.CouldEverStart(user, Of(11), &refusal));
+  says(QuotaRefusal::Rule::limit, 11, 0, 10);
+  CHECK(tenancy.CouldEverStart(user, Of(10), &refusal));
+  tenancy.Starts(domain, Of(1), {});
+  tenancy.Starts(user, Of(1), {});
+  CHECK_FALSE(tenancy.MayStart(user, Of(1), &refusal));
+  says(QuotaRefusal::Rule::max_running, 1, 3, 3);
+  CHECK(tenancy.MayWait(user, &refusal));
+  tenancy.Waits(user);
+  CHECK(tenancy.MayWait(user, &refusal));
+  tenancy.Waits(domain);
+  CHECK_FALSE(tenancy.MayWait(user, &refusal));
+  says(QuotaRefusal::Rule::max_waiting, 1, 2, 2);
+  tenancy.WaitsNoMore(user);
+  CHECK(tenancy.MayWait(user, &refusal));
+  quota.max_running = 0;
+  REQUIRE(tenancy.SetQuota(domain, quota).ok());
+  CHECK_FALSE(tenancy.CouldEverStart(user, Of(0), &refusal));
+  says(QuotaRefusal::Rule::max_running, 1, 0, 0);
+}
+
+TEST_CASE("What would change is asked for without changing anything, at every level") {
+  Tenancy tenancy;
+  Quota quota;
+  quota.limit[kCpu] = 10;
+  quota.max_running = 2;
+  const TenantIndex domain = *tenancy.Add(kRootTenant, "domain", quota);
+  const TenantIndex a = *tenancy.Add(domain, "a", {});
+  const TenantIndex b = *tenancy.Add(domain, "b", {});
+  tenancy.Starts(a, Of(8, 1000), {});
+  UseChange change;
+  CHECK(change.amount(domain, kCpu) == 0);
+  CHECK(change.tasks(domain) == 0);
+  change.Ends(tenancy, a, Of(8, 1000));
+  change.Starts(tenancy, b, Of(3));
+  change.Starts(tenancy, b, Of(2));
+  CHECK(change.amount(a, kCpu) == -8);
+  CHECK(change.amount(b, kCpu) == 5);
+  CHECK(change.amount(domain, kCpu) == -3);
+  CHECK(change.amount(kRootTenant, kFirstDeviceResource) == -1000);
+  CHECK(change.tasks(a) == -1);
+  CHECK(change.tasks(b) == 2);
+  CHECK(change.tasks(kRootTenant) == 1);
+  QuotaRefusal refusal;
+  CHECK(tenancy.MayStart(b, Of(2), &refusal));
+  CHECK_FALSE(tenancy.MayStart(b, Of(2), change, &refusal));
+  CHECK(refusal.rule == QuotaRefusal::Rule::max_running);
+  CHECK(refusal.used == 2);
+  quota.max_running = 3;
+  REQUIRE(tenancy.SetQuota(domain, quota).ok());
+  CHECK(tenancy.MayStart(b, Of(5), change, &refusal));
+  CHECK_FALSE(tenancy.MayStart(b, Of(6), change, &refusal));
+  CHECK(refusal.used == 5);
+  CHECK(tenancy.used(domain) == Of(8, 1000));
+}
+
+TEST_CASE("The dominant share is the largest of what the group has, over the weight") {
+  Tenancy tenancy;
+  Quota heavy;
+  heavy.weight = 2;
+  const TenantIndex a = *tenancy.Add(kRootTenant, "a", heavy);
+  tenancy.Starts(a, Of(100, 500), {});
+  CHECK(tenancy.DominantShare(a) == 0);
+  tenancy.SetCapacity(Of(1000));
+  CHECK(tenancy.DominantShare(a) == 0.05);
+  tenancy.SetCapacity(Of(1000, 2000));
+  CHECK(tenancy.DominantShare(a) == 0.125);
+  tenancy.SetCapacity(Of(200, 2000));
+  CHECK(tenancy.DominantShare(a) == 0.25);
+}
+
+TEST_CASE("Past use fades evenly, grows to where as much fades, and counts resources by weight") {
+  Tenancy tenancy(hours(10));
+  tenancy.SetCapacity(Of(1000, 4000));
+  tenancy.SetResourceWeights({1, 1, 3, 3, 3, 3, 3, 3});
+  const TenantIndex a = *tenancy.Add(kRootTenant, "a", {});
+  const TenantIndex below = *tenancy.Add(a, "below", {});
+  const Time start = FromNanoseconds(1'700'000'000'000'000'000);
+  CHECK(tenancy.PastUse(a, start) == 0);
+  // (1 * 0.6 + 3 * 0.2) / 4 of the group.
+  tenancy.Starts(below, Of(600, 800), start);
+  const double steady = 0.3 * 36'000 / std::log(2.0);
+  CHECK(tenancy.PastUse(a, start) == 0);
+  CHECK(tenancy.PastUse(a, start + hours(10)) == Approx(steady / 2));
+  CHECK(tenancy.PastUse(a, start + hours(10'000)) == Approx(steady));
+  tenancy.Ends(below, Of(600, 800), start + hours(10'000));
+  for (const double half_lives : {0.125, 0.25, 0.5, 0.75, 1.5, 3.0}) {
+    const auto age = std::chrono::duration_cast<Duration>(hours(10) * half_lives);
+    CHECK(tenancy.PastUse(a, start + hours(10'000) + age) ==
+          Approx(steady * std::exp2(-half_lives)).epsilon(1e-7));
+  }
+  // A clock that goes back neither adds nor fades, also of what is counted then.
+  const double then = tenancy.PastUse(a, start + hours(10'000));
+  tenancy.Starts(below, Of(600, 800), start);
+  CHECK(tenancy.PastUse(a, start + hours(1)) == then);
+  tenancy.Ends(below, Of(600, 800), start + hours(2));
+  CHECK(tenancy.PastUse(a, start + hours(10'000)) == then);
+  CHECK(tenancy.PastUse(a, start + hours(10'010)) == Approx(then / 2));
+}
+
+TEST_CASE("A half-life is a second at least, and without capacity nothing is used") {
+  Tenancy tenancy(Duration{0});
+  const TenantIndex a = *tenancy.Add(kRootTenant, "a", {});
+  const Time start = FromNanoseconds(1'700'000'000'000'000'000);
+  tenancy.Starts(a, Of(1), start);
+  CHECK(tenancy.PastUse(a, start + hours(1)) == 0);
+  tenancy.SetCapacity(Of(1));
+  CHECK(tenancy.PastUse(a, start + Duration{2}) > tenancy.PastUse(a, start + Duration{1}));
+  CHECK(tenancy.PastUse(a, start + Duration{1}) > 0);
+  const double steady = 1 / std::log(2.0);
+  CHECK(tenancy.PastUse(a, start + std::chrono::seconds(2)) == Approx(steady * 3 / 4));
+}
+
+TEST_CASE("Guarantees, and who is on the way down to whom") {
+  Tenancy tenancy;
+  const TenantIndex a = *tenancy.Add(kRootTenant, "a", {});
+  const TenantIndex b = *tenancy.Add(a, "b", {});
+  const TenantIndex c = *tenancy.Add(b, "c", {});
+  CHECK(tenancy.Towards(kRootTenant, c) == a);
+  CHECK(tenancy.Towards(a, c) == b);
+  CHECK_FALSE(tenancy.HasGuarantees());
+  Quota quota;
+  quota.guaranteed[kCpu] = 4;
+  REQUIRE(tenancy.SetQuota(a, quota).ok());
+  CHECK(tenancy.HasGuarantees());
+  CHECK_FALSE(tenancy.WouldBorrow(c, Of(4)));  // what is guaranteed above
+  CHECK(tenancy.WouldBorrow(c, Of(5)));
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ._approval import Approval as Approval
+    from ._approval import approval as approval
     from ._document import Range as Range
     from ._refs import Condition as Condition
     from ._refs import first_of as first_of
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from .errors import Unavailable as Unavailable
     from ._executors import Containers as Containers
     from ._executors import Slurm as Slurm
+    from ._file import load as load
+    from ._file import PipelineFile as PipelineFile
     from .groups import Principal as Principal
     from .groups import ResourceGroups as ResourceGroups
     from .partitions import partition_profiles as partition_profiles
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
     from ._task import unmapped as unmapped
 
 _WHERE = {
+    "_approval": "Approval approval",
     "_document": "Range",
     "_refs": "Condition first_of",
     "_trace": "when",
@@ -84,6 +89,7 @@ _WHERE = {
     "InternalError InvalidArgument NotFound PermissionDenied ResourceExhausted RunCancelled "
     "RunFailed TrackbedError Unavailable",
     "_executors": "Containers Slurm",
+    "_file": "PipelineFile load",
     "groups": "Principal ResourceGroups",
     "partitions": "Partitions partition_profiles plan_partitions",
     "_pipeline": "Pipeline pipeline",

@@ -133,6 +133,8 @@ class Document:
         if node.function is not None:
             run, before = self._function_task(node)
             fields.update(run)
+        elif node.approval is not None:
+            fields["approval"] = node.approval
         else:
             fields["command"] = node.script
             if node.options.files:

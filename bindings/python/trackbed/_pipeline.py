@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import json
 import pathlib
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, Iterator, Optional, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, List, Optional, TypeVar, Union, overload
 
 from . import _hints
 from ._refs import ParamRef
+from ._runnable import Runnable
 from ._trace import Place, Trace, check_argument, current
 from .errors import BuildError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from ._document import Document
     from ._native import NativePipeline
-    from .engine import Engine
     from .run import Run
 
     P = ParamSpec("P")
@@ -32,7 +31,7 @@ else:
     P = TypeVar("P")
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(Runnable, Generic[P, R]):
     """A pipeline, made by `@pipeline`.
 
     Called outside a pipeline it runs and returns its result; within another its tasks become tasks
@@ -44,8 +43,8 @@ class Pipeline(Generic[P, R]):
     ) -> None:
         if not inspect.isfunction(function):
             raise BuildError(f"@pipeline is for functions, not for a {type(function).__name__}")
+        super().__init__(name or function.__name__)
         self.function = function
-        self.name = name or function.__name__
         self.place = Place.of_function(function)
         self._python = python
         self._hints = _hints.resolve(function, local)
@@ -53,8 +52,6 @@ class Pipeline(Generic[P, R]):
         for parameter in self._signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise self.place.error(f"a pipeline cannot take *{parameter.name}")
-        self._engine: "Optional[Engine]" = None
-        self._settings: Dict[str, Any] = {}
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -105,25 +102,13 @@ class Pipeline(Generic[P, R]):
             for name, value in bound.arguments.items()
         }
 
-    def check(self) -> None:
-        """Puts the pipeline together and lets the engine look at it; raises what is wrong."""
-        with self._native():
-            pass
-
     def _native(self) -> "NativePipeline":
         from ._native import NativePipeline
 
         return NativePipeline.of_document(self._trace())
 
-    def to_yaml(self) -> str:
-        """The pipeline as a file for the program `trackbed`. `export` writes its code as well."""
-        with self._native() as native:
-            return native.write("yaml")
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        with self._native() as native:
-            return native.write("json")
+    def _tasks(self) -> "List[Mapping[str, Any]]":
+        return list(self._trace().fields["tasks"])
 
     def export(self, folder: "Union[str, pathlib.Path]") -> pathlib.Path:
         """Writes `pipeline.yaml`, and its code in `source/`, to a folder that is made if missing.
@@ -141,56 +126,10 @@ class Pipeline(Generic[P, R]):
         (target / "pipeline.yaml").write_text(text, encoding="utf-8")
         return target / "pipeline.yaml"
 
-    def describe(self) -> str:
-        """The tasks, one a line, with what each waits for."""
-        lines = []
-        for task in self._trace().fields["tasks"]:
-            line = str(task["name"])
-            if "dependencies" in task:
-                line += "  after " + ", ".join(task["dependencies"])
-            if "when" in task:
-                line += "  when " + task["when"]
-            lines.append(line)
-        return "\n".join(lines)
-
-    def graph(self) -> str:
-        """The tasks drawn, as SVG."""
-        from ._svg import graph_svg
-
-        return graph_svg(self._trace().fields["tasks"])
-
-    def _repr_html_(self) -> str:
-        return self.graph()
-
     # --- Running it ---
-
-    def using(
-        self,
-        engine: "Optional[Engine]" = None,
-        *,
-        home: "Union[str, pathlib.Path, None]" = None,
-        cache: bool = True,
-        progress: bool = True,
-        priority: Optional[int] = None,
-        tenant: str = "",
-    ) -> "Pipeline[P, R]":
-        """The same pipeline, to be run by that engine or in that home folder; without `cache`
-        no earlier result is used. Of all that waits, runs of a higher `priority` go first; `tenant`
-        is for whom they are, the path of one of the engine's.
-
-        Not of `run` and `submit` themselves: what these take are the pipeline's parameters.
-        """
-        changed = copy.copy(self)
-        changed._engine = engine
-        changed._settings = {
-            "home": home, "cache": cache, "progress": progress, "priority": priority,
-            "tenant": tenant,
-        }  # fmt: skip
-        return changed
 
     def _submit(self, place: Place, args: Any, kwargs: Any) -> "Run":
         from . import worker
-        from .engine import Engine
 
         if worker.loading:
             raise place.error(
@@ -199,10 +138,9 @@ class Pipeline(Generic[P, R]):
             )
         given = self._bind(place, args, kwargs, partial=True)
         document = self._trace()
-        engine = self._engine or Engine.default(self._settings.get("home"))
         with tempfile.TemporaryDirectory(prefix="trackbed-") as staged:
             document.write_source(pathlib.Path(staged))
-            return engine._submit_document(
+            return self._engine()._submit_document(
                 document, json.dumps(given), staged, self._settings.get("cache", True),
                 self._settings.get("priority"), self._settings.get("tenant", ""),
             )  # fmt: skip
@@ -224,30 +162,6 @@ class Pipeline(Generic[P, R]):
                 return run.show_progress(self._settings.get("progress", True)).result()
             given = self._bind(place, args, kwargs, partial=False)
             return trace.inline(self.name, lambda: self.function(**given))
-
-        def submit(self, *args, **kwargs):
-            """Starts a run and returns at once."""
-            return self._submit(Place.of_caller(), args, kwargs)
-
-        def run(self, *args, **kwargs):
-            """Runs it, showing how far it is, and returns the run when it has ended, however.
-
-            Ctrl-C cancels the run; once more leaves it as it is, to be resumed.
-            """
-            run = self._submit(Place.of_caller(), args, kwargs)
-            return run.show_progress(self._settings.get("progress", True))
-
-        async def run_async(self, *args, **kwargs):
-            """The same for asyncio. Cancelling the await cancels the run."""
-            run = self._submit(Place.of_caller(), args, kwargs)
-            return await run.wait_async()
-
-    def runs(self) -> "Iterator[Run]":
-        """Its runs, the newest last."""
-        from .engine import Engine
-
-        engine = self._engine or Engine.default(self._settings.get("home"))
-        return iter(engine.runs[self.name])
 
 
 @overload

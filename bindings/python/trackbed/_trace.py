@@ -60,6 +60,7 @@ class Node:
         self.place = place
         self.function: Optional[Callable[..., Any]] = None  # of a function task
         self.script: Optional[str] = None  # of a shell task
+        self.approval: Optional[Dict[str, Any]] = None  # of one that asks people
         self.bindings: Dict[str, Any] = {}
         self.outputs: Dict[str, Any] = {}  # name -> hint
         self.kind = "value"  # or the kind of _hints.Fields

@@ -35,9 +35,9 @@ from .run import Run, View
 
 if TYPE_CHECKING:
     from ._document import Document
-    from ._pipeline import Pipeline
-    from ._policy import Policy, Tenant
     from ._executors import Containers, Slurm
+    from ._policy import Policy, Tenant
+    from ._runnable import Runnable
     from .ports import ArtifactStore, Clock, DeviceProbe, Executor, Random, SecretSource
 
 _LINGER_SECONDS = 1.0  # how long an idle engine of a home folder keeps its store
@@ -407,7 +407,7 @@ class Engine:
 
     def submit(
         self,
-        pipeline: "Union[str, pathlib.Path, Pipeline[Any, Any]]",
+        pipeline: "Union[str, pathlib.Path, Runnable]",
         parameters: Optional[Mapping[str, Any]] = None,
         *,
         cache: Optional[bool] = None,
@@ -420,21 +420,17 @@ class Engine:
         priority    of all its tasks, beside their own, instead of the pipeline's; higher goes first
         tenant      for whom it is: the path of one of the engine's `tenants`; nobody unless given
         """
-        given = dict(parameters or {})
-        if not isinstance(pipeline, (str, pathlib.Path)):
-            own = pipeline._settings
-            return pipeline.using(
-                self,
-                cache=bool(own.get("cache", True)) if cache is None else cache,
-                priority=own.get("priority") if priority is None else priority,
-                tenant=own.get("tenant", "") if tenant is None else tenant,
-            ).submit(**given)
-        path = pathlib.Path(pipeline)
-        with NativePipeline.load(str(path)) as native:
-            base = str(path.parent.absolute())
-            return self._submit_native(
-                native, json.dumps(given), base, cache is not False, priority, tenant or ""
-            )
+        if isinstance(pipeline, (str, pathlib.Path)):
+            from ._file import load
+
+            pipeline = load(pipeline)
+        own = pipeline._settings
+        return pipeline.using(
+            self,
+            cache=bool(own.get("cache", True)) if cache is None else cache,
+            priority=own.get("priority") if priority is None else priority,
+            tenant=own.get("tenant", "") if tenant is None else tenant,
+        ).submit(**dict(parameters or {}))
 
     def _submit_document(
         self, document: "Document", parameters: str, base: str, cache: bool,

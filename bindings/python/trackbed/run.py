@@ -163,8 +163,8 @@ class TaskRun:
     def approval(self) -> Optional[Dict[str, Any]]:
         """What it asks or has asked of people, "message", and once there is one the "decision":
         "approved", "by" and "comment". None: it has not."""
-        found = self._now().get("approval")
-        return dict(found) if found else None
+        found = self._now().get("approval", {})
+        return {name: found[name] for name in ("message", "decision") if name in found} or None
 
     def approve(self, by: str, comment: str = "") -> None:
         """Lets it succeed, when it waits for somebody's approval. `by` says whose this is; nothing

@@ -32,12 +32,13 @@ inline bool IsFinal(TaskState state) { return state > TaskState::running; }
 
 struct TaskStatus {
   TaskState state = TaskState::pending;
-  bool cached = false;      // succeeded by an earlier result
-  bool stopping = false;    // running, and was asked to stop by a cancellation since taken back
-  bool fresh = false;       // to be run again on request: do not look in the cache
-  bool preempting = false;  // running, and to be stopped for another task (Preemption)
-  bool unknown = false;     // running, on a node that does not answer: RunState::Unknown
   uint8_t lost_attempts = 0;
+  // One bit each: a run has a million of these.
+  bool cached : 1 = false;      // succeeded by an earlier result
+  bool stopping : 1 = false;    // running, and was asked to stop by a cancellation since taken back
+  bool fresh : 1 = false;       // to be run again on request: do not look in the cache
+  bool preempting : 1 = false;  // running, and to be stopped for another task (Preemption)
+  bool unknown : 1 = false;     // running, on a node that does not answer: RunState::Unknown
   uint32_t attempt = 0;  // the latest, from 1; 0: none yet. Of an approval: how often it has asked
   uint32_t failed_attempts = 0;  // those that count as tries
   uint32_t preempted_attempts = 0;

@@ -43,7 +43,8 @@ enum class SandboxMode : uint8_t {
 
 // Whether "mem" and "cpu" are enforced by control groups (version 1 or 2).
 enum class CgroupMode : uint8_t {
-  automatic,  // where permitted; elsewhere "mem" limits address space and "cpu" is advisory
+  automatic,  // where permitted; elsewhere "cpu" is advisory and "mem" limits address space, but is
+              // advisory as well for attempts with accelerators, whose drivers reserve a lot of it
   never,
 };
 

@@ -199,6 +199,12 @@ void Attempt::MakeControlGroup() {
   group_.Create(group_name_, launch_.memory_bytes, launch_.cpu_thousandths);
 }
 
+// The second best way to limit memory. CUDA reserves an address for every byte of every GPU and of
+// the machine: a limit that means memory would end each of its programs at once.
+int64_t Attempt::AddressSpaceLimit() const {
+  return group_.has_memory() || launch_.has_accelerators ? 0 : launch_.memory_bytes;
+}
+
 // --- Running ---
 
 bool Attempt::Start(std::string* message) {
@@ -217,7 +223,7 @@ bool Attempt::Start(std::string* message) {
   request.environment = environment_;
   request.output = output_;
   request.join_files = group_.join_files();
-  if (!group_.has_memory()) request.address_space_bytes = launch_.memory_bytes;
+  request.address_space_bytes = AddressSpaceLimit();
   const std::string& name = launch_.command.front();
   request.program = FindProgram(name, environment_);
   const int error = request.program.empty() ? errno : Spawn(request, &main_);
@@ -295,7 +301,7 @@ bool Attempt::StartSandboxed(std::string* message) {
   request.environment = environment_;
   request.output = output_;
   request.join_files = group_.join_files();
-  if (!group_.has_memory()) request.address_space_bytes = launch_.memory_bytes;
+  request.address_space_bytes = AddressSpaceLimit();
   request.shielded = true;
   const int error = Spawn(request, &main_);
   if (error == 0) return true;

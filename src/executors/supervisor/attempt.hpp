@@ -45,6 +45,7 @@ class Attempt {
   void CollectJobEnvironment();
   std::string ShortenTmp(const std::string& path);
   void MakeControlGroup();
+  int64_t AddressSpaceLimit() const;
 
   // Running.
   bool Start(std::string* message);
