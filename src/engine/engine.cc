@@ -24,13 +24,13 @@ constexpr size_t kReportsKept = 64;  // the room for so many
 
 }  // namespace
 
-// The result does not matter: a lease that is not given back expires.
 Engine::Impl::~Impl() {
   try {
     // Who comes next takes a store that was given back for one that nobody else may act on.
     if (last_may_act_ && !counted_others_ && !CountOthers().ok()) return;
+    // The result does not matter: a lease that is not given back expires.
     (void)options_.store->ReleaseLease(fence_);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // NOLINT(*-empty-catch): the lease ends by itself
   }
 }
 
