@@ -357,7 +357,7 @@ bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, 
     }
   }
   placement->node = node;
-  return room.open && TakeRoom(state.cluster.capacity(node), task.request.demand, &room, placement);
+  return TakeRoom(state.cluster.capacity(node), task.request.demand, &room, placement);
 }
 
 }  // namespace trackbed
