@@ -28,7 +28,7 @@ ALLOCATOR = ("src/resources/slot_", "src/resources/connected_set.cc")
 SCHEDULER = (
     "src/scheduling/scheduler.cc", "src/scheduling/look_ahead.cc", "src/scheduling/victims.cc",
     "src/scheduling/tenancy.cc", "src/scheduling/cluster.cc", "src/scheduling/node_room.cc",
-    "src/scheduling/wait_reason.cc",
+    "src/scheduling/wait_reason.cc", "src/scheduling/resource_groups.cc",
 )
 STORE = (
     "src/engine/sqlite_", "src/engine/memory_store.cc", "src/engine/store_check.cc",
