@@ -1096,13 +1096,9 @@ class Scheduler::Impl : public SchedulerState {
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
   }
 
-  // What there is on a node of the only reservation beside it, until nodes change or another task
-  // has it.
+  // What there is on a node of the only reservation beside it, until nodes or reservations change.
   const std::optional<NodeState>& ToShare(NodeIndex node, Time now) {
-    const TaskSlot task = reservations.front().task;
-    if (to_share_.changes != cluster.end_change() || to_share_.task != task) {
-      to_share_ = {cluster.end_change(), task, {}};
-    }
+    if (to_share_.changes != cluster.end_change()) to_share_ = {cluster.end_change(), {}};
     const auto [room, added] = to_share_.rooms.try_emplace(node);
     if (added) room->second = WhatMayBeShared(*this, node, now);
     return room->second;
@@ -1337,6 +1333,7 @@ class Scheduler::Impl : public SchedulerState {
     if (found == reservations.end()) return;
     const bool claim = found->claim;
     reservations.erase(found);
+    to_share_ = {};
     if (claim) UnparkUpwards(tasks[slot].request.tenant);
     ReservationIsGone();
     reservations_changed_ = true;
@@ -1401,6 +1398,7 @@ class Scheduler::Impl : public SchedulerState {
         reservations.begin(), reservations.end(),
         [&](const Reservation& reservation) { return !Binds(reservation, task, now); });
     const auto inserted = reservations.insert(behind, *std::move(earliest));
+    to_share_ = {};
     const auto place = static_cast<size_t>(inserted - reservations.begin());
     if (kept >= depth) {
       reservations.pop_back();
@@ -1736,7 +1734,6 @@ class Scheduler::Impl : public SchedulerState {
   LookAheads look_aheads_;
   struct {
     uint64_t changes = 0;
-    TaskSlot task = 0;
     absl::flat_hash_map<NodeIndex, std::optional<NodeState>> rooms;
   } to_share_;  // as the only reservation is, in this TryLines
   std::set<TaskSlot> crippled_;
