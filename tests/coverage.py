@@ -23,22 +23,23 @@ UNREACHABLE = ROOT / "tests" / "coverage_unreachable.txt"
 # Runs within containers, where no file of counters can be reached.
 NOT_COUNTED = ("src/executors/container_init/",)
 
-# Per cent of the branches of files that decide; what is asked for is 100, what is held is this.
+# Files that decide, and hold what is decided.
 ALLOCATOR = ("src/resources/slot_", "src/resources/connected_set.cc")
 SCHEDULER = (
     "src/scheduling/scheduler.cc", "src/scheduling/look_ahead.cc", "src/scheduling/victims.cc",
     "src/scheduling/tenancy.cc", "src/scheduling/cluster.cc", "src/scheduling/node_room.cc",
-    "src/scheduling/wait_reason.cc",
+    "src/scheduling/wait_reason.cc", "src/scheduling/resource_groups.cc",
 )
 STORE = (
     "src/engine/sqlite_", "src/engine/memory_store.cc", "src/engine/store_check.cc",
     "src/engine/row_digest.cc", "src/engine/lease.cc",
 )
+# Per cent of their branches.
 BRANCH_FLOORS = {
     "allocator": (ALLOCATOR, 100),
-    "scheduler": (SCHEDULER, 99),
+    "scheduler": (SCHEDULER, 100),
     "run state": (("src/engine/run_state.cc",), 100),
-    "store": (STORE, 99),
+    "store": (STORE, 100),
 }
 # Per cent of the lines of each folder.
 LINE_FLOOR = 90
@@ -131,6 +132,8 @@ class File:
         parts = self.source[first - 1 : last]
         parts[-1] = parts[-1][: end - 1]
         parts[0] = parts[0][begin - 1 :]
+        if parts[0].startswith("TRACKBED_"):
+            return self.source[first - 1].strip()  # a macro: what it is about stands beside it
         return " ".join(" ".join(parts).split())
 
 

@@ -127,7 +127,6 @@ class Scheduler::Impl : public SchedulerState {
     TRACKBED_ASSIGN_OR_RETURN(const NodeIndex node, cluster.AddNode(capacity));
     by_name_.insert(name);
     node_names.push_back(std::move(name));
-    node_resource.push_back(resource);
     on_node.emplace_back();
     capacity_[kCpu] += capacity.cpu;
     capacity_[kMemory] += capacity.memory;
@@ -282,7 +281,6 @@ class Scheduler::Impl : public SchedulerState {
     SchedulerState empty{SchedulerOptions{}};
     empty.resources = resources;
     empty.node_names = node_names;
-    empty.node_resource = node_resource;
     for (NodeIndex node = 0; node < cluster.size(); ++node) {
       if (!empty.cluster.AddNode(cluster.capacity(node)).ok()) return Internal("a node twice");
     }
@@ -606,7 +604,6 @@ class Scheduler::Impl : public SchedulerState {
     const size_t nodes = node_names.size();
     for (const WhatIf::Node& node : what_if.added) {
       node_names.push_back(node.name);
-      node_resource.push_back(request.device_resource);
       on_node.emplace_back();
     }
     std::unique_ptr<Placer> real = std::exchange(placer, std::make_unique<FirstFit>());
@@ -616,7 +613,6 @@ class Scheduler::Impl : public SchedulerState {
     placer = std::move(real);
     std::swap(cluster, changed);
     node_names.resize(nodes);
-    node_resource.resize(nodes);
     on_node.resize(nodes);
     return prediction;
   }
@@ -815,7 +811,6 @@ class Scheduler::Impl : public SchedulerState {
         break;
       }
     }
-    line.state = Line::State::ready;
   }
 
   void Park(LineIndex index, TenantIndex tenant) {
@@ -1049,7 +1044,7 @@ class Scheduler::Impl : public SchedulerState {
 
   // What woke for room that is taken again sleeps on, without each of its lines being tried.
   void SleepAgain() {
-    if (TriesEachLine() || OrderedByShares() || policy.backfill == Backfill::strict) return;
+    if (TriesEachLine() || policy.backfill == Backfill::strict) return;
     const auto finds_room = [&](DemandIndex index) {
       DemandState& wanted = demands_[index];
       if (!wanted.had_no_room && !wanted.was_held_back) return true;  // reservations have moved
@@ -1059,7 +1054,6 @@ class Scheduler::Impl : public SchedulerState {
       }
       if (wanted.had_no_room) {
         wanted.no_room = true;
-        wanted.partly = true;
       } else {
         wanted.held_back = wanted.was_held_back;
         held_.insert(index);
@@ -1102,13 +1096,9 @@ class Scheduler::Impl : public SchedulerState {
     return wanted.had_no_room ? Found::nowhere : Found::reserved;
   }
 
-  // What there is on a node of the only reservation beside it, until nodes change or another task
-  // has it.
+  // What there is on a node of the only reservation beside it, until nodes or reservations change.
   const std::optional<NodeState>& ToShare(NodeIndex node, Time now) {
-    const TaskSlot task = reservations.front().task;
-    if (to_share_.changes != cluster.end_change() || to_share_.task != task) {
-      to_share_ = {cluster.end_change(), task, {}};
-    }
+    if (to_share_.changes != cluster.end_change()) to_share_ = {cluster.end_change(), {}};
     const auto [room, added] = to_share_.rooms.try_emplace(node);
     if (added) room->second = WhatMayBeShared(*this, node, now);
     return room->second;
@@ -1258,13 +1248,12 @@ class Scheduler::Impl : public SchedulerState {
   bool StaysHeldBack(const DemandState& wanted,
                      const std::vector<std::optional<NodeState>>& shared) const {
     if (shared.empty() || !wanted.held_back || wanted.partly) return false;
-    const std::vector<Placement>& members = reservations[0].members;
     for (size_t i = 0; i < changed_.size(); ++i) {
       const NodeIndex node = changed_[i];
-      if (!cluster.Fits(node, wanted.demand)) continue;
-      const bool reserved = std::any_of(members.begin(), members.end(),
-                                        [&](const auto& member) { return member.node == node; });
-      if (!reserved || MayShare(shared[i], cluster.capacity(node), wanted.demand)) return false;
+      if (cluster.Fits(node, wanted.demand) &&
+          MayShare(shared[i], cluster.capacity(node), wanted.demand)) {
+        return false;
+      }
     }
     return true;
   }
@@ -1344,6 +1333,7 @@ class Scheduler::Impl : public SchedulerState {
     if (found == reservations.end()) return;
     const bool claim = found->claim;
     reservations.erase(found);
+    to_share_ = {};
     if (claim) UnparkUpwards(tasks[slot].request.tenant);
     ReservationIsGone();
     reservations_changed_ = true;
@@ -1408,6 +1398,7 @@ class Scheduler::Impl : public SchedulerState {
         reservations.begin(), reservations.end(),
         [&](const Reservation& reservation) { return !Binds(reservation, task, now); });
     const auto inserted = reservations.insert(behind, *std::move(earliest));
+    to_share_ = {};
     const auto place = static_cast<size_t>(inserted - reservations.begin());
     if (kept >= depth) {
       reservations.pop_back();
@@ -1743,7 +1734,6 @@ class Scheduler::Impl : public SchedulerState {
   LookAheads look_aheads_;
   struct {
     uint64_t changes = 0;
-    TaskSlot task = 0;
     absl::flat_hash_map<NodeIndex, std::optional<NodeState>> rooms;
   } to_share_;  // as the only reservation is, in this TryLines
   std::set<TaskSlot> crippled_;

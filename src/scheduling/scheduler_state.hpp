@@ -151,7 +151,6 @@ struct SchedulerState {
   bool scan;
   Cluster cluster;
   std::vector<std::string> node_names;
-  std::vector<uint8_t> node_resource;          // what the devices of each node count as
   std::vector<std::vector<TaskSlot>> on_node;  // running tasks, once for each member there
   std::deque<TaskState> tasks;
   absl::flat_hash_map<TaskId, TaskSlot> by_id;

@@ -109,7 +109,7 @@ StatusOr<TenantIndex> Tenancy::Add(TenantIndex parent, std::string name, const Q
   }
   TRACKBED_RETURN_IF_ERROR(CheckQuota(quota, name));
   for (const Tenant& tenant : tenants_) {
-    if (tenant.depth > 0 && tenant.parent == parent && tenant.name == name) {
+    if (tenant.parent == parent && tenant.name == name) {
       return AlreadyExists(absl::StrCat("tenant \"", name, "\" is there already"));
     }
   }

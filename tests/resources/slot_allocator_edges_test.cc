@@ -200,6 +200,116 @@ TEST_CASE("Places of what has been given back are used again") {
   CHECK(allocator.Usage()[0].used == Quantity());
 }
 
+// Two NUMA nodes of 8 cores each, d0 and d1 at the first, d2 and d3 at the second.
+NodeDescription TwoNuma(const std::vector<int64_t>& capacities = {1000, 1000, 1000, 1000}) {
+  NodeDescription node = NodeOf("cuda.shares", capacities);
+  for (int i = 0; i < 2; ++i) {
+    node.numa.push_back({i, *Quantity::FromUnits(8), *Quantity::FromUnits(1 << 20)});
+  }
+  node.cpu = *Quantity::FromUnits(16);
+  node.mem = *Quantity::FromUnits(2 << 20);
+  for (size_t i = 0; i < node.devices.size(); ++i) node.devices[i].numa_node = i < 2 ? 0 : 1;
+  return node;
+}
+
+TEST_CASE("Devices are connected with the one that holds the rest, on small machines too") {
+  NodeDescription node = NodeOf("cuda.shares", std::vector<int64_t>(6, 1000));
+  node.links.push_back({"d0", "d1", LinkLevel::nvlink, 1});
+  node.links.push_back({"d3", "d5", LinkLevel::nvlink, 1});
+  SlotAllocator allocator = Make(node, With(AllocationStrategy::best_fit));
+  const AllocationPart part = Part("cuda.shares", "d3", 400);
+  Allocation allocation;
+  REQUIRE(allocator.AllocateParts({&part, 1}, &allocation).ok());
+  CHECK(Text(Take(allocator, {Slot("cuda.shares", 1600)})) == "d3=0.6 d5=1");
+}
+
+TEST_CASE("On large machines the search begins at each device") {
+  NodeDescription node = NodeOf("cuda.device", std::vector<int64_t>(18, 1000));
+  const auto link = [&](int a, int b, int lanes) {
+    node.links.push_back(
+        {"d" + std::to_string(a), "d" + std::to_string(b), LinkLevel::nvlink, lanes});
+  };
+  // From d1 and d2 there is a better link, which leads nowhere.
+  link(0, 1, 5);
+  link(0, 2, 5);
+  link(1, 2, 5);
+  link(1, 10, 6);
+  link(2, 11, 6);
+  SlotAllocator allocator = Make(node, With(AllocationStrategy::even));
+  CHECK(Text(Take(allocator, {Slot("cuda.device", 3000)})) == "d0=1 d1=1 d2=1");
+}
+
+TEST_CASE("A machine may have 1024 devices, of which some are not well from the start") {
+  CHECK(SlotAllocator::Create(NodeOf("cuda.shares", std::vector<int64_t>(1024, 1000))).ok());
+  CHECK_FALSE(SlotAllocator::Create(NodeOf("cuda.shares", std::vector<int64_t>(1025, 1000))).ok());
+  NodeDescription node = NodeOf("cuda.shares", {1000, 1000});
+  node.devices[0].healthy = false;
+  SlotAllocator allocator = Make(node, With(AllocationStrategy::fill));
+  CHECK(Refusal(allocator, {Slot("cuda.shares", 2000)}) ==
+        "needs 2 cuda.shares, 1 of 2 free: 1 short; unhealthy devices: 1");
+  CHECK(Text(Take(allocator, {Slot("cuda.shares", 100)})) == "d1=0.1");
+  REQUIRE(allocator.SetHealthy("d0", true).ok());
+  CHECK(Text(Take(allocator, {Slot("cuda.shares", 1000)})) == "d0=1");
+  for (const char* name : {"", "numa0", "d2"}) {
+    CHECK(allocator.SetHealthy(name, false).code() == StatusCode::kNotFound);
+  }
+}
+
+TEST_CASE("Slots stand in the order of the table, whatever the order of the devices") {
+  NodeDescription node = NodeOf("rocm.device", {1000});
+  node.devices.push_back(Device("c0", "cuda.shares", 1000));
+  const SlotAllocator allocator = Make(node);
+  std::vector<std::string> slots;
+  for (const DeviceUsage& usage : allocator.Usage()) slots.emplace_back(usage.slot);
+  CHECK(slots == std::vector<std::string>{"cuda.shares", "rocm.device", "cpu", "mem"});
+}
+
+TEST_CASE("An allocation may be made for its id alone") {
+  SlotAllocator allocator = Make(NodeOf("cuda.shares", {1000}));
+  const auto demand = allocator.Prepare(std::vector{Slot("cuda.shares", 600)});
+  REQUIRE(demand.ok());
+  const uint64_t id = allocator.TryAllocate(*demand);
+  REQUIRE(id != 0);
+  Allocation found;
+  REQUIRE(allocator.Find(id, &found));
+  CHECK(Text(found) == "d0=0.6");
+  CHECK(allocator.TryAllocate(*demand) == 0);
+  CHECK(allocator.live_count() == 1);
+  CHECK(allocator.Release(id).ok());
+}
+
+TEST_CASE("What one NUMA node can hold is not spread over two") {
+  SlotAllocatorOptions options;
+  options.strategy = AllocationStrategy::fill;
+  options.allow_fragmentation = true;
+  SlotAllocator allocator = Make(TwoNuma(), options);
+  Allocation allocation;
+  for (const AllocationPart& part : {Part("cuda.shares", "d1", 400), Part("cuda.shares", "d2", 100),
+                                     Part("cuda.shares", "d3", 100)}) {
+    REQUIRE(allocator.AllocateParts({&part, 1}, &allocation).ok());
+  }
+  // The two with most free lie apart.
+  CHECK(Text(Take(allocator, {Slot("cuda.shares", 1700), Slot("cpu", 2000)})) ==
+        "d2=0.9 d3=0.8 numa1=2");
+}
+
+TEST_CASE("The best fit keeps to the NUMA node that has room for the rest") {
+  SlotAllocatorOptions options;
+  options.strategy = AllocationStrategy::best_fit;
+  SlotAllocator allocator = Make(TwoNuma(), options);
+  CHECK(Text(Take(allocator, {Slot("cpu", 6000)})) == "numa0=6");
+  CHECK(Text(Take(allocator, {Slot("cuda.shares", 500), Slot("cpu", 4000)})) == "d2=0.5 numa1=4");
+  CHECK(Text(Take(allocator, {Slot("cpu", 1000)})) == "numa0=1");
+}
+
+TEST_CASE("A thousandth of a core too much is too much") {
+  SlotAllocator allocator = Make(TwoNuma(), With(AllocationStrategy::fill));
+  CHECK(Text(Take(allocator, {Slot("cpu", 5000)})) == "numa0=5");
+  CHECK(Refusal(allocator, {Slot("cpu", 11'001)}) ==
+        "needs 11.001 cpu, 11 of 16 free: 0.001 short");
+  CHECK(Text(Take(allocator, {Slot("cpu", 11'000)})) == "numa1=8 numa0=3");
+}
+
 // ---- Lists of slots --------------------------------------------------------------------------
 
 using Slots = std::vector<SlotRequest>;

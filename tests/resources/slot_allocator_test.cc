@@ -302,11 +302,13 @@ NodeDescription Linked() {
 TEST_CASE("Several devices are those connected best") {
   for (const auto strategy :
        {AllocationStrategy::fill, AllocationStrategy::even, AllocationStrategy::best_fit}) {
-    SlotAllocator allocator = Make(Linked(), With(strategy));
-    const Allocation pair = Take(allocator, {Slot("cuda.device", 2000)});
-    CHECK(Text(pair) == "gpu2=1 gpu7=1");
-    CHECK(Given(allocator, {Slot("cuda.device", 4000)}) == "gpu0=1 gpu1=1 gpu4=1 gpu5=1");
-    CHECK(Given(allocator, {Slot("cuda.device", 2000)}) == "gpu3=1 gpu6=1");
+    for (const bool allow_fragmentation : {false, true}) {
+      SlotAllocator allocator = Make(Linked(), With(strategy, allow_fragmentation));
+      const Allocation pair = Take(allocator, {Slot("cuda.device", 2000)});
+      CHECK(Text(pair) == "gpu2=1 gpu7=1");
+      CHECK(Given(allocator, {Slot("cuda.device", 4000)}) == "gpu0=1 gpu1=1 gpu4=1 gpu5=1");
+      CHECK(Given(allocator, {Slot("cuda.device", 2000)}) == "gpu3=1 gpu6=1");
+    }
   }
 }
 

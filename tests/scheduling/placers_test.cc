@@ -1,5 +1,6 @@
 #include "trackbed/scheduling/placers.hpp"
 
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <vector>
@@ -150,6 +151,23 @@ TEST_CASE("the estimate of the mix follows what arrives and forgets", "[mix]") {
   CHECK(estimate.mix()[0].weight > 0.95);
   for (int i = 0; i < 100'000; ++i) estimate.Observe(Whole(2));  // weights stay in range
   CHECK(std::isfinite(estimate.arrivals()));
+}
+
+TEST_CASE("an estimate that begins with a known mix holds on to it as its arrivals say", "[mix]") {
+  const Mix known = {{Whole(1), 0.75}, {Whole(2), 0.25}};
+  MixEstimate estimate(100);
+  estimate.Prime(known, 100);
+  CHECK(estimate.arrivals() == 100);
+  const auto weight = [&](const Demand& demand) {
+    for (const MixShape& shape : estimate.mix()) {
+      if (shape.demand.whole_devices == demand.whole_devices) return shape.weight;
+    }
+    return 0.0;
+  };
+  CHECK(weight(Whole(1)) == Approx(0.75));
+  CHECK(weight(Whole(2)) == Approx(0.25));
+  for (int i = 0; i < 1000; ++i) estimate.Observe(Whole(2));
+  CHECK(weight(Whole(2)) > 0.9);
 }
 
 TEST_CASE("each policy chooses as it says", "[placer]") {
@@ -568,6 +586,93 @@ TEST_CASE("kept scores choose what rescoring every node chooses", "[placer]") {
   }
 }
 
+TEST_CASE(
+    "of a node with devices of two kinds only those that are asked for are taken, all of them",
+    "[placer]") {
+  const auto of_kind = [](uint8_t kind, Demand demand) {
+    demand.device_kinds = uint64_t{1} << kind;
+    return demand;
+  };
+  for (const std::string_view name : kPlacerNames) {
+    CAPTURE(name);
+    NodeCapacity mixed = Node(6, 40'000);
+    for (size_t device = 0; device < 6; ++device) mixed.device_kind[device] = device % 2;
+    Cluster cluster = Make({mixed});
+    const auto placer = MakePlacer(name);
+    REQUIRE(placer.ok());
+    // Shares of one kind lie beside whole devices of it, and leave the other kind alone.
+    uint16_t whole = 0;
+    int shares = 0;
+    const auto take = [&](const Demand& demand) {
+      (*placer)->Observe(demand);
+      const auto placement = (*placer)->Choose(cluster, demand);
+      if (!placement) return false;
+      REQUIRE(cluster.Take(demand, *placement));
+      whole = static_cast<uint16_t>(whole | placement->whole_devices);
+      if (demand.share > 0) {
+        CHECK(placement->shared_device % 2 == 1);
+        ++shares;
+      }
+      return true;
+    };
+    CHECK(take(of_kind(1, Share(700))));
+    CHECK(take(of_kind(1, Whole(1))));
+    CHECK(take(of_kind(1, Whole(1))));
+    CHECK(take(of_kind(1, Share(300))));
+    CHECK_FALSE(take(of_kind(1, Share(100))));
+    CHECK_FALSE(take(of_kind(1, Whole(1))));
+    CHECK(shares == 2);
+    CHECK(std::popcount(whole) == 2);
+    CHECK((whole & 0b010101U) == 0);
+    CHECK(take(of_kind(0, Whole(3))));
+    CHECK((whole & 0b010101U) == 0b010101U);
+  }
+}
+
+TEST_CASE("where there are no nodes, or none with devices, nothing is found", "[placer]") {
+  for (const std::string_view name : kPlacerNames) {
+    CAPTURE(name);
+    const Cluster empty;
+    const auto nowhere = MakePlacer(name);
+    REQUIRE(nowhere.ok());
+    CHECK_FALSE((*nowhere)->Choose(empty, CpuOnly(1)).has_value());
+    Cluster cluster = Make({Node(0, 4000), Node(0, 4000)});
+    const auto placer = MakePlacer(name);
+    REQUIRE(placer.ok());
+    CHECK_FALSE((*placer)->Choose(cluster, Whole(1)).has_value());
+    CHECK_FALSE((*placer)->Choose(cluster, Share(100)).has_value());
+    CHECK((*placer)->Choose(cluster, CpuOnly(4000)).has_value());
+    CHECK_FALSE((*placer)->Choose(cluster, CpuOnly(4001)).has_value());
+  }
+}
+
+TEST_CASE("more demands than scores are kept for are placed as before", "[placer]") {
+  Cluster cluster = Make({Node(4, 40'000), Node(4, 40'000)});
+  Put(&cluster, 1, Whole(1));
+  const auto placer = MakePlacer("pack");
+  REQUIRE(placer.ok());
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t cpu = 1; cpu <= 5000; ++cpu) {
+      const auto placement = (*placer)->Choose(cluster, CpuOnly(cpu));
+      if (!placement || placement->node != 1) FAIL("cpu " << cpu << " in round " << round);
+    }
+  }
+}
+
+TEST_CASE("a mix of work that needs no processors, or none of these devices, is no obstacle",
+          "[default]") {
+  const Mix strange = {{Whole(1, 0), 0.5}, {Share(300, 0), 0.25}, {Whole(2, 0), 0.25}};
+  for (const std::string_view name : {"default", "fgd"}) {
+    CAPTURE(name);
+    Cluster cluster = Make({Node(4, 8000), Node(4, 8000)});
+    Put(&cluster, 1, Share(300, 0));
+    CHECK(Chosen(cluster, name, Share(300, 0), strange) == 1);
+    Demand elsewhere = Whole(1);
+    elsewhere.device_kinds = uint64_t{1} << 5U;
+    CHECK(Chosen(cluster, name, Share(300), {{elsewhere, 1}}) <= 1);
+  }
+}
+
 TEST_CASE("a composition weighs its parts", "[placer]") {
   Cluster cluster = Make({Node(4, 40'000), Node(4, 40'000)});
   Put(&cluster, 1, Whole(1));
@@ -644,6 +749,9 @@ TEST_CASE("names that are none are refused with help", "[placer]") {
   CHECK_FALSE(MakeWeightedPlacer({{"random", 1}}).ok());
   CHECK_FALSE(MakeWeightedPlacer({{"packk", 1}}).ok());
   CHECK_FALSE(MakeWeightedPlacer({{"pack", 0}}).ok());
+  CHECK(Message(MakeWeightedPlacer({{"pack", 2e6}}).status()) ==
+        "weight of placement policy \"pack\": found 2e+06, expected a number above 0 and up to "
+        "1000000");
   CHECK_FALSE(MakeWeightedPlacer({{"pack", std::nan("")}}).ok());
 }
 

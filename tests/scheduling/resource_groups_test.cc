@@ -161,5 +161,95 @@ TEST_CASE("Mistakes of operators are told and change nothing") {
   CHECK(o.groups.Submit(host, "lab", o.Task(1, 99), kNow).code() == StatusCode::kInvalidArgument);
 }
 
+TEST_CASE("Each change asks for its right, whoever is asked for it") {
+  Organisation o;
+  const auto all_but = [](bool Principal::* right) {
+    Principal who = Principal::Host();
+    who.*right = false;
+    return who;
+  };
+  const Principal no_operator = all_but(&Principal::operates_nodes);
+  CHECK(o.Refusal(o.groups.OpenNode(no_operator, "lab", "lab-1")) ==
+        "needs the right to operate nodes");
+  CHECK(o.Refusal(o.groups.AddGroup(all_but(&Principal::sets_policies), "new", {}, o.Options())) ==
+        "needs the right to set policies");
+  CHECK(o.groups.Find("new") == nullptr);
+  const Principal no_manager = all_but(&Principal::manages_tenants);
+  CHECK(o.Refusal(o.groups.SetQuota(no_manager, "lab", o.sales, {})) ==
+        "needs the right to manage tenants");
+  // Nobody but the host sets what all may use together.
+  Quota quota;
+  quota.limit[kCpu] = 500;
+  Principal head = o.User(o.research);
+  head.manages_tenants = true;
+  CHECK(o.Refusal(o.groups.SetQuota(head, "common", kRootTenant, quota)) ==
+        "may set quotas of tenants below \"research\", not of everybody");
+  CHECK(o.groups.SetQuota(Principal::Host(), "common", kRootTenant, quota).ok());
+  CHECK(
+      absl::IsResourceExhausted(o.groups.Submit(o.User(o.ada), "common", o.Task(1, o.ada), kNow)));
+}
+
+TEST_CASE("Who is of no tenant may nothing, and asking says so") {
+  Organisation o;
+  const Principal stranger = o.User(77);
+  CHECK(o.groups.Usable(stranger, WorkKind::batch).empty());
+  CHECK(o.Refusal(o.groups.Submit(stranger, "common", o.Task(1, o.ada), kNow)) ==
+        "task 1: tenant 77 may not act for \"research/vision/ada\"");
+  CHECK(absl::IsInvalidArgument(o.groups.Submit(stranger, "common", o.Task(1, 77), kNow)));
+  CHECK(absl::IsNotFound(o.groups.Withdraw(stranger, "common", 1, kNow)));
+  Principal head = stranger;
+  head.manages_tenants = true;
+  CHECK(absl::IsPermissionDenied(o.groups.AddTenant(head, o.research, "x").status()));
+  CHECK(absl::IsPermissionDenied(o.groups.SetQuota(head, "common", o.research, {})));
+  CHECK(absl::IsNotFound(o.groups.SetQuota(head, "common", 77, {})));
+}
+
+TEST_CASE("What is asked about a group that there is not is refused, whatever it is") {
+  Organisation o;
+  const Principal host = Principal::Host();
+  const TaskRequest task = o.Task(1, o.ada);
+  const std::string none = "there is no resource group \"warehouse\"";
+  CHECK(Message(o.groups.SetQuota(host, "warehouse", o.ada, {})) == none);
+  CHECK(Message(o.groups.SetRules(host, "warehouse", {})) == none);
+  CHECK(Message(o.groups.AddNode(host, "warehouse", "x", {}).status()) == none);
+  CHECK(Message(o.groups.DrainNode(host, "warehouse", "x")) == none);
+  CHECK(Message(o.groups.OpenNode(host, "warehouse", "x")) == none);
+  CHECK(Message(o.groups.Submit(host, "warehouse", task, kNow)) == none);
+  CHECK(Message(o.groups.Withdraw(host, "warehouse", 1, kNow)) == none);
+  CHECK(Message(o.groups.Predict(host, "warehouse", task, kNow).status()) == none);
+  CHECK(Message(o.groups.DrainNode(host, "lab", "x")) == "there is no node \"x\"");
+  CHECK(Message(o.groups.OpenNode(host, "lab", "x")) == "there is no node \"x\"");
+}
+
+TEST_CASE("A group with wrong rules is not made, and rules that are wrong are not taken") {
+  Organisation o;
+  const Principal host = Principal::Host();
+  GroupRules wrong;
+  wrong.allowed = {o.ada, 77};
+  const std::string unknown = "found the tenant 77 among the allowed, which does not exist";
+  CHECK(Message(o.groups.AddGroup(host, "new", wrong, o.Options())) == unknown);
+  CHECK(Message(o.groups.SetRules(host, "lab", wrong)) == unknown);
+  CHECK(Message(o.groups.AddGroup(host, "", {}, o.Options())) ==
+        "found an empty name, expected that of a group");
+  CHECK(o.groups.Find("new") == nullptr);
+  GroupRules two;
+  two.allowed = {o.vision, o.sales};
+  REQUIRE(o.groups.SetRules(host, "lab", two).ok());
+  const std::string refused =
+      "task 1: the resource group \"lab\" is for \"research/vision\", \"sales\", not for "
+      "\"research\"";
+  CHECK(o.Refusal(o.groups.Submit(host, "lab", o.Task(1, o.research), kNow)) == refused);
+  CHECK(o.Refusal(o.groups.Predict(host, "lab", o.Task(1, o.research), kNow).status()) == refused);
+  CHECK(o.groups.Predict(o.User(o.ada), "lab", o.Task(1, o.ada), kNow).ok());
+  // What a scheduler refuses is refused here.
+  CHECK(absl::IsAlreadyExists(o.groups.AddTenant(host, o.vision, "ada").status()));
+  NodeCapacity capacity;
+  capacity.architecture = 32;
+  CHECK(absl::IsInvalidArgument(o.groups.AddNode(host, "common", "x", capacity).status()));
+  capacity = NodeCapacity();
+  capacity.cpu = -1;
+  CHECK(absl::IsInvalidArgument(o.groups.AddNode(host, "common", "x", capacity).status()));
+}
+
 }  // namespace
 }  // namespace trackbed

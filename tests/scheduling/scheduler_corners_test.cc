@@ -561,6 +561,112 @@ TEST_CASE("Until when the room is kept is said of the reservation in the way") {
   CHECK(reason.until != lab.scheduler.Explain(3, lab.now).expected_start);
 }
 
+TEST_CASE("A reservation that does not hold any more is told later before its time has come") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(4), "n0");
+  lab.Node(Machine(1), "n1");
+  lab.Submit(SchedulerLab::Task(1, 2));
+  lab.Submit(SchedulerLab::Task(2, 2, hours(2)));
+  lab.Submit(SchedulerLab::Task(3, 1, hours(9)));
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  const Time began = lab.now;
+  lab.Submit(SchedulerLab::Task(4, 4));
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start == began + RoundUpRunTime(hours(2)));
+  // The shorter one has run for more than half as long again: it is given a quarter more than that.
+  lab.now += minutes(96);
+  lab.Finish(3);
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start > began + RoundUpRunTime(hours(2)));
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start < began + minutes(140));
+}
+
+TEST_CASE("Who ends just when a reservation starts may use what another one leaves") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(32, 6), "n0");
+  const auto task = [](TaskId id, int16_t devices, Duration run_time = hours(1)) {
+    TaskRequest request = SchedulerLab::Task(id, 1, run_time);
+    request.demand.whole_devices = devices;
+    return request;
+  };
+  lab.Submit(task(1, 2));
+  lab.Submit(task(2, 2, minutes(30)));
+  REQUIRE(lab.Step() == Ids{1, 2});
+  lab.Submit(task(3, 3, minutes(20)));  // after 2, with one of those that are free now
+  lab.Submit(task(4, 6));               // after 1
+  lab.Submit(task(5, 1));
+  CHECK(lab.Step() == Ids{5});
+  CHECK((*lab.scheduler.Find(5))[0].whole_devices == 1U << 5U);
+}
+
+TEST_CASE("Who was held back on one node starts on another that has come free") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::easy)));
+  lab.Node(Machine(4), "n0");
+  lab.Node(Machine(1), "n1");
+  lab.Submit(SchedulerLab::Task(1, 3));
+  lab.Submit(SchedulerLab::Task(2, 1));
+  lab.Submit(SchedulerLab::Task(3, 1));
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  lab.Finish(2);
+  lab.Submit(SchedulerLab::Task(4, 4));
+  lab.Submit(SchedulerLab::Task(5, 1, hours(5)));
+  CHECK(lab.Step().empty());
+  lab.Finish(3);
+  CHECK(lab.Step(minutes(1)) == Ids{5});
+}
+
+TEST_CASE("No room is kept for a task that a quota has come to refuse") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::easy)));
+  lab.Node(Machine(4), "n0");
+  const TenantIndex tenant = *lab.scheduler.AddTenant(kRootTenant, "guests", {});
+  lab.Submit(SchedulerLab::Task(1, 3));
+  REQUIRE(lab.Step() == Ids{1});
+  TaskRequest large = SchedulerLab::Task(2, 4);
+  large.tenant = tenant;
+  lab.Submit(large);
+  lab.Submit(SchedulerLab::Task(3, 1, hours(5)));
+  CHECK(lab.Step().empty());
+  Quota small;
+  small.limit[kCpu] = 3000;
+  REQUIRE(lab.scheduler.SetQuota(tenant, small).ok());
+  CHECK(lab.Step() == Ids{3});
+  CHECK(lab.scheduler.Explain(2, lab.now).rule == WaitReason::Rule::quota);
+}
+
+TEST_CASE("What is said to be stopping is not stopped again, and its room is expected at once") {
+  SchedulerLab lab(LabOptions([] {
+    GroupPolicy policy = WithBackfill(Backfill::easy);
+    policy.preempt_by_priority = true;
+    return policy;
+  }()));
+  lab.Node(Machine(2), "n0");
+  CHECK(absl::IsNotFound(lab.scheduler.Stopping(1)));
+  lab.Submit(SchedulerLab::Task(1, 2));
+  CHECK(absl::IsNotFound(lab.scheduler.Stopping(1)));
+  REQUIRE(lab.Step() == Ids{1});
+  CHECK(lab.scheduler.Stopping(1).ok());
+  TaskRequest urgent = SchedulerLab::Task(2, 2);
+  urgent.priority = 5;
+  lab.Submit(urgent);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(lab.plan.evictions.empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now);
+  lab.Finish(1);
+  CHECK(lab.Step() == Ids{2});
+}
+
+TEST_CASE("When a task starts that is not due is said in words too") {
+  SchedulerLab lab;
+  lab.Node(Machine(2), "n0");
+  TaskRequest task = SchedulerLab::Task(1, 2);
+  task.not_before = FromNanoseconds(1'700'003'600'000'000'000);
+  lab.Submit(task);
+  const WaitReason reason = lab.scheduler.Explain(1, lab.now);
+  CHECK(reason.sentence == "starts at 2023-11-14T23:13:20Z at the earliest");
+  CHECK(reason.until == task.not_before);
+  CHECK(reason.expected_start == task.not_before);
+}
+
 // ---- Order --------------------------------------------------------------------------------------
 
 TEST_CASE("Each step of priority, and each of ageing, goes before shares") {
@@ -748,6 +854,95 @@ TEST_CASE("Who need not be stopped does not count as harm when nodes are compare
   CHECK(VictimsOf(lab) == Ids{3, 4});
 }
 
+TEST_CASE("Of those on one node only so many are spared as can be") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  lab.Node(Machine(5), "n0");
+  lab.Submit(SchedulerLab::Task(1, 3));
+  REQUIRE(lab.Step() == Ids{1});
+  for (const TaskId id : {2U, 3U}) {
+    lab.Submit(SchedulerLab::Task(id, 1));
+    REQUIRE(lab.Step(minutes(1)) == Ids{id});
+  }
+  lab.Submit(WithPriority(SchedulerLab::Task(4, 4), 5));
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(VictimsOf(lab) == Ids{1, 3});
+  lab.Finish(1);
+  lab.Finish(3);
+  CHECK(lab.Step() == Ids{4});
+}
+
+TEST_CASE("Many that are unimportant are stopped rather than one that is less so") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  lab.Node(Machine(2), "n0");
+  lab.Node(Machine(2), "n1");
+  lab.Submit(WithPriority(SchedulerLab::Task(1, 2), 1));
+  lab.Submit(SchedulerLab::Task(2, 1));
+  lab.Submit(SchedulerLab::Task(3, 1));
+  REQUIRE(lab.Step().size() == 3);
+  lab.Submit(WithPriority(SchedulerLab::Task(4, 2), 5));
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(VictimsOf(lab) == Ids{2, 3});
+}
+
+TEST_CASE("For a gang that is apart somebody is stopped on each node") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  for (const char* name : {"n0", "n1", "n2"}) lab.Node(Machine(2), name);
+  for (const TaskId id : {1U, 2U, 3U}) lab.Submit(SchedulerLab::Task(id, 2));
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  TaskRequest gang = WithPriority(SchedulerLab::Task(4, 1), 5);
+  gang.members = 2;
+  gang.on_different_nodes = true;
+  lab.Submit(gang);
+  CHECK(lab.Step(minutes(1)).empty());
+  const Ids victims = VictimsOf(lab);
+  REQUIRE(victims.size() == 2);
+  for (const TaskId victim : victims) lab.Finish(victim);
+  CHECK(lab.Step() == Ids{4});
+  CHECK((*lab.scheduler.Find(4))[0].node != (*lab.scheduler.Find(4))[1].node);
+}
+
+TEST_CASE("For a quota of running tasks also one that uses no cores is stopped") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  lab.Node(Machine(4), "n0");
+  Quota one;
+  one.max_running = 1;
+  const TenantIndex tenant = *lab.scheduler.AddTenant(kRootTenant, "one", one);
+  TaskRequest task = SchedulerLab::Task(1, 0);
+  task.demand.memory = 1000;
+  task.tenant = tenant;
+  lab.Submit(task);
+  REQUIRE(lab.Step() == Ids{1});
+  task = WithPriority(SchedulerLab::Task(2, 1), 5);
+  task.tenant = tenant;
+  lab.Submit(task);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(VictimsOf(lab) == Ids{1});
+}
+
+TEST_CASE("Beside a claim others start on devices that nobody claims") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  lab.Node(Machine(32, 3), "n0");
+  TaskRequest whole = SchedulerLab::Task(1, 1);
+  whole.demand.whole_devices = 1;
+  lab.Submit(whole);
+  whole = WithPriority(whole, 9);
+  whole.id = 2;
+  lab.Submit(whole);
+  TaskRequest share = WithPriority(SchedulerLab::Task(3, 1), 9);
+  share.demand.share = 500;
+  lab.Submit(share);
+  REQUIRE(lab.Step().size() == 3);
+  whole = WithPriority(whole, 5);
+  whole.id = 4;
+  lab.Submit(whole);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(VictimsOf(lab) == Ids{1});
+  share = WithPriority(SchedulerLab::Task(5, 1), 0);
+  share.demand.share = 400;
+  lab.Submit(share);
+  CHECK(lab.Step(minutes(1)) == Ids{5});
+}
+
 TEST_CASE("A claim on a node that is lost is made elsewhere at once") {
   SchedulerLab lab(LabOptions(Preempting()));
   lab.Node(Machine(2), "n0");
@@ -791,9 +986,21 @@ TEST_CASE("The plan asks for the next soon only while somebody could be stopped 
     SchedulerLab lab(LabOptions(policy));
     lab.Node(Machine(2), "n0");
     lab.Submit(SchedulerLab::Task(1, 2));
-    lab.Submit(SchedulerLab::Task(2, 2));
     REQUIRE(lab.Step() == Ids{1});
-    CHECK(lab.plan.next > lab.now + minutes(59));
+    lab.Submit(WithPriority(SchedulerLab::Task(2, 2), 5));
+    CHECK(lab.Step(minutes(1)).empty());
+    lab.Node(Machine(1), "n1");
+    lab.Submit(SchedulerLab::Task(3, 1));
+    REQUIRE(lab.Step(minutes(1)) == Ids{3});
+    CHECK(lab.plan.next > lab.now + minutes(50));
+  }
+  SECTION("nobody waits") {
+    policy.minimum_run_time = minutes(30);
+    SchedulerLab lab(LabOptions(policy));
+    lab.Node(Machine(2), "n0");
+    lab.Submit(SchedulerLab::Task(1, 2));
+    REQUIRE(lab.Step() == Ids{1});
+    CHECK(lab.plan.next == kNever);
   }
   SECTION("what may not be stopped is left when the others have ended") {
     policy.reclaim = true;
@@ -1004,6 +1211,14 @@ TEST_CASE("Of a whole device and a part, what is free together is of the right k
   CHECK(reason.node == 0);
   CHECK(reason.needed == 1600);
   CHECK(reason.available == 1500);
+  take(5, 0, 1, 400);
+  take(6, 1, 1, 100);
+  task.id = 7;
+  task.demand.share = 1;
+  lab.Submit(task);
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(7, lab.now).node == 1);
+  CHECK(lab.scheduler.Explain(7, lab.now).available == 900);
 }
 
 TEST_CASE("What is refused for its enforcement is looked for on the first node too") {

@@ -308,6 +308,8 @@ TEST_CASE("A half-life is a second at least, and without capacity nothing is use
   CHECK(tenancy.PastUse(a, start + Duration{1}) > 0);
   const double steady = 1 / std::log(2.0);
   CHECK(tenancy.PastUse(a, start + std::chrono::seconds(2)) == Approx(steady * 3 / 4));
+  // So many half-lives that they are no number of halvings any more.
+  CHECK(tenancy.PastUse(a, start + hours(24 * 365 * 100)) == Approx(steady));
 }
 
 TEST_CASE("Guarantees, and who is on the way down to whom") {
