@@ -374,6 +374,56 @@ TEST_CASE("Who would delay nobody before the next reservation on the node starts
   CHECK(lab.Step() == Ids{5});
 }
 
+TEST_CASE("A reservation that will be over takes nothing of one that starts then") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(4), "n0");
+  lab.Submit(SchedulerLab::Task(1, 2, minutes(30)));
+  lab.Submit(SchedulerLab::Task(2, 1));
+  REQUIRE(lab.Step() == Ids{1, 2});
+  lab.Submit(SchedulerLab::Task(3, 2, minutes(20)));  // after 1
+  lab.Submit(SchedulerLab::Task(4, 2));               // after 3
+  lab.Submit(SchedulerLab::Task(5, 1, hours(5)));     // beside all of them
+  CHECK(lab.Step() == Ids{5});
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start ==
+        lab.now + RoundUpRunTime(minutes(30)) + RoundUpRunTime(minutes(20)));
+}
+
+TEST_CASE("Of a gang's reservation each node keeps its own members") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(4), "n0");
+  lab.Node(Machine(4), "n1");
+  lab.Submit(SchedulerLab::Task(1, 2));
+  lab.Submit(SchedulerLab::Task(2, 1, minutes(1)));
+  lab.Submit(SchedulerLab::Task(3, 2));
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  lab.Finish(2);
+  TaskRequest gang = SchedulerLab::Task(4, 3);
+  gang.members = 2;
+  lab.Submit(gang);
+  lab.Submit(SchedulerLab::Task(5, 1, hours(5)));
+  CHECK(lab.Step() == Ids{5});
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start == lab.now + kHour);
+}
+
+TEST_CASE("A gang that is apart waits for as many nodes as it has members") {
+  for (const bool behind_another : {false, true}) {
+    INFO(behind_another);
+    SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+    lab.Node(Machine(8), "n0");
+    lab.Node(Machine(2), "n1");
+    lab.Submit(SchedulerLab::Task(1, 8));
+    lab.Submit(SchedulerLab::Task(2, 2, hours(3)));
+    REQUIRE(lab.Step() == Ids{1, 2});
+    if (behind_another) lab.Submit(SchedulerLab::Task(3, 4, hours(9)));
+    TaskRequest gang = SchedulerLab::Task(4, 2);
+    gang.members = 2;
+    gang.on_different_nodes = true;
+    lab.Submit(gang);
+    CHECK(lab.Step().empty());
+    CHECK(lab.scheduler.Explain(4, lab.now).expected_start == lab.now + RoundUpRunTime(hours(3)));
+  }
+}
+
 TEST_CASE("Room beside a reservation comes before room on another node that is free later") {
   SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
   lab.Node(Machine(4), "n0");
@@ -644,8 +694,12 @@ TEST_CASE("What is said to be stopping is not stopped again, and its room is exp
   lab.Submit(SchedulerLab::Task(1, 2));
   CHECK(absl::IsNotFound(lab.scheduler.Stopping(1)));
   REQUIRE(lab.Step() == Ids{1});
-  CHECK(lab.scheduler.Stopping(1).ok());
   TaskRequest urgent = SchedulerLab::Task(2, 2);
+  lab.Submit(urgent);
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now + kHour);
+  lab.Finish(2);
+  CHECK(lab.scheduler.Stopping(1).ok());
   urgent.priority = 5;
   lab.Submit(urgent);
   CHECK(lab.Step(minutes(1)).empty());
