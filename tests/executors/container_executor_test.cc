@@ -321,12 +321,16 @@ TEST_CASE("of what has run already, though the engine tells otherwise, the whole
     lab.End(record);
   };
   // Nothing more comes of what it wrote.
-  lab.instead["/attach"] = {{200, "", "", false, {}}};
   SECTION("somebody has started it meanwhile") {
     lab.state = "created";
-    lab.instead["/start"] = {{304, "", "", false, run}};
+    lab.instead["/attach"] = {{200, "", "", true, {}}};
+    lab.instead["/start"] = {{304, "", "", false, [&] {
+                                run();
+                                lab.engine->End("/attach");
+                              }}};
   }
   SECTION("its first process has left word") {
+    lab.instead["/attach"] = {{200, "", "", false, {}}};
     lab.instead["/create?name="] = {{409, R"({"message":"in use"})", "", false, [&] {
                                        run();
                                        lab.state = "created";
