@@ -411,6 +411,11 @@ void ContainerHost::StartContainer(Watch* watch) {
     FailToStart(watch, "stopped before it started");
     return;
   }
+  // A busy Podman 4.3 may tell of one that has run as of one that has not: what it wrote before is
+  // not in this stream.
+  if (PathExists(watch->folder + "/" + kContainerFolder + "/" + kBegunFile)) {
+    watch->log_whole = false;
+  }
   watch->stage = Stage::starting;
   HttpRequest request;
   request.method = "POST";
@@ -421,6 +426,8 @@ void ContainerHost::StartContainer(Watch* watch) {
 
 void ContainerHost::OnStarted(Watch* watch, const HttpOutcome& outcome) {
   if (outcome.status == kNoContent || outcome.status == kNotModified) {
+    // Somebody has started it before, perhaps before its output was attached to.
+    if (outcome.status == kNotModified) watch->log_whole = false;
     ReportStarted(watch);
     if (watch->stopping) SendStop(watch);
     watch->stage = Stage::running;

@@ -312,6 +312,35 @@ TEST_CASE("a stream that is cut or damaged is read again from the beginning") {
   CHECK(LogOf(lab.spec) == "whole log\n");
 }
 
+TEST_CASE("of what has run already, though the engine tells otherwise, the whole log is read") {
+  Lab lab;
+  ExitRecord record;
+  record.exit_code = 4;
+  const auto run = [&] {
+    lab.Begin();
+    lab.End(record);
+  };
+  // Nothing more comes of what it wrote.
+  SECTION("somebody has started it meanwhile") {
+    lab.state = "created";
+    lab.instead["/attach"] = {{200, "", "", true, {}}};
+    lab.instead["/start"] = {{304, "", "", false, [&] {
+                                run();
+                                lab.engine->End("/attach");
+                              }}};
+  }
+  SECTION("its first process has left word") {
+    lab.instead["/attach"] = {{200, "", "", false, {}}};
+    lab.instead["/create?name="] = {{409, R"({"message":"in use"})", "", false, [&] {
+                                       run();
+                                       lab.state = "created";
+                                     }}};
+    lab.instead["/start"] = {{204, "", "", false, run}};
+  }
+  CHECK(lab.Run().exit_code == 4);
+  CHECK(LogOf(lab.spec) == "whole log\n");
+}
+
 TEST_CASE("a log that cannot be had is no reason to lose the attempt") {
   Lab lab;
   lab.instead["/attach"] = {{500, "", "", false, {}}};

@@ -79,3 +79,11 @@ done
 mount -o remount,ro narrow
 "$TRACKBED" db check narrow/copy.db > out 2> err || fail "a copy that is read-only" out err
 grep -q 'sound: 1 run' out || fail "the report about a copy that is read-only" out
+# A store that was not closed, whose log is beside it, is not whole by itself, and not taken for it.
+mount -o remount,rw narrow
+head -c 32 /dev/zero > narrow/copy.db-wal
+mount -o remount,ro narrow
+code=0
+"$TRACKBED" db check narrow/copy.db > out 2> err || code=$?
+[ "$code" = 6 ] || fail "a store with a log that is read-only: exit code $code" out err
+grep -q '^trackbed: narrow/copy.db: cannot ' err || fail "a store with a log: not named" err
