@@ -150,7 +150,7 @@ void RunStory(uint64_t seed, About about, Counts* counts) {
     pair.Both([&](Scheduler& one) { REQUIRE(one.AddNode(absl::StrCat(i), capacity).ok()); });
   }
   // Where shares decide, tasks are of users that are equally deep: two domains with two each.
-  const bool users_only = about != About::ranks;
+  const bool users_only = about == About::shares;
   const int tenants = users_only ? 6 : 4;
   for (int i = 0; i < tenants; ++i) {
     const int parent = !users_only ? draw.Below(i + 1) : i < 2 ? 0 : 1 + i % 2;
