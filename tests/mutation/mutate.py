@@ -50,7 +50,7 @@ MUTATED = {
     ],
 }
 # Random stories are as long as it takes to see most, not as long as for a release.
-ENVIRONMENT = {"TRACKBED_SCHEDULER_STEPS": "3000"}
+ENVIRONMENT = {"TRACKBED_SCHEDULER_STEPS": "30000"}
 
 BINARY = {
     "<": "Less", "<=": "LessEqual", ">": "Greater", ">=": "GreaterEqual", "==": "Equal",
@@ -499,7 +499,7 @@ def main():
             mutants = mutants[: options.sample]
         print(f"{layer}: {len(mutants)} mutants, {len(tests)} tests", flush=True)
 
-        stamp = digest(tests_digest(layer), options.longest)
+        stamp = digest(tests_digest(layer), options.longest, ENVIRONMENT)
 
         def judge(mutant):
             verdict, how, by = known.get(mutant.key, ("", "", ""))

@@ -449,8 +449,10 @@ TEST_CASE("A gang that is apart waits for as many nodes as it has members") {
     lab.Submit(SchedulerLab::Task(2, 2, hours(3)));
     REQUIRE(lab.Step() == Ids{1, 2});
     if (behind_another) lab.Submit(SchedulerLab::Task(3, 4, hours(9)));
+    CHECK(lab.Step().empty());
     TaskRequest gang = SchedulerLab::Task(4, 2);
     gang.members = 2;
+    CHECK(lab.scheduler.Predict(gang, lab.now)->start == lab.now + kHour);  // both on one
     gang.on_different_nodes = true;
     lab.Submit(gang);
     CHECK(lab.Step().empty());
@@ -489,6 +491,28 @@ TEST_CASE("A reservation moves forward only where nobody behind it has to move f
   // Without 4, task 3 could start when 1 has ended.
   CHECK(lab.Step() == Ids{4});
   CHECK(lab.scheduler.Explain(3, lab.now).expected_start == later);
+}
+
+TEST_CASE("A reservation whose room was taken moves, whoever starts or waits behind it besides") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(5), "n0");
+  lab.Submit(SchedulerLab::Task(1, 3));
+  REQUIRE(lab.Step() == Ids{1});
+  lab.Submit(SchedulerLab::Task(2, 5));
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now + kHour);
+  TaskRequest important = SchedulerLab::Task(3, 1, hours(5));
+  important.priority = 9;
+  lab.Submit(important);
+  SECTION("who delays nobody starts") {
+    lab.Submit(SchedulerLab::Task(4, 1, minutes(20)));
+    CHECK(lab.Step() == Ids{3, 4});
+  }
+  SECTION("who finds no room waits") {
+    lab.Submit(SchedulerLab::Task(4, 5));
+    CHECK(lab.Step() == Ids{3});
+  }
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now + RoundUpRunTime(hours(5)));
 }
 
 TEST_CASE("When what runs takes longer, the time that is won is for who was held back") {
