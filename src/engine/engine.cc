@@ -2,6 +2,7 @@
 // events become durable in one commit, and only then is anything done.
 #include <absl/strings/str_cat.h>
 
+#include <new>
 #include <utility>
 
 #include "engine/cluster_model.hpp"
@@ -24,10 +25,13 @@ constexpr size_t kReportsKept = 64;  // the room for so many
 }  // namespace
 
 Engine::Impl::~Impl() {
-  // Who comes next takes a store that was given back for one that nobody else may act on.
-  if (last_may_act_ && !counted_others_ && !CountOthers().ok()) return;
-  // The result does not matter: a lease that is not given back expires.
-  (void)options_.store->ReleaseLease(fence_);
+  try {
+    // Who comes next takes a store that was given back for one that nobody else may act on.
+    if (last_may_act_ && !counted_others_ && !CountOthers().ok()) return;
+    // The result does not matter: a lease that is not given back expires.
+    (void)options_.store->ReleaseLease(fence_);
+  } catch (const std::bad_alloc&) {  // NOLINT(*-empty-catch): the lease ends by itself
+  }
 }
 
 Status Engine::Impl::Step() {

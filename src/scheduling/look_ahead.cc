@@ -356,7 +356,6 @@ bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, 
       if (member.node == node) SubtractRoom(holder.request.demand, member, &room);
     }
   }
-  placement->node = node;
   return TakeRoom(state.cluster.capacity(node), task.request.demand, &room, placement);
 }
 

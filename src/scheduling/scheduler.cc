@@ -921,7 +921,7 @@ class Scheduler::Impl : public SchedulerState {
   // The next line after the last one looked at, and before `end`, that has no room and could have a
   // reservation.
   std::optional<LineIndex> NextToReserve(std::optional<Rank> end) const {
-    if (!ReservesInOrder() || ReservationDepth() == 0) return std::nullopt;
+    if (ReservationDepth() == 0) return std::nullopt;
     if (reservations.size() >= ReservationDepth()) {
       const Rank& last = tasks[reservations[ReservationDepth() - 1].task].rank;
       if (!end || last < *end) end = last;
@@ -1056,7 +1056,6 @@ class Scheduler::Impl : public SchedulerState {
         wanted.no_room = true;
       } else {
         wanted.held_back = wanted.was_held_back;
-        held_.insert(index);
       }
       CompeteAll(wanted);
       return false;

@@ -286,7 +286,8 @@ std::optional<NodeState> WhatMayBeShared(const SchedulerState& state, NodeIndex 
 // False when no member with this demand can take it, wherever on the node.
 bool MayShare(const std::optional<NodeState>& room, const NodeCapacity& capacity,
               const Demand& demand);
-// Room for a member of `task` on the node that no reservation needs while it runs.
+// Room for a member of `task` on the node, which is the placement's, that no reservation needs
+// while it runs.
 bool RoomBesideReservations(const SchedulerState& state, const TaskState& task, NodeIndex node,
                             Time now, Placement* placement);
 

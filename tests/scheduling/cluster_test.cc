@@ -300,6 +300,27 @@ TEST_CASE("a placement that lacks anything is refused", "[cluster]") {
   CHECK(cluster.FirstDevices(0, share) == Placement{0, 0, 0});
 }
 
+TEST_CASE("what an empty node is too small for does not fit it", "[cluster]") {
+  Cluster cluster;
+  REQUIRE(cluster.AddNode(TwoKinds()).ok());
+  Demand fits;
+  fits.cpu = 32'000;
+  fits.memory = 1000;
+  fits.whole_devices = 4;
+  fits.architectures = 1U << 1U;
+  CHECK(cluster.FitsEmpty(0, fits));
+  const auto refused = [&](auto&& spoil) {
+    Demand demand = fits;
+    spoil(demand);
+    return !cluster.FitsEmpty(0, demand);
+  };
+  CHECK(refused([](Demand& d) { ++d.cpu; }));
+  CHECK(refused([](Demand& d) { ++d.memory; }));
+  CHECK(refused([](Demand& d) { ++d.whole_devices; }));
+  CHECK(refused([](Demand& d) { d.share = 1; }));
+  CHECK(refused([](Demand& d) { d.architectures = 1; }));
+}
+
 TEST_CASE("the last changes are known, in their order", "[cluster]") {
   Cluster cluster;
   for (int i = 0; i < 3; ++i) REQUIRE(cluster.AddNode(TwoKinds()).ok());

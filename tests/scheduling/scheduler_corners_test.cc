@@ -374,6 +374,90 @@ TEST_CASE("Who would delay nobody before the next reservation on the node starts
   CHECK(lab.Step() == Ids{5});
 }
 
+TEST_CASE("A reservation that will be over takes nothing of one that starts then") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(4), "n0");
+  lab.Submit(SchedulerLab::Task(1, 2, minutes(30)));
+  lab.Submit(SchedulerLab::Task(2, 1));
+  REQUIRE(lab.Step() == Ids{1, 2});
+  lab.Submit(SchedulerLab::Task(3, 2, minutes(20)));  // after 1
+  lab.Submit(SchedulerLab::Task(4, 2));               // after 3
+  lab.Submit(SchedulerLab::Task(5, 1, hours(5)));     // beside all of them
+  CHECK(lab.Step() == Ids{5});
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start ==
+        lab.now + RoundUpRunTime(minutes(30)) + RoundUpRunTime(minutes(20)));
+}
+
+TEST_CASE("Of a gang's reservation each node keeps its own members") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(4), "n0");
+  lab.Node(Machine(4), "n1");
+  lab.Submit(SchedulerLab::Task(1, 2));
+  lab.Submit(SchedulerLab::Task(2, 1, minutes(1)));
+  lab.Submit(SchedulerLab::Task(3, 2));
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  lab.Finish(2);
+  TaskRequest gang = SchedulerLab::Task(4, 3);
+  gang.members = 2;
+  lab.Submit(gang);
+  lab.Submit(SchedulerLab::Task(5, 1, hours(5)));
+  CHECK(lab.Step() == Ids{5});
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start == lab.now + kHour);
+}
+
+TEST_CASE("Members of a gang that start one after the other are beside each other then") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+  lab.Node(Machine(8), "n0");
+  lab.Submit(SchedulerLab::Task(1, 4));
+  lab.Submit(SchedulerLab::Task(2, 1, hours(2)));
+  lab.Submit(SchedulerLab::Task(3, 3, hours(3)));
+  REQUIRE(lab.Step() == Ids{1, 2, 3});
+  lab.Submit(SchedulerLab::Task(4, 1, hours(10)));
+  TaskRequest gang = SchedulerLab::Task(5, 3);
+  gang.members = 2;
+  lab.Submit(gang);
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(4, lab.now).expected_start == lab.now + kHour);
+  CHECK(lab.scheduler.Explain(5, lab.now).expected_start == lab.now + RoundUpRunTime(hours(3)));
+}
+
+TEST_CASE("Whose reservation went to a more important task holds back nobody") {
+  SchedulerLab lab(LabOptions(WithBackfill(Backfill::easy)));
+  lab.Node(Machine(4), "n0");
+  lab.Node(Machine(4, 1), "n1");
+  lab.Submit(SchedulerLab::Task(1, 3));
+  TaskRequest task = SchedulerLab::Task(2, 4, hours(2));
+  task.demand.whole_devices = 1;
+  lab.Submit(task);
+  REQUIRE(lab.Step() == Ids{1, 2});
+  lab.Submit(SchedulerLab::Task(3, 4));
+  CHECK(lab.Step().empty());
+  task.id = 4;
+  task.priority = 5;
+  lab.Submit(task);
+  lab.Submit(SchedulerLab::Task(5, 1, hours(5)));  // would delay 3, and not 4
+  CHECK(lab.Step() == Ids{5});
+}
+
+TEST_CASE("A gang that is apart waits for as many nodes as it has members") {
+  for (const bool behind_another : {false, true}) {
+    INFO(behind_another);
+    SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
+    lab.Node(Machine(8), "n0");
+    lab.Node(Machine(2), "n1");
+    lab.Submit(SchedulerLab::Task(1, 8));
+    lab.Submit(SchedulerLab::Task(2, 2, hours(3)));
+    REQUIRE(lab.Step() == Ids{1, 2});
+    if (behind_another) lab.Submit(SchedulerLab::Task(3, 4, hours(9)));
+    TaskRequest gang = SchedulerLab::Task(4, 2);
+    gang.members = 2;
+    gang.on_different_nodes = true;
+    lab.Submit(gang);
+    CHECK(lab.Step().empty());
+    CHECK(lab.scheduler.Explain(4, lab.now).expected_start == lab.now + RoundUpRunTime(hours(3)));
+  }
+}
+
 TEST_CASE("Room beside a reservation comes before room on another node that is free later") {
   SchedulerLab lab(LabOptions(WithBackfill(Backfill::conservative)));
   lab.Node(Machine(4), "n0");
@@ -644,15 +728,19 @@ TEST_CASE("What is said to be stopping is not stopped again, and its room is exp
   lab.Submit(SchedulerLab::Task(1, 2));
   CHECK(absl::IsNotFound(lab.scheduler.Stopping(1)));
   REQUIRE(lab.Step() == Ids{1});
+  lab.Submit(SchedulerLab::Task(2, 2));
+  CHECK(lab.Step().empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now + kHour);
   CHECK(lab.scheduler.Stopping(1).ok());
-  TaskRequest urgent = SchedulerLab::Task(2, 2);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now);
+  TaskRequest urgent = SchedulerLab::Task(3, 2);
   urgent.priority = 5;
   lab.Submit(urgent);
   CHECK(lab.Step(minutes(1)).empty());
   CHECK(lab.plan.evictions.empty());
-  CHECK(lab.scheduler.Explain(2, lab.now).expected_start == lab.now);
   lab.Finish(1);
-  CHECK(lab.Step() == Ids{2});
+  CHECK(lab.Step() == Ids{3});
 }
 
 TEST_CASE("When a task starts that is not due is said in words too") {
@@ -707,6 +795,53 @@ TEST_CASE("Each step of priority, and each of ageing, goes before shares") {
     CHECK(first_of(priority, hours(1)) == 2);
     CHECK(first_of(priority, minutes(59)) == 3);
   }
+}
+
+TEST_CASE("The last comes first among those that are equally important only") {
+  GroupPolicy policy = WithBackfill(Backfill::easy);
+  policy.order = QueueOrder::lifo;
+  SchedulerLab lab(LabOptions(policy));
+  lab.Node(Machine(1), "n0");
+  for (const TaskId id : {1U, 2U, 3U}) {
+    TaskRequest task = SchedulerLab::Task(id, 1);
+    task.priority = id < 3 ? 1 : 0;
+    lab.Submit(task);
+  }
+  for (const TaskId id : {2U, 1U, 3U}) {
+    CHECK(lab.Step() == Ids{id});
+    lab.Finish(id);
+  }
+}
+
+TEST_CASE("A tenant that would be the next to come is not there") {
+  SchedulerLab lab;
+  lab.Node(Machine(1), "n0");
+  TaskRequest task = SchedulerLab::Task(1, 1);
+  task.tenant = 1;
+  CHECK(Message(lab.scheduler.Submit(task, lab.now)) == "task 1: there is no tenant 1");
+}
+
+TEST_CASE("After a question about other nodes the placer chooses as before") {
+  class LastFit final : public Placer {
+   public:
+    std::optional<Placement> Choose(const Cluster& cluster, const Demand& demand) override {
+      for (NodeIndex node = static_cast<NodeIndex>(cluster.size()); node-- > 0;) {
+        if (cluster.Fits(node, demand)) return cluster.FirstDevices(node, demand);
+      }
+      return std::nullopt;
+    }
+  };
+  SchedulerLab lab(LabOptions({}, std::make_unique<LastFit>()));
+  for (const char* name : {"n0", "n1", "n2"}) lab.Node(Machine(1), name);
+  WhatIf what_if;
+  what_if.added = {{"n3", Machine(1)}};
+  REQUIRE(lab.scheduler.Predict(SchedulerLab::Task(1, 1), what_if, lab.now).ok());
+  lab.Submit(SchedulerLab::Task(1, 1));
+  CHECK(lab.Step() == Ids{1});
+  CHECK((*lab.scheduler.Find(1))[0].node == 2);
+  CHECK(lab.Node(Machine(2), "n3") == 3);
+  lab.Submit(SchedulerLab::Task(2, 2));
+  CHECK(lab.Step() == Ids{2});
 }
 
 TEST_CASE("A run time that is given counts, however short it is") {
@@ -780,6 +915,12 @@ TEST_CASE("Shares are of all that the nodes have, and what devices are counted a
   place.whole_devices = 1;
   REQUIRE(lab.scheduler.Restore(task, {place}, lab.now, lab.now).ok());
   CHECK(tenancy.DominantShare(kRootTenant) == Approx(1.0));
+  lab.Finish(3);
+  task = SchedulerLab::Task(4, 1);
+  task.demand.memory = int64_t{64} << 30;
+  for (; task.id <= 5; ++task.id) lab.Submit(task);
+  REQUIRE(lab.Step() == Ids{4, 5});
+  CHECK(tenancy.DominantShare(kRootTenant) == Approx(2.0 / 3));
 }
 
 // ---- Who is stopped -----------------------------------------------------------------------------
@@ -869,6 +1010,62 @@ TEST_CASE("Of those on one node only so many are spared as can be") {
   lab.Finish(1);
   lab.Finish(3);
   CHECK(lab.Step() == Ids{4});
+}
+
+TEST_CASE("One that does alone is stopped rather than two that go before it") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  lab.Node(Machine(4), "n0");
+  lab.Submit(SchedulerLab::Task(1, 2));
+  REQUIRE(lab.Step() == Ids{1});
+  lab.Submit(SchedulerLab::Task(2, 1));
+  lab.Submit(SchedulerLab::Task(3, 1));
+  REQUIRE(lab.Step(minutes(1)) == Ids{2, 3});
+  lab.Submit(WithPriority(SchedulerLab::Task(4, 2), 5));
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(VictimsOf(lab) == Ids{1});
+  CHECK(lab.scheduler.Explain(4, lab.now).until == lab.now + minutes(10));
+}
+
+TEST_CASE("Who was to be stopped for a quota goes on where another is stopped for room") {
+  SchedulerLab lab(LabOptions(Preempting()));
+  lab.Node(Machine(1), "n0");
+  lab.Node(Machine(2), "n1");
+  Quota two;
+  two.max_running = 2;
+  const TenantIndex tenant = *lab.scheduler.AddTenant(kRootTenant, "two", two);
+  const auto submit = [&](TaskId id, int cores, int32_t priority) {
+    TaskRequest task = WithPriority(SchedulerLab::Task(id, cores), priority);
+    task.tenant = tenant;
+    lab.Submit(task);
+  };
+  submit(1, 1, 0);
+  submit(2, 2, 1);
+  REQUIRE(lab.Step().size() == 2);
+  submit(3, 2, 5);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(VictimsOf(lab) == Ids{2});
+}
+
+TEST_CASE("Who waits for a quota stops others of his tenant once they have run long enough") {
+  GroupPolicy policy = Preempting();
+  policy.minimum_run_time = minutes(10);
+  SchedulerLab lab(LabOptions(policy));
+  lab.Node(Machine(4), "n0");
+  Quota one;
+  one.max_running = 1;
+  const TenantIndex tenant = *lab.scheduler.AddTenant(kRootTenant, "one", one);
+  TaskRequest task = SchedulerLab::Task(1, 1);
+  task.tenant = tenant;
+  lab.Submit(task);
+  REQUIRE(lab.Step() == Ids{1});
+  task = WithPriority(task, 5);
+  task.id = 2;
+  lab.Submit(task);
+  CHECK(lab.Step(minutes(1)).empty());
+  CHECK(lab.plan.evictions.empty());
+  CHECK(lab.plan.next == lab.now + minutes(9));
+  CHECK(lab.Step(minutes(9)).empty());
+  CHECK(VictimsOf(lab) == Ids{1});
 }
 
 TEST_CASE("Many that are unimportant are stopped rather than one that is less so") {
@@ -1238,7 +1435,13 @@ TEST_CASE("What is refused for its enforcement is looked for on the first node t
   REQUIRE(lab.Step() == Ids{1});
   const WaitReason reason = lab.scheduler.Explain(2, lab.now);
   CHECK(reason.rule == WaitReason::Rule::enforcement);
+  CHECK(reason.has_node);
   CHECK(reason.node == 0);
+  for (const NodeIndex node : {0U, 1U}) lab.scheduler.DrainNode(node);
+  const WaitReason closed = lab.scheduler.Explain(2, lab.now);
+  CHECK(closed.rule == WaitReason::Rule::shortage);
+  CHECK_FALSE(closed.has_node);
+  CHECK(closed.sentence == "finds no node that is open to it");
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ TEST_CASE("Quotas that make no sense are refused") {
         "tenant \"a\": found 5 guaranteed of resource 0, expected at most the limit, 4");
   CHECK(tenancy.size() == 1);
   CHECK(tenancy.SetQuota(7, {}).code() == StatusCode::kNotFound);
+  CHECK(tenancy.SetQuota(1, {}).code() == StatusCode::kNotFound);
 }
 
 TEST_CASE("What runs counts at every level above it") {
@@ -304,6 +305,7 @@ TEST_CASE("A half-life is a second at least, and without capacity nothing is use
   tenancy.Starts(a, Of(1), start);
   CHECK(tenancy.PastUse(a, start + hours(1)) == 0);
   tenancy.SetCapacity(Of(1));
+  CHECK(tenancy.DominantShare(a) == 1);
   CHECK(tenancy.PastUse(a, start + Duration{2}) > tenancy.PastUse(a, start + Duration{1}));
   CHECK(tenancy.PastUse(a, start + Duration{1}) > 0);
   const double steady = 1 / std::log(2.0);
