@@ -23,9 +23,9 @@ grep -q 'runs something; it waits for no approval' error.txt
 grep -q 'is an approval, which has no log' error.txt
 
 # Killed while it waits; answered while nobody drives it; taken up.
+until grep -q 'sign-off .*waits for approval: Release the model?' run.txt; do sleep 0.05; done
 kill -9 "$driver"
 wait "$driver" || true
-grep -q 'sign-off .*waits for approval: Release the model?' run.txt
 grep -q 'answer it: trackbed approve approval-[a-z0-9]* sign-off' run.txt
 "$TRACKBED" approve latest sign-off --by ada --comment 'better than the last one' > said.txt
 grep -q 'approved by ada: better than the last one' said.txt
