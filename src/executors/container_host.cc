@@ -562,10 +562,29 @@ void ContainerHost::OnGone(Watch* watch) {
     FailToStart(watch, watch->create_error.empty()
                            ? "its container appears and disappears"
                            : "its container could not be made: " + watch->create_error);
+  } else if (!watch->create_error.empty()) {
+    RemoveHalfMade(watch);
   } else if (watch->prepared) {
     FindImage(watch);
   } else {
     Prepare(watch);
+  }
+}
+
+// Podman that was killed while it made a container has it in no list, and makes no other of its
+// name until the rest of it is removed.
+void ContainerHost::RemoveHalfMade(Watch* watch) {
+  HttpRequest request;
+  request.method = "DELETE";
+  request.path = "/containers/" + watch->name + "?force=1";
+  Request(watch, std::move(request), &ContainerHost::OnHalfMadeRemoved);
+}
+
+void ContainerHost::OnHalfMadeRemoved(Watch* watch, const HttpOutcome& outcome) {
+  if (!outcome.error.empty() || outcome.status == 0) {
+    Unreached(watch, outcome, &ContainerHost::RemoveHalfMade);
+  } else {
+    FindImage(watch);
   }
 }
 

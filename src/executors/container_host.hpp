@@ -149,6 +149,8 @@ class ContainerHost {
   void OnState(Watch* watch, const HttpOutcome& outcome);
   void OnLooked(Watch* watch, const ContainerAnswer& answer);
   void OnGone(Watch* watch);
+  void RemoveHalfMade(Watch* watch);
+  void OnHalfMadeRemoved(Watch* watch, const HttpOutcome& outcome);
   void FetchLog(Watch* watch);
   void OnLog(Watch* watch, const HttpOutcome& outcome);
   void Conclude(Watch* watch);

@@ -280,6 +280,20 @@ TEST_CASE("a container that cannot be made or started is a failure that says why
   CHECK(lab.state.empty());
 }
 
+TEST_CASE("what an engine that was killed has left of a container is removed") {
+  Lab lab;
+  // It is in no list, and has the name until it is removed.
+  const FakeAnswer taken = {500, R"({"message":"the name is already in use"})", "", false, {}};
+  lab.instead["/create?name="] = {taken};
+  lab.EndWhenStarted();
+  const AttemptReport report = lab.Run();
+  INFO(report.message);
+  CHECK(report.kind == Kind::exited);
+  CHECK(report.exit_code == 0);
+  CHECK(lab.engine->Count("POST", "/create?name=") == 2);
+  CHECK(lab.engine->Count("DELETE", "/containers/") == 2);  // that, and the one that was made then
+}
+
 TEST_CASE("a stream that is cut or damaged is read again from the beginning") {
   Lab lab;
   SECTION("no frames") {
