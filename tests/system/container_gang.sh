@@ -31,7 +31,7 @@ tasks:
 Y
 nothing_left() {
   [ -z "$(podman_client ps --all --quiet)" ] || fail "containers are left: $(podman_client ps --all)"
-  left=$(podman_client network ls --quiet --filter name=trackbed)
+  left=$(podman_client network ls --quiet --filter 'name=trackbed-(pair|bad)-')
   [ -z "$left" ] || fail "networks are left: $left"
 }
 heard() { "$TRACKBED" events latest | grep -q '"heard":"hello from sub1"'; }

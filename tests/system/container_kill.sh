@@ -76,5 +76,6 @@ done
 "$TRACKBED" events latest >events.out
 ! grep -q '"type":"attempt_failed"' events.out || fail "an attempt failed: $(grep attempt_failed events.out | head -n 3)"
 [ -z "$(podman_client ps --all --quiet)" ] || fail "containers are left: $(podman_client ps --all)"
-left=$(podman_client network ls --quiet --filter name=trackbed)
+# Networks are listed whosever they are.
+left=$(podman_client network ls --quiet --filter name=trackbed-many-)
 [ -z "$left" ] || fail "networks are left: $left"
