@@ -151,6 +151,9 @@ class PlainProgress final : public Progress {
         if (Decode(event.detail, &decision).ok()) what = DescribeDecision(decision);
         break;
       }
+      case EventType::attempt_preempted:
+        what = "has ended for it, and waits for its turn";
+        break;
       case EventType::attempt_known:
         what = "its node answers again";
         break;
@@ -390,8 +393,8 @@ std::string Note(const RunState& run, TaskIndex task, Time now) {
   if (failure == nullptr) return "";
   std::string note = DescribeFailure(*failure);
   if (const Time retry_at = run.RetryAt(task); retry_at != Time{}) {
-    absl::StrAppend(&note, "; next try",
-                    retry_at > now ? " in " + ShortDuration(retry_at - now) : std::string());
+    absl::StrAppend(&note, retry_at > now ? "; next try in " + ShortDuration(retry_at - now)
+                                          : "; to be tried again");
   }
   return note;
 }
