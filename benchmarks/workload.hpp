@@ -63,8 +63,9 @@ inline Pipeline MakePipeline(Shape shape, size_t tasks) {
   ForEachEdge(shape, pipeline.tasks.size(), [&](size_t task, size_t dependency) {
     dependencies[task].push_back(pipeline.tasks[dependency].name);
   });
-  for (size_t i = 0; i < pipeline.tasks.size(); ++i)
+  for (size_t i = 0; i < pipeline.tasks.size(); ++i) {
     pipeline.tasks[i].dependencies = dependencies[i];
+  }
   return pipeline;
 }
 

@@ -44,7 +44,7 @@ struct LaunchRecord {
   std::string cgroup_parent;  // empty: no control groups
   int64_t memory_bytes = 0;   // limit; 0: none
   int64_t cpu_thousandths = 0;
-  bool has_accelerators = false;  // the drivers of which reserve more address space than there is
+  bool has_accelerators = false;  // the drivers of which reserve more addresses than they use
 };
 
 // Who runs the attempt.

@@ -44,8 +44,19 @@ constexpr int kNotModified = 304;
 constexpr int kNotFoundStatus = 404;
 constexpr int kConflict = 409;
 
+bool Unanswered(const HttpOutcome& outcome) {
+  return !outcome.error.empty() || outcome.status == 0;
+}
+
 bool Reached(const HttpOutcome& outcome) {
-  return outcome.error.empty() && outcome.status != 0 && outcome.status < kFirstServerError;
+  return !Unanswered(outcome) && outcome.status < kFirstServerError;
+}
+
+HttpRequest RemovalOf(const std::string& container) {
+  HttpRequest request;
+  request.method = "DELETE";
+  request.path = "/containers/" + container + "?force=1&v=1";
+  return request;
 }
 
 }  // namespace
@@ -247,7 +258,7 @@ void ContainerHost::MakeNetwork(Watch* watch) {
 
 void ContainerHost::OnNetwork(Watch* watch, const HttpOutcome& outcome) {
   networks_.erase(watch->network);
-  if (!outcome.error.empty() || outcome.status == 0) {
+  if (Unanswered(outcome)) {
     Unreached(watch, outcome, &ContainerHost::MakeNetwork);
     return;
   }
@@ -288,7 +299,7 @@ void ContainerHost::OnCreated(Watch* watch, const HttpOutcome& outcome) {
     return;
   }
   // There already, or nobody knows: look.
-  if (!outcome.error.empty() || outcome.status == 0) {
+  if (Unanswered(outcome)) {
     Unreached(watch, outcome, &ContainerHost::Look);
     return;
   }
@@ -574,14 +585,11 @@ void ContainerHost::OnGone(Watch* watch) {
 // Podman that was killed while it made a container has it in no list, and makes no other of its
 // name until the rest of it is removed.
 void ContainerHost::RemoveHalfMade(Watch* watch) {
-  HttpRequest request;
-  request.method = "DELETE";
-  request.path = "/containers/" + watch->name + "?force=1";
-  Request(watch, std::move(request), &ContainerHost::OnHalfMadeRemoved);
+  Request(watch, RemovalOf(watch->name), &ContainerHost::OnHalfMadeRemoved);
 }
 
 void ContainerHost::OnHalfMadeRemoved(Watch* watch, const HttpOutcome& outcome) {
-  if (!outcome.error.empty() || outcome.status == 0) {
+  if (Unanswered(outcome)) {
     Unreached(watch, outcome, &ContainerHost::RemoveHalfMade);
   } else {
     FindImage(watch);
@@ -714,10 +722,7 @@ void ContainerHost::RemoveAndReport(Watch* watch, AttemptReport::Kind kind, std:
 
 void ContainerHost::Remove(Watch* watch) {
   watch->stage = Stage::removing;
-  HttpRequest request;
-  request.method = "DELETE";
-  request.path = "/containers/" + watch->name + "?force=1&v=1";
-  Request(watch, std::move(request), &ContainerHost::OnRemoved);
+  Request(watch, RemovalOf(watch->name), &ContainerHost::OnRemoved);
 }
 
 void ContainerHost::OnRemoved(Watch* watch, const HttpOutcome& outcome) {

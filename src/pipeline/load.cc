@@ -7,25 +7,12 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/file_descriptor.hpp"
 #include "trackbed/pipeline/fasttrack.hpp"
 #include "trackbed/pipeline/reader.hpp"
 
 namespace trackbed {
 namespace {
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  const int fd_;
-};
 
 Status SystemError(std::string_view what, int error) {
   return InvalidArgument(
@@ -50,7 +37,7 @@ StatusOr<std::string> ReadUpTo(int fd, size_t expected_size, size_t limit) {
 StatusOr<std::string> ReadRegularFile(const std::string& path, size_t limit) {
   // Opening a pipe without O_NONBLOCK would wait for a writer.
   const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (file.get() < 0) return SystemError("cannot open the file", errno);
+  if (!file.ok()) return SystemError("cannot open the file", errno);
   struct stat status{};
   if (fstat(file.get(), &status) != 0) return SystemError("cannot read the file", errno);
   if (S_ISDIR(status.st_mode)) return InvalidArgument("this is a folder, expected a file");

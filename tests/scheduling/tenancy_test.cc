@@ -18,6 +18,22 @@ Amounts Of(int64_t cpu, int64_t devices = 0) {
   return amounts;
 }
 
+// A domain that may use 10 processors and run 2 tasks, and two tenants below it.
+struct TwoOfADomain {
+  TwoOfADomain() {
+    quota.limit[kCpu] = 10;
+    quota.max_running = 2;
+    domain = *tenancy.Add(kRootTenant, "domain", quota);
+    a = *tenancy.Add(domain, "a", {});
+    b = *tenancy.Add(domain, "b", {});
+  }
+  Tenancy tenancy;
+  Quota quota;  // of the domain
+  TenantIndex domain = 0;
+  TenantIndex a = 0;
+  TenantIndex b = 0;
+};
+
 TEST_CASE("Paths lead to tenants and back") {
   Tenancy tenancy;
   const TenantIndex research = *tenancy.Add(kRootTenant, "research", {});
@@ -53,14 +69,7 @@ TEST_CASE("Quotas that make no sense are refused") {
   CHECK(tenancy.SetQuota(1, {}).code() == StatusCode::kNotFound);
 }
 
-TEST_CASE("What runs counts at every level above it") {
-  Tenancy tenancy;
-  Quota quota;
-  quota.limit[kCpu] = 10;
-  quota.max_running = 2;
-  const TenantIndex domain = *tenancy.Add(kRootTenant, "domain", quota);
-  const TenantIndex a = *tenancy.Add(domain, "a", {});
-  const TenantIndex b = *tenancy.Add(domain, "b", {});
+TEST_CASE_METHOD(TwoOfADomain, "What runs counts at every level above it") {
   QuotaRefusal refusal;
   CHECK(tenancy.MayStart(a, Of(10), &refusal));
   CHECK_FALSE(tenancy.MayStart(a, Of(11), &refusal));
@@ -219,14 +228,8 @@ TEST_CASE(
   says(QuotaRefusal::Rule::max_running, 1, 0, 0);
 }
 
-TEST_CASE("What would change is asked for without changing anything, at every level") {
-  Tenancy tenancy;
-  Quota quota;
-  quota.limit[kCpu] = 10;
-  quota.max_running = 2;
-  const TenantIndex domain = *tenancy.Add(kRootTenant, "domain", quota);
-  const TenantIndex a = *tenancy.Add(domain, "a", {});
-  const TenantIndex b = *tenancy.Add(domain, "b", {});
+TEST_CASE_METHOD(TwoOfADomain,
+                 "What would change is asked for without changing anything, at every level") {
   tenancy.Starts(a, Of(8, 1000), {});
   UseChange change;
   CHECK(change.amount(domain, kCpu) == 0);

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from ._options import Duration, Options, duration
 from ._refs import Condition, Ref, referenced_tasks
-from ._trace import Node, Place, current
+from ._trace import Node, Place, when, within_pipeline
 from .errors import BuildError
 
 
@@ -16,6 +16,7 @@ class Approval(Ref):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._block = when(self.approved)
 
     @property
     def approved(self) -> Condition:
@@ -23,15 +24,11 @@ class Approval(Ref):
         return Condition(f"tasks.{self._node.name}.state == 'succeeded'", (self._node,))
 
     def __enter__(self) -> "Approval":
-        trace = current()
-        assert trace is not None  # there is none to enter outside a pipeline
-        trace.conditions.append(self.approved)
+        self._block.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        trace = current()
-        if trace is not None:
-            trace.conditions.pop()
+        self._block.__exit__()
 
     def _nodes(self) -> "Tuple[Node, ...]":
         return (self._node,)
@@ -91,9 +88,7 @@ def approval(
     publish  after approval, train  when tasks.approval.state == 'succeeded'
     """
     place = Place.of_caller()
-    trace = current()
-    if trace is None:
-        raise place.error("approval(…) belongs into the body of a @pipeline")
+    trace = within_pipeline("approval(…)", place)
     if isinstance(approvers, str):
         raise place.error(f"approvers: found the text {approvers!r}, expected a list of names")
     asks: Dict[str, Any] = {"message": str(message)}
@@ -113,7 +108,5 @@ def approval(
     node = trace.add(name, options, place, fixed=False)
     node.kind = "dict"  # without outputs
     node.approval = asks
-    for needed in referenced_tasks(asks["message"]):
-        if needed in trace.nodes:
-            node.depend_on(trace.nodes[needed])
+    trace.depend_on_named(node, referenced_tasks(asks["message"]))
     return Approval(node)

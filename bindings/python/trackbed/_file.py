@@ -43,12 +43,9 @@ class PipelineFile(Runnable):
             raise place.error(f"{self.name} of {self.path} cannot be part of a @pipeline")
         if args:
             raise place.error(f"{self.name}: parameters of a file are given by name")
-        own = self._settings
+        base = str(self.path.parent.absolute())
         with self._native() as native:
-            return self._engine()._submit_native(
-                native, json.dumps(kwargs), str(self.path.parent.absolute()),
-                own.get("cache", True), own.get("priority"), own.get("tenant", ""),
-            )  # fmt: skip
+            return self._engine()._submit_native(native, json.dumps(kwargs), base, *self._chosen())
 
 
 def load(path: "Union[str, pathlib.Path]") -> PipelineFile:

@@ -141,9 +141,8 @@ class Pipeline(Runnable, Generic[P, R]):
         with tempfile.TemporaryDirectory(prefix="trackbed-") as staged:
             document.write_source(pathlib.Path(staged))
             return self._engine()._submit_document(
-                document, json.dumps(given), staged, self._settings.get("cache", True),
-                self._settings.get("priority"), self._settings.get("tenant", ""),
-            )  # fmt: skip
+                document, json.dumps(given), staged, *self._chosen()
+            )
 
     if TYPE_CHECKING:
 

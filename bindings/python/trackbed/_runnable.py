@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pathlib
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from ._trace import Place
 
@@ -38,6 +38,11 @@ class Runnable:
         from .engine import Engine
 
         return self._own_engine or Engine.default(self._settings.get("home"))
+
+    def _chosen(self) -> Tuple[bool, Optional[int], str]:
+        """By `using`: cache, priority and tenant."""
+        own = self._settings
+        return own.get("cache", True), own.get("priority"), own.get("tenant", "")
 
     # --- Looking at it ---
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, Mapping, Optional
 from . import _hints
 from ._options import Options
 from ._refs import FieldsRef, OutputRef, referenced_tasks
-from ._trace import Node, Place, current
+from ._trace import Node, Place, within_pipeline
 from .errors import BuildError
 
 _INPUT = re.compile(r"TRACKBED_INPUTS\}?\"?/([A-Za-z0-9._-]+)/")
@@ -60,9 +60,7 @@ def shell(
     count  after greet
     """
     place = Place.of_caller()
-    trace = current()
-    if trace is None:
-        raise place.error("shell(…) belongs into the body of a @pipeline")
+    trace = within_pipeline("shell(…)", place)
     hints = dict(outputs or {})
     for output, hint in hints.items():
         if _hints.scalar_type(hint) is None:
@@ -77,7 +75,5 @@ def shell(
     node.script = script
     node.kind, node.outputs = "dict", hints
     node.declared = {n: str(_hints.scalar_type(h)) for n, h in hints.items()}
-    for needed in referenced_tasks(script) + _INPUT.findall(script):
-        if needed in trace.nodes:
-            node.depend_on(trace.nodes[needed])
+    trace.depend_on_named(node, referenced_tasks(script) + _INPUT.findall(script))
     return ShellResult(node)

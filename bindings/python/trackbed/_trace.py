@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import _hints
 from ._refs import Condition, FirstRef, Ref, as_condition
@@ -132,6 +132,12 @@ class Trace:
             for item in value.values():
                 self.bind(node, item)
 
+    def depend_on_named(self, node: Node, names: Iterable[str]) -> None:
+        """The dependencies of a task by what its text names; other names are none of ours."""
+        for name in names:
+            if name in self.nodes:
+                node.depend_on(self.nodes[name])
+
     def inline(self, name: str, body: Callable[[], Any]) -> Any:
         """Runs the body of a pipeline within this one: its tasks get a prefix."""
         prefix = "".join(part + "-" for part in self._prefixes)
@@ -156,6 +162,14 @@ class Trace:
 def current() -> Optional[Trace]:
     """The pipeline that is being put together in this context, if one is."""
     return _current.get()
+
+
+def within_pipeline(what: str, place: Place) -> Trace:
+    """The pipeline that is being put together; an error where none is."""
+    trace = current()
+    if trace is None:
+        raise place.error(f"{what} belongs into the body of a @pipeline")
+    return trace
 
 
 def check_argument(place: Place, what: str, hint: Any, value: Any, declared: str) -> None:

@@ -424,12 +424,12 @@ class Engine:
             from ._file import load
 
             pipeline = load(pipeline)
-        own = pipeline._settings
+        own_cache, own_priority, own_tenant = pipeline._chosen()
         return pipeline.using(
             self,
-            cache=bool(own.get("cache", True)) if cache is None else cache,
-            priority=own.get("priority") if priority is None else priority,
-            tenant=own.get("tenant", "") if tenant is None else tenant,
+            cache=own_cache if cache is None else cache,
+            priority=own_priority if priority is None else priority,
+            tenant=own_tenant if tenant is None else tenant,
         ).submit(**dict(parameters or {}))
 
     def _submit_document(

@@ -199,8 +199,8 @@ void Attempt::MakeControlGroup() {
   group_.Create(group_name_, launch_.memory_bytes, launch_.cpu_thousandths);
 }
 
-// The second best way to limit memory. CUDA reserves an address for every byte of every GPU and of
-// the machine: a limit that means memory would end each of its programs at once.
+// The second best way to limit memory. CUDA reserves far more addresses than it uses: under a limit
+// that means memory its programs would not start.
 int64_t Attempt::AddressSpaceLimit() const {
   return group_.has_memory() || launch_.has_accelerators ? 0 : launch_.memory_bytes;
 }
