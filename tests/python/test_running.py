@@ -433,6 +433,9 @@ def test_a_file_is_looked_at_and_run(engine, tmp_path):
     assert run["greet"].output == {"line": "hello Ada"}
     assert [found.id for found in hello.using(engine).runs()] == [run.id]
     assert engine.submit(hello, {"who": "Bob"}).wait(30)["greet"].output == {"line": "hello Bob"}
+    odd = tmp_path / "odd.yaml"
+    odd.write_text("name: odd\nparameters: {self: {}}\ntasks: [{name: a, command: 'true'}]\n")
+    assert engine.submit(odd, {"self": "it"}).wait(30).parameters == {"self": "it"}
     with pytest.raises(InvalidArgument, match='did you mean "who"'):
         hello.using(engine).submit(whom="Ada")
     with pytest.raises(InvalidArgument, match="hello.yaml:2:8: tasks: "):

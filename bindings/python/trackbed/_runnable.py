@@ -108,11 +108,11 @@ class Runnable:
         }  # fmt: skip
         return changed
 
-    def submit(self, *args: Any, **kwargs: Any) -> "Run":
+    def submit(self, /, *args: Any, **kwargs: Any) -> "Run":
         """Starts a run and returns at once."""
         return self._submit(Place.of_caller(), args, kwargs)
 
-    def run(self, *args: Any, **kwargs: Any) -> "Run":
+    def run(self, /, *args: Any, **kwargs: Any) -> "Run":
         """Runs it, showing how far it is, and returns the run when it has ended, however.
 
         Ctrl-C cancels the run; once more leaves it as it is, to be resumed.
@@ -120,7 +120,7 @@ class Runnable:
         run = self._submit(Place.of_caller(), args, kwargs)
         return run.show_progress(self._settings.get("progress", True))
 
-    async def run_async(self, *args: Any, **kwargs: Any) -> "Run":
+    async def run_async(self, /, *args: Any, **kwargs: Any) -> "Run":
         """The same for asyncio. Cancelling the await cancels the run."""
         run = self._submit(Place.of_caller(), args, kwargs)
         return await run.wait_async()
