@@ -347,9 +347,9 @@ void NodeQueue::Release(uint32_t held, Time now) {
     for (const Running::Part& part : running.parts) {
       if (part.allocation != 0) (void)nodes_[part.node].allocator.Release(part.allocation);
     }
-    if (running.scheduled != 0) (void)scheduler_->Finish(running.scheduled, now);
     if (running.line != kNoLine && lines_[running.line].run_time == Duration{0}) --unknown_times_;
   }
+  if (running.scheduled != 0) (void)scheduler_->Finish(running.scheduled, now);
   running.state = Running::State::free;
   free_.push_back(held);
   --live_;
@@ -452,6 +452,7 @@ uint32_t NodeQueue::Occupy(Line line, std::span<const FoundMember> found, Time s
   running.stoppable = stoppable;
   crowded_.insert(place);
   Crowd(running, true);
+  if (scheduler_ != nullptr) Restore(&running, now);
   ++live_;
   return place;
 }
@@ -479,31 +480,35 @@ void NodeQueue::Engage(Time now) {
     if (!IsOpen(node)) scheduler_->DrainNode(node);
   }
   for (Running& running : running_) {
-    if (running.state == Running::State::holds) Restore(&running, now);
+    if (running.state != Running::State::free) Restore(&running, now);
   }
   headless_.assign(waiting_.begin(), waiting_.end());
   changed_ = true;
 }
 
 void NodeQueue::Restore(Running* running, Time now) {
-  running->scheduled = 0;
+  if (running->scheduled != 0) (void)scheduler_->Finish(std::exchange(running->scheduled, 0), now);
   if (running->line == kNoLine) return;
   const RequestState& request = requests_[lines_[running->line].request];
+  const bool has_room = running->state == Running::State::holds &&
+                        std::all_of(running->parts.begin(), running->parts.end(),
+                                    [](const auto& part) { return part.node != kNoNode; });
   Placements placements;
-  for (size_t i = 0; i < running->parts.size(); ++i) {
+  for (size_t i = 0; has_room && i < running->parts.size(); ++i) {
     const Running::Part& part = running->parts[i];
-    if (part.node == kNoNode) return;  // nothing that the scheduler could count
     if (i % request.together == 0) placements.push_back({part.node});
     Allocation allocation;
     (void)nodes_[part.node].allocator.Find(part.allocation, &allocation);
     model_.AddParts(request.demand, allocation.parts, &placements.back());
   }
   const TaskId id = ++last_id_;
-  // An amount that was placed by another rule may not fit the scheduler's account: the allocator
-  // still counts it.
   TaskRequest wanted = RequestOf(lines_[running->line], id);
   wanted.preemptible = running->stoppable;
-  if (!scheduler_->Restore(wanted, placements, running->started, now).ok()) return;
+  // An amount that was placed by another rule may not fit the scheduler's account: the allocator
+  // still counts it.
+  const bool counted =
+      has_room && scheduler_->Restore(wanted, placements, running->started, now).ok();
+  if (!counted && !scheduler_->RestoreElsewhere(wanted, running->started, now).ok()) return;
   running->scheduled = id;
   if (running->stopping) (void)scheduler_->Stopping(id);
 }

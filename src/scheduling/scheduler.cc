@@ -440,11 +440,31 @@ class Scheduler::Impl : public SchedulerState {
     return absl::OkStatus();
   }
 
-  Status Restore(const TaskRequest& request, const Placements& members, Time started, Time now) {
+  Status CheckIsNew(const TaskRequest& request) const {
     if (by_id.contains(request.id)) {
       return AlreadyExists(absl::StrCat("task ", request.id, " is known already"));
     }
-    TRACKBED_RETURN_IF_ERROR(Check(request));
+    return Check(request);
+  }
+
+  Status RestoreElsewhere(TaskRequest request, Time started, Time now) {
+    TRACKBED_RETURN_IF_ERROR(CheckIsNew(request));
+    request.preemptible = false;
+    TRACKBED_ASSIGN_OR_RETURN(const Rank rank, RankOf(request, now));
+    RunAsFound(request, rank, {}, started, now);
+    return absl::OkStatus();
+  }
+
+  void RunAsFound(const TaskRequest& request, const Rank& rank, const Placements& members,
+                  Time started, Time now) {
+    const TaskSlot slot = NewTask(request, rank, now);
+    LeaveShape(tasks[slot]);
+    tasks[slot].started = started;
+    Run(slot, members, now);
+  }
+
+  Status Restore(const TaskRequest& request, const Placements& members, Time started, Time now) {
+    TRACKBED_RETURN_IF_ERROR(CheckIsNew(request));
     if (members.size() != request.members) {
       return InvalidArgument(absl::StrCat("task ", request.id, ": found places for ",
                                           members.size(), " members, expected ", request.members));
@@ -465,10 +485,7 @@ class Scheduler::Impl : public SchedulerState {
                                              ": its room is not free: two tasks hold it, or there "
                                              "is no such node or device"));
     }
-    const TaskSlot slot = NewTask(request, rank, now);
-    LeaveShape(tasks[slot]);
-    tasks[slot].started = started;
-    Run(slot, members, now);
+    RunAsFound(request, rank, members, started, now);
     return absl::OkStatus();
   }
 
@@ -1773,6 +1790,9 @@ Status Scheduler::Submit(const TaskRequest& task, Time now) { return impl_->Subm
 Status Scheduler::Restore(const TaskRequest& task, const Placements& members, Time started,
                           Time now) {
   return impl_->Restore(task, members, started, now);
+}
+Status Scheduler::RestoreElsewhere(const TaskRequest& task, Time started, Time now) {
+  return impl_->RestoreElsewhere(task, started, now);
 }
 Status Scheduler::Stopping(TaskId task) { return impl_->Stopping(task); }
 Status Scheduler::Finish(TaskId task, Time now) { return impl_->Finish(task, now); }

@@ -216,6 +216,9 @@ class Scheduler {
   // Counts a task as running there: rebuilds the state after a restart. kFailedPrecondition, with
   // nothing changed, when the room is not free.
   Status Restore(const TaskRequest& task, const Placements& members, Time started, Time now);
+  // Counts a task as running where there is no room to count: on a node that was taken away, or in
+  // room that others have. It counts for its tenant, and nobody is told to stop it.
+  Status RestoreElsewhere(const TaskRequest& task, Time started, Time now);
   // A running task is being stopped already, whoever had it stopped before a restart: nobody else
   // is for the room that it leaves. kNotFound.
   Status Stopping(TaskId task);
