@@ -32,15 +32,23 @@ inline constexpr size_t kEventsPerCommit = 1024;
 class TaskLines {
  public:
   TaskLines() = default;  // no task can run
-  explicit TaskLines(std::vector<NodeQueue::Line> lines) : lines_(std::move(lines)) {
+  // `to_count` has lines for tasks that can run no more, by which those that do are counted.
+  TaskLines(std::vector<NodeQueue::Line> lines, std::map<TaskIndex, NodeQueue::Line> to_count)
+      : lines_(std::move(lines)), to_count_(std::move(to_count)) {
     const auto differs = [&](NodeQueue::Line line) { return line != lines_.front(); };
     if (lines_.empty() || std::any_of(lines_.begin(), lines_.end(), differs)) return;
     lines_ = std::vector<NodeQueue::Line>(1, lines_.front());
   }
+  // kNoLine: it can run on none of the nodes.
   NodeQueue::Line operator[](TaskIndex task) const { return lines_[lines_.size() == 1 ? 0 : task]; }
+  NodeQueue::Line ToCount(TaskIndex task) const {
+    const auto found = to_count_.find(task);
+    return found == to_count_.end() ? (*this)[task] : found->second;
+  }
 
  private:
   std::vector<NodeQueue::Line> lines_{NodeQueue::kNoLine};
+  std::map<TaskIndex, NodeQueue::Line> to_count_;
 };
 
 struct ActiveRun {

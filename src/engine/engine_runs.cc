@@ -115,8 +115,9 @@ Status Engine::Impl::TakeUpNodes() {
   }
   for (ActiveAttempt* attempt : AttemptsInOrder()) {
     const RunState& run = attempt->run->state;
-    attempt->held = nodes_->Occupy(attempt->run->lines[attempt->task], run.Intended(attempt->task),
-                                   run.task(attempt->task).started, now_);
+    attempt->held =
+        nodes_->Occupy(attempt->run->lines.ToCount(attempt->task), run.Intended(attempt->task),
+                       run.task(attempt->task).started, now_);
     if (attempt->makes_room) nodes_->queue().Stopping(attempt->held);
   }
   others_.clear();
@@ -135,6 +136,7 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
   StatusCode code = StatusCode::kInvalidArgument;
   *lines = TaskLines();
   std::vector<NodeQueue::Line> found(pipeline.tasks.size(), NodeQueue::kNoLine);
+  std::map<TaskIndex, NodeQueue::Line> to_count;
   NodeQueue::Claim claim;
   TRACKBED_ASSIGN_OR_RETURN(claim.tenant, options_.tenancy.Find(submitted.tenant));
   TRACKBED_ASSIGN_OR_RETURN(const std::vector<Duration> run_times,
@@ -184,6 +186,9 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
                    : StatusCode::kResourceExhausted;
         problems.push_back(
             absl::StrCat("task \"", task.name, "\": ", AbslView(Message(line.status()))));
+        const StatusOr<NodeQueue::Line> counts =
+            nodes_->queue().LineFor(claim, now_, NodeQueue::LinePurpose::count);
+        if (counts.ok()) to_count[static_cast<TaskIndex>(i)] = *counts;
         continue;
       }
       found[i] = *line;
@@ -194,7 +199,7 @@ Status Engine::Impl::CheckRunnable(const RunRecord& record, const Pipeline& pipe
     }
     last = i;
   }
-  *lines = TaskLines(std::move(found));
+  *lines = TaskLines(std::move(found), std::move(to_count));
   if (problems.empty()) return absl::OkStatus();
   return {code, absl::StrJoin(problems, "\n")};
 }
@@ -285,8 +290,8 @@ Status Engine::Impl::CountOthers() {
       const Status found = last_may_act_ ? options_.executor->Adopt(key, folder)
                                          : options_.executor->Observe(key, folder);
       if (!found.ok()) continue;
-      others_[key] = nodes_->Occupy(lines[task], state->Intended(task), status.started, now_,
-                                    nullptr, /*stoppable=*/false);
+      others_[key] = nodes_->Occupy(lines.ToCount(task), state->Intended(task), status.started,
+                                    now_, nullptr, /*stoppable=*/false);
     }
   }
   return absl::OkStatus();
@@ -334,7 +339,7 @@ Status Engine::Impl::Activate(ActiveRun& run) {
     // It holds its slots whatever else does: they are its own already.
     nodes_->Restore(run.state.Intended(task), &spec);
     const uint32_t held =
-        nodes_->Occupy(run.lines[task], run.state.Intended(task), status.started, now_);
+        nodes_->Occupy(run.lines.ToCount(task), run.state.Intended(task), status.started, now_);
     if (status.preempting) to_stop_again_.push_back(spec.key);
     attempts_[spec.key] = {&run, task, held};
     ++run.attempts;

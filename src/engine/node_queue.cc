@@ -136,10 +136,8 @@ StatusOr<std::vector<std::optional<SlotDemand>>> NodeQueue::Prepare(
                                         nodes_.front().name, ": ", AbslView(Message(first))));
 }
 
-StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request, uint32_t together,
-                                         Enforcement at_least) {
-  TRACKBED_ASSIGN_OR_RETURN(std::vector<std::optional<SlotDemand>> slots,
-                            Prepare(request, at_least));
+uint32_t NodeQueue::RequestFor(std::span<const SlotRequest> request, uint32_t together,
+                               std::vector<std::optional<SlotDemand>> slots, Known* known) {
   std::map<std::string, Quantity> total;
   for (const SlotRequest& slot : request) {
     if (slot.amount == Quantity()) continue;
@@ -148,7 +146,7 @@ StatusOr<uint32_t> NodeQueue::RequestFor(std::span<const SlotRequest> request, u
   }
   const auto number = static_cast<uint32_t>(requests_.size());
   const auto [place, added] =
-      by_request_.try_emplace({{total.begin(), total.end()}, together}, number);
+      known->requests.try_emplace({{total.begin(), total.end()}, together}, number);
   if (added) {
     RequestState& state = requests_.emplace_back();
     state.slots = std::move(slots);
@@ -185,12 +183,20 @@ Status NodeQueue::CheckMembers(const Claim& claim) const {
                    most, claim.on_different_nodes ? " that hold a member" : " of its members"));
 }
 
-StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
+StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now, LinePurpose purpose) {
   const std::vector<SlotRequest> request(claim.request.begin(), claim.request.end());
   const bool apart = claim.members > 1 && claim.on_different_nodes;
   LineState line;
-  TRACKBED_ASSIGN_OR_RETURN(line.request, RequestFor(RequestOrDefault(request),
-                                                     apart ? 1 : claim.members, claim.at_least));
+  StatusOr<std::vector<std::optional<SlotDemand>>> slots =
+      Prepare(RequestOrDefault(request), claim.at_least);
+  const bool runs = purpose == LinePurpose::run;
+  if (!runs && absl::IsResourceExhausted(slots.status())) {
+    slots = std::vector<std::optional<SlotDemand>>(nodes_.size());
+  }
+  TRACKBED_RETURN_IF_ERROR(slots.status());
+  Known& known = runs ? known_ : known_to_count_;
+  line.request =
+      RequestFor(RequestOrDefault(request), apart ? 1 : claim.members, *std::move(slots), &known);
   line.tenant = claim.tenant;
   line.priority = claim.priority;
   if (claim.run_time > Duration{0}) line.run_time = RoundUpRunTime(claim.run_time);
@@ -198,9 +204,9 @@ StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   line.on_different_nodes = apart;
   const std::tuple key(line.request, line.tenant, line.priority, line.run_time.count(),
                        line.members, line.on_different_nodes);
-  if (const auto known = by_claim_.find(key); known != by_claim_.end()) return known->second;
-  TRACKBED_RETURN_IF_ERROR(CheckMembers(claim));
-  if (!unlimited_) {
+  if (const auto found = known.lines.find(key); found != known.lines.end()) return found->second;
+  if (runs) TRACKBED_RETURN_IF_ERROR(CheckMembers(claim));
+  if (runs && !unlimited_) {
     Engage(now);
     const Status possible = scheduler_->Predict(RequestOf(line, last_id_ + 1), now).status();
     Settle(scheduler_->cluster());
@@ -208,7 +214,7 @@ StatusOr<NodeQueue::Line> NodeQueue::LineFor(const Claim& claim, Time now) {
   }
   const auto number = static_cast<Line>(lines_.size());
   lines_.push_back(std::move(line));
-  by_claim_.emplace(key, number);
+  known.lines.emplace(key, number);
   return number;
 }
 

@@ -116,7 +116,10 @@ class NodeQueue {
   // The line for tasks with this claim. Errors as SlotAllocator::Prepare: kFailedPrecondition for
   // what is enforced more weakly than at_least; kResourceExhausted when
   // the nodes, empty and open, or a quota can never meet it.
-  StatusOr<Line> LineFor(const Claim& claim, Time now);
+  // A line to count only takes what can never be met, too: for tasks that run where the nodes were
+  // others. Nothing may be pushed into it.
+  enum class LinePurpose : uint8_t { run, count };
+  StatusOr<Line> LineFor(const Claim& claim, Time now, LinePurpose purpose = LinePurpose::run);
   // Whether the order knows where the tasks of this line stand; its error if not.
   Status CheckRank(Line line, Time now);
 
@@ -209,8 +212,13 @@ class NodeQueue {
   NodeQueue(std::span<const NodeDescription> nodes, std::vector<Node> accounts, Tenancy tenancy,
             const GroupPolicy& policy, Order* order, std::function<bool(const ReadyTask&)> wanted);
 
-  StatusOr<uint32_t> RequestFor(std::span<const SlotRequest> request, uint32_t together,
-                                Enforcement at_least);
+  // What there is already, by what it stands for.
+  struct Known {
+    std::map<std::pair<std::vector<std::pair<std::string, Quantity>>, uint32_t>, uint32_t> requests;
+    std::map<std::tuple<uint32_t, TenantIndex, int32_t, int64_t, uint32_t, bool>, Line> lines;
+  };
+  uint32_t RequestFor(std::span<const SlotRequest> request, uint32_t together,
+                      std::vector<std::optional<SlotDemand>> slots, Known* known);
   StatusOr<std::vector<std::optional<SlotDemand>>> Prepare(std::span<const SlotRequest> request,
                                                            Enforcement at_least);
   Status CheckMembers(const Claim& claim) const;
@@ -265,10 +273,9 @@ class NodeQueue {
   std::vector<Trial> trials_;       // of the task that the scheduler looks at, or has started
 
   std::deque<RequestState> requests_;
-  std::map<std::pair<std::vector<std::pair<std::string, Quantity>>, uint32_t>, uint32_t>
-      by_request_;
   std::vector<LineState> lines_;
-  std::map<std::tuple<uint32_t, TenantIndex, int32_t, int64_t, uint32_t, bool>, Line> by_claim_;
+  Known known_;                 // that tasks can wait in
+  Known known_to_count_;        // LinePurpose::count
   std::set<Line> waiting_;      // lines in which somebody waits
   std::vector<Line> headless_;  // their first task is to be submitted
   std::vector<Line> refused_;   // … when something has ended
